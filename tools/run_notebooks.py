@@ -1,0 +1,124 @@
+"""Run notebooks from top to bottom, each in a kernel of its own, and write them with their outputs.
+
+    python tools/run_notebooks.py                      # every lesson, into build/lesson/
+    python tools/run_notebooks.py --save nbs/05*.ipynb # these, and keep the outputs in the source
+"""
+import argparse, copy, os, re, sys, time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+root = Path(__file__).resolve().parent.parent
+skip_flags = {'slow', 'cuda', 'notest'}  # as tst_flags in pyproject.toml
+table_label = '#| label: tbl-ladder'
+
+
+def directives(cell): return re.findall(r'^#\|\s*(.+?)\s*$', cell.source, re.M) if cell.cell_type == 'code' else []
+
+
+def skipped(cell, flags): return any(d == 'eval: false' or d in flags for d in directives(cell))
+
+
+def plain(out): return ''.join(out.get('data', {}).get('text/plain', out.get('text', '')))
+
+
+def is_noise(out):
+    "Progress bars and their styles: good to watch, nothing to keep."
+    html = ''.join(out.get('data', {}).get('text/html', ''))
+    if 'application/vnd.jupyter.widget-view+json' in out.get('data', {}): return True
+    if html and (html.lstrip().startswith('<style>') and 'progress' in html and '<table' not in html): return True
+    if '<progress' in html: return True
+    return out.output_type == 'display_data' and set(out.data) <= {'text/html', 'text/plain'} and not html.strip()
+
+
+def clean(cell):
+    "Keep what a reader wants to see; return the warnings that were thrown away."
+    errs = [o.text for o in cell.outputs if o.get('name') == 'stderr']
+    cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr' and not is_noise(o)]
+    for o in cell.outputs:
+        o.pop('execution_count', None) if o.output_type != 'execute_result' else o.update(execution_count=None)
+        if 'metadata' in o: o['metadata'] = {}
+    cell.execution_count = None
+    cell.metadata.pop('execution', None)
+    return ''.join(errs)
+
+
+class Runner(NotebookClient):
+    "Runs every cell but those that are marked as slow, as needing a GPU, or as not to be run; these keep their outputs."
+    def __init__(self, nb, flags, tick=None, **kw):
+        super().__init__(nb, **kw)
+        self.flags, self.tick = flags, tick
+
+    async def async_execute_cell(self, cell, cell_index, **kw):
+        if skipped(cell, self.flags): return cell
+        if self.tick: self.tick(cell_index)
+        return await super().async_execute_cell(cell, cell_index, **kw)
+
+
+def run(path, flags=skip_flags, tick=None, cwd=None):
+    "Execute the notebook at `path`; return it with its outputs, the seconds, the error if there was one, and warnings."
+    nb = nbformat.read(path, as_version=4)
+    env = dict(os.environ, PYTHONWARNINGS='ignore', MPLBACKEND='module://matplotlib_inline.backend_inline')
+    client = Runner(nb, flags, tick, timeout=None, extra_arguments=['--log-level=ERROR'], kernel_name='python3', resources={'metadata': {'path': str(cwd or path.parent)}})
+    start, err = time.time(), None
+    try: client.execute(env=env)
+    except CellExecutionError as e: err = str(e)
+    stderr = [(i, w) for i, c in enumerate(nb.cells) if c.cell_type == 'code' and (w := clean(c))]
+    nb.metadata.pop('language_info', None)
+    return nb, time.time() - start, err, stderr
+
+
+def write(nb, path):
+    "Write a notebook as nbdev does, whole or not at all."
+    from fastcore.nbio import dict2nb, write_nb
+    from nbdev.clean import clean_nb
+    nb = dict2nb(copy.deepcopy(nbformat.from_dict(nb)))
+    for c in nb.cells:
+        for o in c.get('outputs', []):
+            for k in ('text', 'data'):
+                if k not in o: continue
+                split = lambda v: v.splitlines(True) if isinstance(v, str) and '\n' in v else v
+                o[k] = {m: split(v) if m.startswith('text') or 'svg' in m else v for m, v in o[k].items()} if k == 'data' else split(o[k])
+        if isinstance(c.get('source'), str): c['source'] = c['source'].splitlines(True)
+    clean_nb(nb)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f'.{path.name}.tmp')
+    write_nb(nb, tmp)
+    os.replace(tmp, path)
+
+
+def results_table(nb):
+    "The text of the table of results, from the notebook that computed it."
+    for c in nb.cells:
+        if table_label in c.source and c.get('outputs'): return plain(c.outputs[-1])
+
+
+def main():
+    ap = argparse.ArgumentParser(description='Run the lessons from top to bottom, each in a process of its own.')
+    ap.add_argument('notebooks', nargs='*', type=Path, help='default: every lesson in nbs/')
+    ap.add_argument('--save', action='store_true', help='write the outputs into the notebooks themselves')
+    ap.add_argument('--flags', default='', help='also run cells with these marks, e.g. "slow"')
+    ap.add_argument('--out', type=Path, default=root/'build'/'lesson')
+    args = ap.parse_args()
+    files = [p.resolve() for p in args.notebooks] or sorted((root/'nbs').glob('[0-9]*.ipynb'))
+    flags, live = skip_flags - set(args.flags.split()), sys.stdout.isatty()
+    table, failed, begun = None, [], time.time()
+    for i, p in enumerate(files, 1):
+        head = f'[{i}/{len(files)}] {p.stem:<20}'
+        if not live: print(head, end='', flush=True)
+        tick = (lambda k: print(f'\r{head} cell {k} … ', end='', flush=True)) if live else None
+        nb, secs, err, stderr = run(p, flags, tick)
+        if not args.save or not err: write(nb, p if args.save else args.out/p.name)
+        print(f'{chr(13) + head if live else ""} {"FAILED after" if err else "ok"} {secs:6.1f} s', flush=True)
+        if args.save:
+            for k, w in stderr: print(f'    stderr of cell {k}, not kept: {w.strip()[:300]}')
+        if err: failed.append(p.name); print(f'\n{err}\n')
+        table = results_table(nb) or table
+    print(f'{len(files) - len(failed)} of {len(files)} notebooks ran in {time.time() - begun:.0f} s' + ('' if args.save else f'; with their outputs they are in {args.out.relative_to(Path.cwd()) if args.out.is_relative_to(Path.cwd()) else args.out}/'))
+    if failed: sys.exit(f'Failed: {", ".join(failed)}')
+    if table and not args.save: print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\nRead on: make lab, and open nbs/00_core.ipynb. The answers to the questions are in nbs/tutorials/.')
+
+
+if __name__ == '__main__': main()
