@@ -95,16 +95,23 @@ def results_table(nb):
         if table_label in c.source and c.get('outputs'): return plain(c.outputs[-1])
 
 
+def save_times(times):
+    "Keep how long each lesson took, for the table of lessons."
+    from lesson8nlp.core import result_row, save_results
+    save_results(root/'benchmarks'/'results'/'lessons.json', [result_row(k, round(v, 1), 's', 'make save') for k, v in times.items()])
+
+
 def main():
     ap = argparse.ArgumentParser(description='Run the lessons from top to bottom, each in a process of its own.')
     ap.add_argument('notebooks', nargs='*', type=Path, help='default: every lesson in nbs/')
     ap.add_argument('--save', action='store_true', help='write the outputs into the notebooks themselves')
     ap.add_argument('--flags', default='', help='also run cells with these marks, e.g. "slow"')
+    ap.add_argument('--times', action='store_true', help='write the seconds of each into benchmarks/results/lessons.json')
     ap.add_argument('--out', type=Path, default=root/'build'/'lesson')
     args = ap.parse_args()
     files = [p.resolve() for p in args.notebooks] or sorted((root/'nbs').glob('[0-9]*.ipynb'))
     flags, live = skip_flags - set(args.flags.split()), sys.stdout.isatty()
-    table, failed, begun = None, [], time.time()
+    table, failed, times, begun = None, [], {}, time.time()
     for i, p in enumerate(files, 1):
         head = f'[{i}/{len(files)}] {p.stem:<20}'
         if not live: print(head, end='', flush=True)
@@ -114,9 +121,11 @@ def main():
         print(f'{chr(13) + head if live else ""} {"FAILED after" if err else "ok"} {secs:6.1f} s', flush=True)
         if args.save:
             for k, w in stderr: print(f'    stderr of cell {k}, not kept: {w.strip()[:300]}')
+        times[p.stem] = secs
         if err: failed.append(p.name); print(f'\n{err}\n')
         table = results_table(nb) or table
     print(f'{len(files) - len(failed)} of {len(files)} notebooks ran in {time.time() - begun:.0f} s' + ('' if args.save else f'; with their outputs they are in {args.out.relative_to(Path.cwd()) if args.out.is_relative_to(Path.cwd()) else args.out}/'))
+    if args.times and not failed: save_times(times)
     if failed: sys.exit(f'Failed: {", ".join(failed)}')
     if table and not args.save: print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\nRead on: make lab, and open nbs/00_core.ipynb. The answers to the questions are in nbs/tutorials/.')
 

@@ -1,0 +1,55 @@
+# The targets of this project. `make help` lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PY := $(BIN)/python
+export PYTHONUTF8 = 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+.DEFAULT_GOAL := help
+.PHONY: help install lesson test test-slow lab export save results clean
+
+help: ## list the targets
+	@$(PYTHON) -c "import re; [print(f'make {m[1]:<10} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
+
+install: $(VENV)/.installed ## make the environment, with pinned versions (done by the others when needed)
+
+$(VENV)/.installed: constraints.txt settings.ini setup.py pyproject.toml
+	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f'lesson8nlp needs Python 3.11 or later; $(PYTHON) is {v.major}.{v.minor}. Name another one: make PYTHON=python3.12 ...')"
+	@echo "Installing into $(VENV): some minutes and about 4 GB, once ..."
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -c constraints.txt pip setuptools wheel
+	$(PY) -m pip install -q -c constraints.txt --no-build-isolation -e ".[dev]"
+	@$(PY) -c "open('$(VENV)/.installed', 'w').close()"
+
+lesson: install ## run every lesson from top to bottom; the executed notebooks land in build/lesson/
+	@$(PY) tools/run_notebooks.py
+
+test: install ## prove that the notebooks are clean, in step with the package, and right; and that the wheel works
+	$(PY) -m pytest tests/test_project.py
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --do-print
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" --ignore tests/test_project.py
+
+test-slow: test ## the long tests too
+	$(PY) -m pytest -m slow
+
+lab: install ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir nbs
+
+export: install ## write the package and the README from the notebooks
+	$(BIN)/nbdev-export
+	$(PY) tools/readme.py
+
+save: install ## run the lessons and keep their outputs and times in the repository
+	$(PY) tools/run_notebooks.py --save --times
+	$(PY) tools/run_notebooks.py --save $(sort $(wildcard nbs/tutorials/*.ipynb)) nbs/index.ipynb
+	$(PY) tools/readme.py
+
+results: install ## measure the ladder over five seeds again (about 8 minutes)
+	OMP_NUM_THREADS=1 $(PY) tools/run_notebooks.py --save --flags slow nbs/06_models.ipynb
+
+clean: ## remove what was built, but not the environment
+	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('build', 'dist', 'lesson8nlp.egg-info')]"

@@ -1,0 +1,9 @@
+from pathlib import Path
+
+import pytest
+
+root = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def repo(): return root

@@ -1,0 +1,93 @@
+"What a notebook cannot show well about the data: downloads, two processes at once, kills, broken folders."
+import io, os, subprocess, sys, tarfile, threading, time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from fastcore.test import expect_fail
+
+from lesson8nlp.core import atomic_file, atomic_folder
+
+
+def python(code, home, **kw):
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], env=dict(os.environ, FASTAI_HOME=str(home)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
+
+
+def test_two_processes_make_the_sample_at_once(tmp_path):
+    code = 'from lesson8nlp.data import *\np = get_imdb(download=False); print(sum(1 for _ in p.rglob("*.txt"))); human_numbers()'
+    outs = [p.communicate(timeout=120) for p in [python(code, tmp_path) for _ in range(2)]]
+    for out, err in outs: assert out.split()[-1] == '2000', err
+    assert not [o for o in (tmp_path/'data').iterdir() if o.name.startswith('.')]
+
+
+def test_a_kill_leaves_no_half_folder(tmp_path):
+    "Stopped with SIGKILL while it writes, again and again; then it is whole."
+    code = 'from lesson8nlp.data import *\nprint("go", flush=True)\nsample_reviews()'
+    for i in range(4):
+        p = python(code, tmp_path)
+        p.stdout.readline()
+        time.sleep(0.02 + 0.04*i)
+        p.kill()
+        p.communicate()
+    out, err = python('from lesson8nlp.data import *\nprint(sum(1 for _ in sample_reviews().rglob("*.txt")))', tmp_path).communicate(timeout=120)
+    assert out.split()[-1] == '2000', err
+
+
+def test_human_numbers_notices_a_changed_file(tmp_path):
+    code = 'from lesson8nlp.data import *\np = human_numbers()\n(p/"valid.txt").write_text("nine \\n")\nhuman_numbers()'
+    out, err = python(code, tmp_path).communicate(timeout=120)
+    assert 'is not the file that belongs there: remove the folder' in err
+
+
+def tgz(path, names):
+    with tarfile.open(path, 'w:gz') as t:
+        for n in names:
+            m = tarfile.TarInfo(n)
+            m.size = 4
+            t.addfile(m, io.BytesIO(b'Good'))
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='local server')
+@pytest.mark.parametrize('extra, says', [([], 'the real IMDB, 5 of them'), (['imdb/../evil.txt'], 'the download failed: ValueError')])
+def test_imdb_is_downloaded_checked_and_unpacked(tmp_path, extra, says):
+    (tmp_path/'www').mkdir()
+    tgz(tmp_path/'www'/'imdb.tgz', [f'imdb/{d}/0_1.txt' for d in ('train/pos', 'train/neg', 'test/pos', 'test/neg', 'unsup')] + extra)
+    srv = ThreadingHTTPServer(('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path/'www')))
+    threading.Thread(target=srv.serve_forever, daemon=True).start()
+    code = f'import lesson8nlp.data as d\nd.URLs.IMDB = "http://127.0.0.1:{srv.server_port}/imdb.tgz"\np = d.get_imdb()\nprint(p.name)'
+    out, err = python(code, tmp_path/'home').communicate(timeout=120)
+    srv.shutdown()
+    assert says in out, out + err
+    assert not list(tmp_path.rglob('evil.txt'))
+    assert (tmp_path/'home'/'data'/'imdb').exists() == (not extra)
+
+
+def test_an_incomplete_imdb_folder_is_named(tmp_path):
+    (tmp_path/'data'/'imdb'/'train'/'pos').mkdir(parents=True)
+    out, err = python('from lesson8nlp.data import *\nget_imdb()', tmp_path).communicate(timeout=120)
+    assert 'is incomplete, it lacks train/neg, test/pos, test/neg, unsup' in err
+
+
+def test_no_space_leaves_the_old_file(tmp_path):
+    resource = pytest.importorskip('resource')
+    code = ('import resource, signal\nfrom lesson8nlp.core import *\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+            f'p = Path({str(tmp_path/"f.txt")!r})\nwith atomic_file(p) as f: f.write("old")\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n'
+            'try:\n    with atomic_file(p) as f: f.write("x"*100_000)\nexcept OSError as e: print(type(e).__name__)\nprint(p.read_text())')
+    out, err = python(code.replace('from lesson8nlp.core import *', 'from lesson8nlp.core import *\nfrom pathlib import Path'), tmp_path/'home').communicate(timeout=120)
+    assert out.split() == ['OSError', 'old'], err
+    assert [o.name for o in tmp_path.iterdir() if o.name.startswith('.')] == []
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path):
+    with expect_fail(ZeroDivisionError):
+        with atomic_folder(tmp_path/'new') as d:
+            (d/'one.txt').write_text('1')
+            1/0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_written_files_have_ordinary_permissions(tmp_path):
+    with atomic_file(tmp_path/'a.txt') as f: f.write('a')
+    (tmp_path/'b.txt').write_text('b')
+    assert (tmp_path/'a.txt').stat().st_mode == (tmp_path/'b.txt').stat().st_mode

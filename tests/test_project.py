@@ -1,0 +1,172 @@
+"The notebooks are clean, in order and in step with the package; the configuration says everything once."
+import ast, configparser, importlib, json, re, shutil, subprocess, sys, tomllib
+from pathlib import Path
+
+import pytest
+
+root = Path(__file__).resolve().parent.parent
+order = 'core data tokenizer numericalizer corpus dataloader models awdlstm learner generate ulmfit all'.split()
+notebooks = sorted((root/'nbs').rglob('*.ipynb'))
+notebooks = [p for p in notebooks if not p.name.startswith('.') and '.ipynb_checkpoints' not in p.parts]
+lessons = [p for p in notebooks if re.match(r'\d\d', p.name) and p.parent.name == 'nbs']
+modules = sorted(p.stem for p in (root/'lesson8nlp').glob('*.py') if not p.stem.startswith('_'))
+name = lambda p: p.relative_to(root/'nbs').as_posix()
+
+
+def cells(p, kind=None): return [c for c in json.loads(p.read_text(encoding='utf-8'))['cells'] if kind in (None, c['cell_type'])]
+def src(c): return ''.join(c['source'])
+def headings(p): return [l.lstrip('# ').strip() for c in cells(p, 'markdown') for l in src(c).splitlines() if re.match(r'## ', l)]
+
+
+def test_there_are_lessons(): assert len(lessons) >= 8 and len(modules) >= 8
+
+
+@pytest.mark.parametrize('p', notebooks, ids=name)
+def test_notebook_is_clean(p, tmp_path):
+    q = tmp_path/p.name
+    shutil.copy(p, q)
+    from fastcore.nbio import read_nb, write_nb
+    from nbdev.clean import clean_nb
+    nb = read_nb(q)
+    clean_nb(nb)
+    write_nb(nb, q)
+    assert json.loads(q.read_text(encoding='utf-8')) == json.loads(p.read_text(encoding='utf-8')), 'run nbdev-clean'
+    assert p.stat().st_size < 300_000
+    ids = [c['id'] for c in cells(p)]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize('p', notebooks, ids=name)
+def test_outputs_are_worth_keeping(p):
+    code = cells(p, 'code')
+    for c in code:
+        for o in c['outputs']:
+            assert o['output_type'] != 'error', src(c)
+            assert o.get('name') != 'stderr', src(c)
+            txt = json.dumps(o.get('text', [])) + json.dumps({k: v for k, v in o.get('data', {}).items() if k.startswith('text/')})
+            assert not (m := re.search(r'/(root|work|tmp|home|Users)/[\w.]+', txt)), f'a path of one machine: {m[0]}'
+            assert '<progress' not in txt and 'jupyter.widget' not in txt, src(c)
+    assert not code or any(c['outputs'] for c in code), 'executed notebooks are committed'
+
+
+@pytest.mark.parametrize('p', notebooks, ids=name)
+def test_links_lead_somewhere(p):
+    for c in cells(p, 'markdown'):
+        for to in re.findall(r'\]\(([^)\s]+)\)', src(c)):
+            if re.match(r'https?://|#', to): continue
+            assert (p.parent/to.split('#')[0]).exists(), f'{to} in: {src(c)[:80]}'
+
+
+@pytest.mark.parametrize('p', lessons, ids=name)
+def test_lesson_opens_and_closes(p):
+    first, second = src(cells(p)[0]), src(cells(p)[1])
+    assert re.match(r'# \S.*\n\n> \S', first), 'title and subtitle'
+    assert 'You will learn' in second and '| Time |' in second and '| Next |' in second
+    for h in ('Summary', 'Questionnaire', 'Exercises', 'Further reading'): assert h in headings(p), h
+    assert (root/'nbs'/'tutorials'/f'answers_{p.name}').exists()
+    after = [src(c) for c in cells(p)[[src(c).strip() for c in cells(p)].index('## Exercises'):] if c['cell_type'] == 'code']
+    ex = [s for s in after if '#| eval: false' in s]
+    assert len(ex) >= 3 or p.name.startswith('11'), 'at least three exercises'
+    for s in ex: assert '...' in s and re.search(r'test_|assert', s), f'an exercise checks itself:\n{s}'
+
+
+@pytest.mark.parametrize('p', lessons, ids=name)
+def test_answers_hold_the_same_checks(p):
+    "Every check of an exercise stands in the answers too, where it runs."
+    answers = '\n'.join(src(c) for c in cells(root/'nbs'/'tutorials'/f'answers_{p.name}', 'code') if 'eval: false' not in src(c))
+    for c in cells(p, 'code'):
+        if '#| eval: false' not in src(c): continue
+        for l in src(c).splitlines():
+            if re.match(r'(test_|assert )', l): assert l.strip() in answers, l
+
+
+def test_package_is_what_the_notebooks_export(tmp_path):
+    "Export from a copy, and find the same files."
+    for d in ('nbs', 'lesson8nlp'): shutil.copytree(root/d, tmp_path/d, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for f in ('pyproject.toml', 'settings.ini', 'setup.py'): shutil.copy(root/f, tmp_path/f)
+    for f in (tmp_path/'lesson8nlp').glob('*.py'):
+        if f.name != '__init__.py': f.unlink()
+    subprocess.run([sys.executable, '-c', 'import nbdev; nbdev.nbdev_export()'], cwd=tmp_path, check=True, timeout=120)
+    for d, e in ((root, tmp_path), (tmp_path, root)):
+        for f in (d/'lesson8nlp').glob('*.py'):
+            assert (e/'lesson8nlp'/f.name).exists(), f'{f.name} is only in one of the two'
+            if f.name != '__init__.py': assert f.read_text(encoding='utf-8') == (e/'lesson8nlp'/f.name).read_text(encoding='utf-8'), f'{f.name}: run make export'
+
+
+def test_readme_is_what_the_index_says(tmp_path):
+    subprocess.run([sys.executable, root/'tools'/'readme.py', tmp_path/'README.md'], check=True)
+    assert (tmp_path/'README.md').read_text(encoding='utf-8') == (root/'README.md').read_text(encoding='utf-8'), 'run make export'
+
+
+def imported(p):
+    for node in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.ImportFrom):
+            if node.level: yield node.module or ''
+            elif (node.module or '').startswith('lesson8nlp.'): yield node.module.split('.')[1]
+            elif node.module == 'lesson8nlp': yield from (a.name for a in node.names)
+        if isinstance(node, ast.Import): yield from (a.name.split('.')[1] for a in node.names if a.name.startswith('lesson8nlp.'))
+
+
+@pytest.mark.parametrize('m', modules)
+def test_data_flows_one_way(m):
+    assert m in order
+    for o in imported(root/'lesson8nlp'/f'{m}.py'): assert order.index(o) < order.index(m), f'{m} imports {o}'
+
+
+@pytest.mark.parametrize('m', [m for m in modules if m != 'all'])
+def test_public_names_are_documented(m):
+    mod = importlib.import_module(f'lesson8nlp.{m}')
+    for n in mod.__all__:
+        o = getattr(mod, n)
+        if callable(o) and getattr(o, '__module__', '') == mod.__name__:
+            doc = o.__doc__
+            assert doc and '\n' not in doc.strip(), f'{m}.{n} needs a docstring of one line'
+
+
+def test_all_brings_every_public_name():
+    every = importlib.import_module('lesson8nlp.all')
+    for m in modules:
+        if m == 'all': continue
+        for n in importlib.import_module(f'lesson8nlp.{m}').__all__:
+            assert n in every.__all__ and hasattr(every, n), f'{m}.{n} is missing in lesson8nlp.all'
+
+
+def test_configuration_says_everything_once():
+    toml = tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))
+    ini = configparser.ConfigParser(delimiters=['='])
+    ini.read(root/'settings.ini', encoding='utf-8')
+    assert ini['DEFAULT']['lib_name'] == toml['project']['name'] == toml['tool']['nbdev']['lib_name'] == 'lesson8nlp'
+    static, dynamic = set(toml['project']) - {'dynamic'}, set(toml['project']['dynamic'])
+    assert not static & dynamic
+    from importlib.metadata import distribution
+    import lesson8nlp
+    dist = distribution('lesson8nlp')
+    assert dist.version == lesson8nlp.__version__
+    assert any(r.startswith('fastai') for r in dist.requires)
+    assert any(e.group == 'nbdev' and e.value == 'lesson8nlp._modidx:d' for e in dist.entry_points)
+
+
+def test_constraints_are_pins_and_nothing_else():
+    lines = (root/'constraints.txt').read_text(encoding='utf-8').split()
+    assert all(re.fullmatch(r'[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+', l) for l in lines), 'name==version only: no addresses'
+    pinned = {re.sub(r'[-_.]+', '-', l.split('==')[0]).lower() for l in lines}
+    ini = configparser.ConfigParser(delimiters=['='])
+    ini.read(root/'settings.ini', encoding='utf-8')
+    for r in (ini['DEFAULT']['requirements'] + ini['DEFAULT']['dev_requirements']).split():
+        assert re.split(r'[<>=!]', r)[0].lower() in pinned, f'{r} is not pinned'
+
+
+def test_runner_and_nbdev_skip_the_same_cells():
+    sys.path.insert(0, str(root/'tools'))
+    import run_notebooks
+    assert run_notebooks.skip_flags == set(tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['tool']['nbdev']['tst_flags'].split())
+
+
+def test_runner_reports_a_failing_lesson(tmp_path):
+    "A lesson that fails is named, the others still run, and the exit status says so."
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_notebook
+    for n, s in {'bad': '1/0', 'good': '6*7'}.items(): nbformat.write(new_notebook(cells=[new_code_cell(s), new_code_cell('#| slow\n1/0')]), tmp_path/f'{n}.ipynb')
+    r = subprocess.run([sys.executable, root/'tools'/'run_notebooks.py', tmp_path/'bad.ipynb', tmp_path/'good.ipynb', '--out', tmp_path/'out'], capture_output=True, text=True)
+    assert r.returncode != 0 and 'Failed: bad.ipynb' in r.stderr and 'ZeroDivisionError' in r.stdout
+    assert "'42'" in str(nbformat.read(tmp_path/'out'/'good.ipynb', as_version=4).cells[0].outputs)
