@@ -21,7 +21,7 @@ $(VENV)/.installed: constraints.txt settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f'lesson8nlp needs Python 3.11 or later; $(PYTHON) is {v.major}.{v.minor}. Name another one: make PYTHON=python3.12 ...')"
 	@echo "Installing into $(VENV): some minutes and about 4 GB, once ..."
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q -c constraints.txt pip setuptools wheel
+	$(PY) -m pip install -q -c constraints.txt setuptools wheel
 	$(PY) -m pip install -q -c constraints.txt --no-build-isolation -e ".[dev]"
 	@$(PY) -c "open('$(VENV)/.installed', 'w').close()"
 

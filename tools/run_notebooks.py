@@ -3,7 +3,7 @@
     python tools/run_notebooks.py                      # every lesson, into build/lesson/
     python tools/run_notebooks.py --save nbs/05*.ipynb # these, and keep the outputs in the source
 """
-import argparse, copy, os, re, sys, time
+import argparse, base64, copy, io, os, re, sys, time
 from pathlib import Path
 
 import nbformat
@@ -33,12 +33,30 @@ def is_noise(out):
     return out.output_type == 'display_data' and set(out.data) <= {'text/html', 'text/plain'} and not html.strip()
 
 
+def small_png(png):
+    "The same picture with a palette of 128 colours, a third of the bytes."
+    from PIL import Image
+    buf = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB').quantize(128).save(buf, 'png', optimize=True)
+    new = base64.b64encode(buf.getvalue()).decode()
+    return min(png, new, key=len)
+
+
+def tidy_table(data):
+    "A training table as HTML and as plain text, in place of its source code shown three times."
+    data.pop('text/markdown', None)
+    rows = [re.findall(r'<t[hd]>(.*?)</t[hd]>', r) for r in re.findall(r'<tr[^>]*>(.*?)</tr>', ''.join(data['text/html']))]
+    data['text/plain'] = '\n'.join('  '.join(f'{c:<10}' for c in r).rstrip() for r in rows)
+
+
 def clean(cell):
     "Keep what a reader wants to see; return the warnings that were thrown away."
     errs = [o.text for o in cell.outputs if o.get('name') == 'stderr']
     cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr' and not is_noise(o)]
     for o in cell.outputs:
         o.pop('execution_count', None) if o.output_type != 'execute_result' else o.update(execution_count=None)
+        if 'fastprogress' in ''.join(o.get('data', {}).get('text/html', '')): tidy_table(o.data)
+        if 'image/png' in o.get('data', {}): o.data['image/png'] = small_png(o.data['image/png'])
         if 'metadata' in o: o['metadata'] = {}
     cell.execution_count = None
     cell.metadata.pop('execution', None)
