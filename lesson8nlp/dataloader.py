@@ -52,13 +52,13 @@ class _Docs:
         word = self.vocab.__getitem__ if hasattr(self, 'vocab') else str
         return tuple(TitledStr(' '.join(word(i) for i in o.tolist())) for o in b)
 
-# %% ../nbs/05_dataloader.ipynb #f060528c
+# %% ../nbs/05_dataloader.ipynb #ab3fe74a
 def _to_docs(data, vocab=None):
     "Read `data`, in any of the forms that are allowed, once."
+    if isinstance(data, str): raise TypeError('A text came in, not ids: tokenize and numericalize it first.')
     if hasattr(data, 'ids') and hasattr(data, 'offsets'): return _check_corpus(data, vocab)
     docs = [data] if isinstance(data, (np.ndarray, Tensor)) and data.dtype != object else list(data)
     if docs and isinstance(docs[0], (int, np.integer)): docs = [docs]
-    if isinstance(data, str): raise TypeError('A text came in, not ids: tokenize and numericalize it first.')
     if not docs and not isinstance(data, FilteredBase): raise ValueError('The list of documents is empty; at least two tokens are needed.')
     docs = [_doc_ids(o, f'Document {i}') for i, o in enumerate(docs)]
     top = max((int(o.max()) for o in docs if len(o)), default=0)
@@ -75,7 +75,7 @@ def _check_corpus(data, vocab):
         raise ValueError(f'.offsets should rise from 0 to the number of ids, {len(ids)}; it is {offsets[:3]} … {offsets[-3:]}.')
     return _Docs(ids, offsets, ifnone(vocab, getattr(data, 'vocab', None)))
 
-# %% ../nbs/05_dataloader.ipynb #fbc22750
+# %% ../nbs/05_dataloader.ipynb #a5c2632e
 class LMDataLoader(TfmdDL):
     "Batches for a language model, each row reading on where it stopped, with fastai's arithmetic and interface."
     @delegates(TfmdDL.__init__)
@@ -85,7 +85,7 @@ class LMDataLoader(TfmdDL):
         cache=2, # not used: kept for fastai's signature
         bs:int=64, # rows of a batch
         seq_len:int=72, # tokens in a row of a batch
-        num_workers:int=0, # processes that prepare batches: 0 is fastest, a batch is only a slice
+        num_workers:int=0, # processes that prepare batches; 0 is best for most, as a batch is only a slice
         shuffle:bool=False, # a new order of the documents at every epoch?
         vocab=None, # token of each id, for `show_batch` and `dls.vocab`
         seed:int=None, # order of the documents as a function of `seed` and `epoch`; None: drawn from Python's `random`, as in fastai

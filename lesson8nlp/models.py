@@ -22,7 +22,7 @@ from fastai.text.learner import TextLearner
 from .core import *
 from .data import *
 
-# %% ../nbs/06_models.ipynb #25201f0a
+# %% ../nbs/06_models.ipynb #365bb2bd
 def word_windows(
     ids:Tensor, # one text, (n,) int64
     sl:int=3, # words in a window
@@ -30,20 +30,23 @@ def word_windows(
 ) -> tuple: # x (n_windows, sl) and y, (n_windows,) or (n_windows, sl)
     "Cut `ids` into windows of `sl` words that do not overlap, and the words to predict."
     ids = torch.as_tensor(ids)
+    if ids.ndim != 1 or sl < 1: raise ValueError(f'word_windows takes one text of shape (n,) and windows of at least 1 word; got shape {tuple(ids.shape)} and sl={sl}.')
     starts = torch.arange(0, len(ids) - sl - 1, sl)
     if not len(starts): raise ValueError(f'A text of {len(ids)} tokens has no window of {sl} and a word to predict: it needs at least {sl + 2}.')
     x = ids[starts[:, None] + torch.arange(sl)]
     y = ids[starts[:, None] + torch.arange(1, sl + 1)]
     return x, y if every else y[:, -1]
 
-# %% ../nbs/06_models.ipynb #6b19cf5b
+# %% ../nbs/06_models.ipynb #f5a25895
 def _check_ids(x, vocab_sz, sl=None):
     "Refuse what is not a batch of ids of this vocab"
     if not isinstance(x, torch.Tensor) or x.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f'A model takes a tensor of token ids, int64; got {x.dtype if isinstance(x, torch.Tensor) else type(x).__name__}. Numericalize the tokens first.')
+        got = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+        raise TypeError(f'A model takes a tensor of token ids, int64; got {got}. Numericalize the tokens first; other integers: torch.as_tensor(x).long().')
     if x.ndim != 2 or (sl and x.shape[1] != sl):
         raise ValueError(f'A model takes ids of shape (bs, {sl or "sl"}), got {tuple(x.shape)}.' + (' Add a batch dimension: x[None].' if x.ndim == 1 else ''))
-    if x.device.type == 'cpu' and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < vocab_sz:
+    if not x.numel(): raise ValueError(f'A model takes at least one row and one word, got ids of shape {tuple(x.shape)}.')
+    if x.device.type == 'cpu' and not 0 <= int(x.min()) <= int(x.max()) < vocab_sz:
         raise ValueError(f'The ids go from {int(x.min())} to {int(x.max())}; this model knows 0 to {vocab_sz - 1}. Were they made with another vocab?')
 
 # %% ../nbs/06_models.ipynb #c7c1a6f2
@@ -87,31 +90,31 @@ class LMModel2(Module):
         for i in range(x.shape[1]): h = F.relu(self.h_h(h + self.i_h(x[:, i])))
         return self.h_o(h)
 
-# %% ../nbs/06_models.ipynb #f31c46e8
+# %% ../nbs/06_models.ipynb #7a04e28e
 def group_chunks(
     ds, # a tensor, or anything with a length that takes a tensor of places
     bs:int # rows of a batch
 ): # the same kind, without the last len(ds) % bs
     "Reorder `ds` so that, in batches of `bs`, row i of each batch continues row i of the batch before."
-    m = len(ds)//bs
-    if m < 1: raise ValueError(f'{len(ds)} windows do not fill a batch of {bs}: take a smaller batch size or more text.')
+    m = len(ds)//bs if bs > 0 else 0
+    if m < 1: raise ValueError(f'{len(ds)} windows do not fill a batch of {bs}: take a batch size from 1 to {len(ds)}, or more text.')
     return ds[torch.arange(m*bs).view(bs, m).T.flatten()]
 
-# %% ../nbs/06_models.ipynb #1b8d9187
+# %% ../nbs/06_models.ipynb #c820371b
 class StatefulModule(Module):
     "A module that keeps a hidden state from batch to batch, for as long as the batches have the same rows."
-    h = _rows = None
+    h = _rows = None # the state: a tensor or a tuple of them; and whose it is
 
     def start(self, x): # the state that the batch before has left for the rows of `x`, or None
-        rows = x.shape[0], x.device
+        rows, dtype = (x.shape[0], x.device), next(self.parameters()).dtype
         if rows != self._rows: self.h, self._rows = None, rows
-        return self.h
+        return _each(self.h, lambda o: o.to(dtype))
 
-    def keep(self, h): # a tensor or a tuple of them, cut off from their history
-        dtype = self.i_h.weight.dtype
-        self.h = h.detach().to(dtype) if isinstance(h, torch.Tensor) else tuple(o.detach().to(dtype) for o in h)
+    def keep(self, h): self.h = _each(h, torch.Tensor.detach) # cut off from its history
 
     def reset(self): self.h = self._rows = None
+
+def _each(h, f): return None if h is None else f(h) if isinstance(h, torch.Tensor) else tuple(map(f, h))
 
 # %% ../nbs/06_models.ipynb #9b6c6eca
 class LMModel3(StatefulModule):
@@ -187,7 +190,7 @@ class LMModel6(_RNNModel):
         n_layers:int # number of layers
     ): super().__init__(nn.LSTM, vocab_sz, n_hidden, n_layers)
 
-# %% ../nbs/06_models.ipynb #7a03bd6e
+# %% ../nbs/06_models.ipynb #4b6757f9
 class Dropout(Module):
     "Set activations to zero with probability `p` in training, and scale the others by 1/(1-p)."
     def __init__(self,
@@ -198,7 +201,7 @@ class Dropout(Module):
 
     def forward(self, x):
         if not self.training or self.p == 0: return x
-        if self.p == 1: return torch.zeros_like(x)
+        if self.p == 1: return x * torch.zeros_like(x)
         mask = torch.empty_like(x).bernoulli_(1 - self.p)
         return x * mask / (1 - self.p)
 

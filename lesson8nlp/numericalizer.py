@@ -1,4 +1,4 @@
-"""From tokens to integers and back: a vocabulary of the words that are common enough to learn, and one id for all the others.
+"""From tokens to numbers and back: which words get a number, and what happens to the others.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/numericalizer.html.md"""
 
@@ -7,71 +7,108 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/numericalizer.html.md"""
 # %% auto #0
 __all__ = ['make_vocab', 'Numericalize']
 
-# %% ../nbs/03_numericalizer.ipynb #f78bc026
+# %% ../nbs/03_numericalizer.ipynb #1f6162b8
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np, torch
-from fastai.data.all import L, Transform, tensor
+from fastai.data.all import Transform
 from fastai.text.data import TensorText
+from fastcore.foundation import L
 
-from .core import *
-from .tokenizer import *
+from .tokenizer import UNK, special_tokens
 
-# %% ../nbs/03_numericalizer.ipynb #bde4e901
+# %% ../nbs/03_numericalizer.ipynb #6e2d2dbb
 def make_vocab(
-    count:Counter, # how often each token occurs
-    min_freq:int=3, # tokens that occur less often are left out
-    max_vocab:int=60000, # at most so many tokens, the special ones among them
-    special_toks:list=None # at the start of the vocab, in this order; default: `special_tokens`
-) -> list: # of tokens; the place of a token is its id
-    "The special tokens, then the others of `count` from the most to the least common."
-    special = list(special_tokens if special_toks is None else special_toks)
-    if min_freq < 1 or max_vocab < len(special):
-        raise ValueError(f'min_freq is {min_freq} and max_vocab {max_vocab}; they must be at least 1 and {len(special)} (the number of special tokens).')
-    common = [t for t, c in count.most_common(max_vocab) if c >= min_freq and t not in special]
-    vocab = (special + common)[:max_vocab]
-    return vocab + ['xxfake']*min(-len(vocab) % 8, max_vocab - len(vocab))
+    count, # a Counter: token -> how often it occurs
+    min_freq:int=3, # a token must occur at least so often
+    max_vocab:int=60000, # the vocabulary is never longer than this
+    special_toks:list=None # always there, and first; `special_tokens` by default
+) -> list: # of str, its length a multiple of 8 where `max_vocab` leaves room for that
+    "The vocabulary: special tokens, then the tokens of `count` from the most frequent on."
+    if not isinstance(count, Mapping): raise TypeError(f'make_vocab takes a Counter of tokens, got a {type(count).__name__}: count them with Counter(tokens).')
+    special = list(dict.fromkeys(special_tokens if special_toks is None else special_toks))
+    if max_vocab < len(special): raise ValueError(f'max_vocab={max_vocab} has no room for the {len(special)} special tokens.')
+    known = set(special)
+    words = [w for w, n in Counter(count).most_common() if n >= min_freq and w not in known]
+    vocab = (special + words)[:max_vocab]
+    n_fill = -len(vocab) % 8
+    return vocab + [_fill]*(n_fill if len(vocab) + n_fill <= max_vocab else 0)
 
-# %% ../nbs/03_numericalizer.ipynb #d417edd7
+_fill = 'xxfake' # fastai's name for an entry that no token has
+
+# %% ../nbs/03_numericalizer.ipynb #43cd00fe
+class _Ids(dict): # token -> id; what is not there has the id of `xxunk`
+    def __missing__(self, token): return self[UNK]
+
+# %% ../nbs/03_numericalizer.ipynb #6fc29a46
 class Numericalize(Transform):
-    "Turn tokens into ids and back, with a vocab that is given or made by `setup`."
+    "From a list of tokens to a tensor of ids, and back with `decode`; tokens that are not in `vocab` become `xxunk`."
     def __init__(self,
-        vocab:list=None, # tokens, `xxunk` among them; None: `setup` makes it
-        min_freq:int=3, # for `make_vocab`
-        max_vocab:int=60000, # for `make_vocab`
-        special_toks:list=None # for `make_vocab`
+        vocab:list=None, # the tokens, each at the place of its id; without one, call `setup`
+        min_freq:int=3, # for `setup`: a token must occur at least so often
+        max_vocab:int=60000, # for `setup`: at most so many entries
+        special_toks:list=None # for `setup`: always there, and first
     ):
         self.min_freq, self.max_vocab, self.special_toks = min_freq, max_vocab, special_toks
         self.vocab = self.o2i = None
-        if vocab is not None: self._set_vocab(vocab)
+        if vocab is not None: self._use(vocab)
 
-    def _set_vocab(self, vocab):
-        vocab = list(vocab)
-        if UNK not in vocab: raise ValueError(f'The vocab of {len(vocab)} tokens lacks {UNK!r}, the token for unknown words: put the special tokens at its start, special_tokens + vocab.')
-        twice = [t for t, c in Counter(vocab).items() if c > 1 and t != 'xxfake']
-        if twice: raise ValueError(f'The vocab has {twice[0]!r} more than once (and {len(twice) - 1} other tokens): a token has one id.')
-        self.vocab, self.unk = L(vocab), vocab.index(UNK)
-        self.o2i = {t: i for i, t in enumerate(vocab) if t != 'xxfake'}
+    def _use(self, vocab):
+        self.vocab = _checked_vocab(vocab)
+        self.o2i = _Ids({w: i for i, w in enumerate(self.vocab) if w != _fill})
 
     def setups(self, dsets):
-        if self.vocab is not None or dsets is None: return
-        count = getattr(dsets, 'counter', None)
-        if count is None: count = Counter(t for doc in map(_tokens, dsets) for t in doc)
-        if not count: raise ValueError('No tokens to make a vocab from: setup takes lists of tokens, and got none or only empty ones.')
-        special = self.special_toks if self.special_toks is not None else getattr(dsets, 'special_toks', None)
-        self._set_vocab(make_vocab(count, self.min_freq, self.max_vocab, special))
+        if dsets is None or self.vocab is not None: return
+        if self.special_toks is None: self.special_toks = getattr(dsets, 'special_toks', None)
+        self._use(make_vocab(_count(dsets), self.min_freq, self.max_vocab, self.special_toks))
 
-    def encodes(self, o):
-        if self.o2i is None: raise ValueError('There is no vocab yet: call setup with lists of tokens, or pass vocab=.')
-        return TensorText(torch.tensor([self.o2i.get(t, self.unk) for t in _tokens(o)], dtype=torch.int64))
-
+    def encodes(self, o): return TensorText(torch.tensor([self._ready()[t] for t in _token_list(o)], dtype=torch.int64))
     def decodes(self, o):
-        ids = o.tolist() if hasattr(o, 'tolist') else list(o)
-        if bad := [i for i in ids if not 0 <= i < len(self.vocab)]:
-            raise ValueError(f'The id {bad[0]} is not in this vocab of {len(self.vocab)} tokens: ids go from 0 to {len(self.vocab) - 1}. Was the text numericalized with another vocab?')
-        return L(self.vocab[i] for i in ids)
+        self._ready()
+        return L(self.vocab[i] for i in _id_list(o, len(self.vocab)))
 
-# %% ../nbs/03_numericalizer.ipynb #9b8fa83d
-def _tokens(o): # a document is a list of tokens, and never one string
-    if isinstance(o, str): raise TypeError(f'Expected a list of tokens, got the string {o[:30]!r}: tokenize it first, Tokenizer()(text).')
+    def _ready(self):
+        if self.o2i is None: raise ValueError('This Numericalize has no vocabulary yet: call num.setup(token_lists) first, or give it one with vocab=...')
+        return self.o2i
+    def __repr__(self): return f'Numericalize({"no vocabulary yet" if self.vocab is None else f"{len(self.vocab):,} entries"})'
+
+# %% ../nbs/03_numericalizer.ipynb #c55e6dab
+def _checked_vocab(vocab): # as a list, or an error
+    if isinstance(vocab, str): raise TypeError(f'The vocabulary is the single string {vocab[:30]!r}; it must be a list of tokens.')
+    vocab = list(vocab)
+    if UNK not in vocab: raise ValueError(f'The vocabulary of {len(vocab)} entries lacks {UNK!r}, which unknown tokens become: add it, or use make_vocab.')
+    twice = [w for w, n in Counter(vocab).items() if n > 1 and w != _fill]
+    if twice: raise ValueError(f'The vocabulary holds {len(twice)} tokens more than once, such as {twice[0]!r}: each may have one id only.')
+    return vocab
+
+# %% ../nbs/03_numericalizer.ipynb #0168f8ce
+def _token_list(o): # the tokens of one text, or an error
+    hint = "expected the tokens of a text, such as num(['a', 'film'])"
+    if isinstance(o, str): raise TypeError(f'Got the single string {o[:30]!r}, {hint}: tokenize it first. (A tuple is taken for several texts: use a list.)')
+    if isinstance(o, (torch.Tensor, np.ndarray)): raise TypeError(f'Got numbers of shape {tuple(o.shape)}, {hint}: are they ids already?')
+    o = list(o)
+    for i, t in enumerate(o):
+        if not isinstance(t, str): raise TypeError(f'Token {i} of {len(o)} is {t!r}, a {type(t).__name__}; {hint}.')
     return o
+
+def _count(dsets): # how often each token occurs in the token lists, or an error
+    count = getattr(dsets, 'counter', None)
+    if count is None:
+        if isinstance(dsets, str): raise TypeError(f'setup takes a list of token lists, got the single string {dsets[:30]!r}.')
+        count = Counter()
+        for i, o in enumerate(dsets):
+            if isinstance(o, str): raise TypeError(f'setup takes a list of token lists, and item {i} is the string {o[:30]!r}: tokenize the texts, or put the one token list into a list.')
+            count.update(o)
+    if not count: raise ValueError('setup got no tokens, so there is nothing to make a vocabulary from.')
+    return count
+
+# %% ../nbs/03_numericalizer.ipynb #985e1dab
+def _id_list(ids, n): # as a list of int, all in range(n), or an error
+    a = np.asarray(ids.detach().cpu() if isinstance(ids, torch.Tensor) else list(ids) if not isinstance(ids, (np.ndarray, np.generic, int)) else ids)
+    if a.ndim != 1: raise ValueError(f'decode takes the ids of one text, of shape (n,), got shape {a.shape}: decode the rows one by one.')
+    if not len(a): return []
+    if a.dtype.kind not in 'iu': raise TypeError(f'Ids are whole numbers, got {a.dtype}.')
+    bad = np.flatnonzero((a < 0) | (a >= n))
+    if len(bad): raise ValueError(f'Id {a[bad[0]]} at position {bad[0]} is not in the vocabulary, which has {n:,} entries: ids go from 0 to {n-1:,}.')
+    return a.tolist()

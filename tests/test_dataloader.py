@@ -187,7 +187,8 @@ def test_learner_export(tmp_path):
         learn.fit(1)
         learn.export('model.pkl')
         assert learn.dls.vocab == vocab and len(learn.dls.train) > 0
-        preds, targs = learn.get_preds(reorder=False)
+        preds, targs = learn.get_preds(reorder=False, concat_dim=1)  # as LMLearner does
+    assert preds.shape == (4, 119, 50) and targs.shape == (4, 119)
     assert torch.isfinite(torch.tensor(learn.recorder.values[-1])).all()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

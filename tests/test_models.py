@@ -108,9 +108,39 @@ def test_tied_weights_stay_one_object(move):
     assert m.h_o.weight is m.i_h.weight
 
 
-def test_a_double_model_works():
-    m = model(6).double()
-    assert logits(m(batch())).dtype == logits(m(batch())).dtype == torch.float64
+@pytest.mark.parametrize('k', stateful)
+def test_the_state_follows_the_dtype_of_the_weights(k):
+    "Converted in the middle of a text, a model goes on with the same state."
+    m, x = model(k), batch()
+    m(x)
+    twin = copy.deepcopy(m)
+    want = logits(twin(x))
+    out = logits(m.double()(x))
+    assert out.dtype == torch.float64 and torch.allclose(out.float(), want, atol=1e-5)
+    assert logits(m.float()(x)).dtype == torch.float32
+
+
+@pytest.mark.parametrize('k', stateful)
+def test_the_graph_does_not_reach_back(k):
+    "The gradient of a batch is that of a fresh graph with the same numbers as its state."
+    m, x, y = model(k), batch(), batch()
+    m(x)
+    twin = copy.deepcopy(m)  # deepcopy needs a state without history
+    logits(m(y)).pow(2).sum().backward()
+    logits(twin(y)).pow(2).sum().backward()
+    for p, q in zip(m.parameters(), twin.parameters()): assert torch.equal(p.grad, q.grad)
+
+
+def test_a_stateful_module_needs_no_embedding():
+    class Cell(StatefulModule):
+        def __init__(self): self.rnn = nn.GRU(4, 4, batch_first=True)
+        def forward(self, x):
+            out, h = self.rnn(x, self.start(x))
+            self.keep(h)
+            return out
+    m, x = Cell(), torch.randn(2, 3, 4)
+    a, b = m(x), m(x)
+    assert not torch.allclose(a, b) and not m.h.requires_grad
 
 
 @pytest.mark.parametrize('k', every)
@@ -121,6 +151,9 @@ def test_what_is_no_input_is_refused(k):
     with expect_fail(ValueError, '(3,)'): m(torch.tensor([1, 2, 3]))
     with expect_fail(ValueError, 'from 0 to 30; this model knows 0 to 29'): m(torch.tensor([[0, 1, 30]]))
     with expect_fail(ValueError, 'from -1 to 2'): m(torch.tensor([[0, -1, 2]]))
+    for shape in ((0, 3), (4, 0)):
+        with expect_fail(ValueError, str(shape)): m(torch.zeros(shape, dtype=torch.int64))
+    if k > 2: assert m.h is None, 'a refused input leaves no state'
 
 
 def test_model7_returns_what_its_callbacks_need():
@@ -148,7 +181,10 @@ def test_dropout_has_the_distribution_of_torchs(p):
 def test_dropout_at_its_ends():
     assert torch.equal(Dropout(1.)(torch.ones(5)), torch.zeros(5))
     assert torch.equal(Dropout(0.9).eval()(torch.ones(5)), torch.ones(5))
-    for p in (-.1, 1.1):
+    x = torch.ones(5, requires_grad=True)
+    Dropout(1.)(x).sum().backward()
+    assert torch.equal(x.grad, torch.zeros(5))
+    for p in (-.1, 1.1, float('nan')):
         with expect_fail(ValueError, 'between 0 and 1'): Dropout(p)
 
 
@@ -158,4 +194,7 @@ def test_windows_and_chunks():
     assert word_windows(torch.arange(11), 3, every=True)[1].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     with expect_fail(ValueError, 'at least 5'): word_windows(torch.arange(4), 3)
     assert group_chunks(torch.arange(7), 2).tolist() == [0, 3, 1, 4, 2, 5]
-    with expect_fail(ValueError, 'do not fill a batch of 8'): group_chunks(torch.arange(7), 8)
+    for bs in (8, 0):
+        with expect_fail(ValueError, f'do not fill a batch of {bs}'): group_chunks(torch.arange(7), bs)
+    for ids, sl in ((torch.arange(12).view(3, 4), 3), (torch.arange(12), 0)):
+        with expect_fail(ValueError, 'one text of shape (n,)'): word_windows(ids, sl)

@@ -25,7 +25,7 @@ marks = ['\x00', '\x01', '\x7f', '\u200b', '\u200c', '\u200d', '\u200e', '\u200f
 parts = st.lists(st.one_of(st.sampled_from(scraps), st.sampled_from(spaces), st.sampled_from(marks), st.text(max_size=4)), max_size=14).map(''.join)
 repeats = st.lists(st.text('aAb1_. \n', min_size=1, max_size=3).flatmap(lambda s: st.integers(1, 5).map(lambda n: s*n)), max_size=6).map(''.join)
 texts = st.one_of(parts, repeats, st.text(max_size=30))
-many = settings(max_examples=800, deadline=None, derandomize=True, database=None)
+many = settings(max_examples=500, deadline=None, derandomize=True, database=None)
 
 
 @pytest.mark.parametrize('rule', rules, ids=lambda f: f.__name__)
@@ -99,6 +99,7 @@ def test_every_rule_has_known_answers():
 def test_whole_tokenizer_gives_the_known_answer():
     t = "I LOVED it!!! So so so good...<br /> <br />The U.S. cut isn#39;t 9/10  &lt;3 xxmaj"
     assert tok(t) == ('xxbos i xxup loved it xxrep 3 ! xxmaj so so so good … \n▁\n xxmaj the xxup u.s . cut is n\'t 9 / 10 <3 xxmaj').split(' ')
+    assert ' '.join(tok('A1 aaa aaa aaa a / b')) == 'xxbos xxup a1 xxrep 3 a xxrep 3 a xxrep 3 a a / b'  # the order of the rules decides
     assert tok('') == ['xxbos'] and tok(' \n\t') == ['xxbos']
     assert Tokenizer(rules=[])('') == [] and list(tok.pipe([])) == []
 
@@ -122,7 +123,7 @@ def test_equal_on_a_thousand_reviews(): assert same_tokens(real_reviews(700) + [
 @pytest.mark.slow
 def test_equal_on_every_review():
     "All 100,000 and the 2,000 of the sample; about fifteen minutes."
-    assert same_tokens(read_text(f) for f in text_files(sample_reviews())) > 300_000
+    assert same_tokens(read_text(f) for f in text_files(sample_reviews())) > 200_000
     path = data_root()/'imdb'
     if not (path/'unsup').is_dir(): pytest.skip('the real reviews are not on this machine')
     files = text_files(path)
