@@ -48,7 +48,7 @@ save: install ## run the lessons and keep their outputs and times in the reposit
 	$(PY) tools/run_notebooks.py --save $(sort $(wildcard nbs/tutorials/*.ipynb)) nbs/index.ipynb
 	$(PY) tools/readme.py
 
-results: install ## measure the ladder over five seeds again (about 8 minutes)
+results: install ## measure the ladder over five seeds again (about 10 minutes)
 	OMP_NUM_THREADS=1 $(PY) tools/run_notebooks.py --save --flags slow nbs/06_models.ipynb
 
 clean: ## remove what was built, but not the environment

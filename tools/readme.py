@@ -10,16 +10,21 @@ root = Path(__file__).resolve().parent.parent
 def block(out):
     "An output as markdown: markdown as it is, text indented as in a notebook page."
     data = out.get('data', {})
-    if 'text/markdown' in data: return ''.join(data['text/markdown']).strip()
+    if 'text/markdown' in data: return from_root(''.join(data['text/markdown']).strip())
     txt = ''.join(data.get('text/plain', out.get('text', ''))).rstrip()
     return '\n'.join(f'    {l}'.rstrip() for l in txt.splitlines())
+
+
+def from_root(md):
+    "Links that start in nbs/ made to start beside the README."
+    return re.sub(r'\]\((?!http|#|\.\.)([^)]+)\)', r'](nbs/\1)', md).replace('](../', '](')
 
 
 def readme(nb):
     parts = ['<!-- Written by tools/readme.py from nbs/index.ipynb: change that. -->']
     for c in nb.cells:
         if re.search(r'^#\|\s*(hide|default_exp|export)', c.source, re.M): continue
-        if c.cell_type == 'markdown': parts.append(re.sub(r'\]\((?!http|#|\.\.)([^)]+)\)', r'](nbs/\1)', c.source).replace('](../', ']('))
+        if c.cell_type == 'markdown': parts.append(from_root(c.source))
         elif c.cell_type == 'code':
             if not re.search(r'^#\|\s*echo: false', c.source, re.M): parts.append(f'```python\n{c.source}\n```')
             parts += [b for o in c.outputs if (b := block(o))]
