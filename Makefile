@@ -10,7 +10,7 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lesson test test-slow lab export save results clean
+.PHONY: help install lesson test test-slow lab export save results bench clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<10} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
@@ -50,6 +50,9 @@ save: install ## run the lessons and keep their outputs and times in the reposit
 
 results: install ## measure the ladder over five seeds again (about 10 minutes)
 	OMP_NUM_THREADS=1 $(PY) tools/run_notebooks.py --save --flags slow nbs/06_models.ipynb
+
+bench: install ## measure text -> ids -> batches beside fastai, spaCy and Hugging Face (about 10 minutes)
+	$(PY) benchmarks/bench.py
 
 clean: ## remove what was built, but not the environment
 	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('build', 'dist', 'lesson8nlp.egg-info')]"

@@ -7,18 +7,20 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/11_all.ipynb #ce425900
+# %% ../nbs/11_all.ipynb #2dac8607
 import importlib
 
 from .core import *
 from .data import *
 from .tokenizer import *
 from .numericalizer import *
+from .fasttok import *
+from .corpus import *
 from .dataloader import *
 from .models import *
 from .learner import *
 from .ulmfit import *
 
-# %% ../nbs/11_all.ipynb #1f8960b0
-_modules = 'core data tokenizer numericalizer dataloader models learner ulmfit'.split()
+# %% ../nbs/11_all.ipynb #bcbbb043
+_modules = 'core data tokenizer numericalizer fasttok corpus dataloader models learner ulmfit'.split()
 __all__ = [n for m in _modules for n in importlib.import_module(f'lesson8nlp.{m}').__all__]

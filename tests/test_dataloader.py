@@ -1,12 +1,13 @@
 "The laws of LMDataLoader on documents that nobody chose: what nbs/05_dataloader.ipynb shows on examples."
-import pickle, random, warnings
+import json, os, pickle, random, subprocess, sys, warnings
+from types import SimpleNamespace
 
 import numpy as np, pytest, torch
 
 warnings.filterwarnings('ignore')
 import fastai.text.all as ft
 from hypothesis import given, settings, strategies as st
-from lesson8nlp.dataloader import LMDataLoader
+from lesson8nlp.dataloader import LMDataLoader, RescaleLR, sharded_dl
 
 settings.register_profile('here', deadline=None, max_examples=60, derandomize=True)
 settings.load_profile('here')
@@ -194,3 +195,298 @@ def test_learner_export(tmp_path):
         warnings.simplefilter('ignore')
         back = ft.load_learner(tmp_path/'model.pkl')
     assert len(back.dls.train) == 0 and back.dls.vocab == vocab
+
+
+# what the loader has beyond fastai's
+
+
+def on_disk(docs, path, dtype=np.uint16):
+    "A corpus whose ids are a read-only file."
+    np.save(path, np.array([t for o in docs for t in o], dtype=dtype))
+    return SimpleNamespace(ids=np.load(path, mmap_mode='r'), offsets=np.cumsum([0] + [len(o) for o in docs]))
+
+
+def tiny(dl, size):
+    dl._window_size = size
+    return dl
+
+
+options = st.fixed_dictionaries(dict(shuffle=st.booleans(), backwards=st.booleans(), var_len=st.booleans(), on_device=st.booleans(), seed=st.integers(0, 99)))
+
+
+@given(lengths, sizes, options, st.integers(1, 60))
+def test_window_edges(lengths, size, kw, window):
+    bs, seq_len = size
+    docs = make(lengths, bs)
+    dl = tiny(LMDataLoader(docs, bs=bs, seq_len=seq_len, **kw), window)
+    for _ in range(2):
+        n = len(dl)
+        batches, x, y = columns(dl)
+        stream = [t for i in dl.order for t in (docs[i][::-1] if kw['backwards'] else docs[i])]
+        assert n == len(batches)                                     # known before the epoch
+        assert x.flatten().tolist() == stream[:x.numel()] and y.flatten().tolist() == stream[1:x.numel() + 1]
+        assert dl.n_left_out == len(stream) - 1 - x.numel() < bs
+    for k in reversed(range(dl.n_batches)): dl.batch(k)              # any batch at any time
+    if not kw['var_len']: assert_same([dl.batch(k) for k in reversed(range(len(batches)))], batches[::-1])
+
+
+@given(lengths, sizes, st.integers(0, 99))
+def test_backwards_as_fastai(lengths, size, seed):
+    bs, seq_len = size
+    docs = [torch.tensor(o, dtype=torch.int64) for o in make(lengths, bs)]
+    flipped = [ft.reverse_text(o) for o in docs]
+    for shuffle in (False, True):
+        ours = LMDataLoader(docs, bs=bs, seq_len=seq_len, shuffle=shuffle, backwards=True)
+        theirs = ft.LMDataLoader(flipped, bs=bs, seq_len=seq_len, shuffle=shuffle)
+        for _ in range(2):
+            random.seed(seed); a = list(ours)
+            random.seed(seed); b = list(theirs)
+            assert_same(a, b)
+
+
+@given(st.integers(1, 3000), st.integers(1, 90), st.integers(0, 9), st.integers(0, 9))
+def test_varied_lengths_cover(n, seq_len, seed, epoch):
+    dl = LMDataLoader(range(n + 1), bs=1, seq_len=seq_len, var_len=True, seed=seed)
+    dl.epoch = epoch
+    count = len(dl)
+    batches, x, y = columns(dl)
+    widths = [b[0].shape[1] for b in batches]
+    assert len(batches) == count and x.flatten().tolist() == list(range(n)) and torch.equal(y, x + 1)
+    assert all(w >= min(5, seq_len) for w in widths[:-1]) and max(widths) < seq_len + 40
+    again = LMDataLoader(range(n + 1), bs=1, seq_len=seq_len, var_len=True, seed=seed)
+    again.epoch = epoch
+    assert [b[0].shape[1] for b in again] == widths
+
+
+def test_varied_lengths_are_distributed_as_in_the_paper():
+    dl = LMDataLoader(np.zeros(2_000_001, np.uint8), bs=1, seq_len=72, var_len=True, seed=0)
+    widths = np.diff(dl.cuts)[:-1]
+    half = widths < 54
+    assert 0.04 < half.mean() < 0.06
+    assert abs(widths[~half].mean() - 71.5) < 0.3 and abs(widths[half].mean() - 35.5) < 1 and 4.8 < widths[~half].std() < 5.2
+    other = LMDataLoader(np.zeros(2_000_001, np.uint8), bs=1, seq_len=72, var_len=True, seed=1)
+    assert other.cuts != dl.cuts
+
+
+@given(lengths, sizes, options, st.integers(1, 4))
+def test_shards_partition(lengths, size, kw, world_size):
+    bs, seq_len = size
+    docs = make(lengths, bs*world_size)
+    shards = [LMDataLoader(docs, bs=bs, seq_len=seq_len, rank=r, world_size=world_size, **kw) for r in range(world_size)]
+    one = LMDataLoader(docs, bs=bs*world_size, seq_len=seq_len, **kw)
+    for _ in range(2):
+        parts = [list(o) for o in shards]
+        assert len({len(o) for o in parts}) == 1                     # nobody waits for a batch that never comes
+        assert_same([(torch.cat([x for x, _ in o]), torch.cat([y for _, y in o])) for o in zip(*parts)], one)
+        seen = [t for o in parts for x, _ in o for t in x.flatten().tolist()]
+        assert len(seen) == len(set(seen)) == sum(map(len, docs)) - 1 - one.n_left_out
+    assert {o.n_left_out for o in shards} == {one.n_left_out}
+
+
+@given(lengths, sizes, options, st.data())
+def test_resume_anywhere(lengths, size, kw, data):
+    bs, seq_len = size
+    docs = make(lengths, bs)
+    def fresh(): return LMDataLoader(docs, bs=bs, seq_len=seq_len, **kw)
+    undisturbed = fresh()
+    epochs = [list(undisturbed) for _ in range(3)]
+    stop = data.draw(st.integers(0, len(epochs[0]) + len(epochs[1])))
+    stopped, taken = fresh(), 0
+    while taken < stop:
+        for b in stopped:
+            taken += 1
+            if taken == stop: break
+    resumed = fresh()
+    resumed.load_state_dict(json.loads(json.dumps(stopped.state_dict())))
+    rest = [b for e in epochs for b in e][stop:]
+    got = []
+    while len(got) < len(rest): got += list(resumed)
+    assert_same(got, rest)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_resume_counts_what_was_handed_out(num_workers):
+    kw = dict(bs=4, seq_len=7, shuffle=True, seed=3, num_workers=num_workers)
+    docs = make([90]*20, 4)
+    dl = LMDataLoader(docs, **kw)
+    ref = list(LMDataLoader(docs, **kw | dict(num_workers=0)))
+    it = iter(dl)
+    for _ in range(5): next(it)
+    assert (dl.state_dict()['epoch'], dl.state_dict()['batch']) == (0, 5)
+    other = LMDataLoader(docs, **kw)
+    other.load_state_dict(dl.state_dict())
+    other.one_batch()                                                # a look does not move the place
+    assert_same(list(other), ref[5:])
+    del it
+
+
+@pytest.mark.parametrize('change', [dict(bs=5), dict(seq_len=8), dict(seed=4), dict(shuffle=False), dict(backwards=True), dict(var_len=True), dict(docs=range(19)),
+    dict(docs=range(19, -1, -1)), dict(world_size=2)])
+def test_state_of_another_loader_is_refused(change):
+    kw = dict(bs=4, seq_len=7, shuffle=True, seed=3)
+    state = LMDataLoader(make([90]*20, 4), **kw).state_dict()
+    LMDataLoader(make([90]*20, 4), **kw).load_state_dict(state)
+    with pytest.raises(ValueError, match='belongs to another loader: .* was .* and is'): LMDataLoader(make([90]*20, 4), **kw | change).load_state_dict(state)
+    with pytest.raises(ValueError, match='corpus was'): LMDataLoader([[t + 1 for t in o] for o in make([90]*20, 4)], **kw).load_state_dict(state)
+
+
+@given(lengths, sizes, options, st.data())
+def test_chosen_documents(lengths, size, kw, data):
+    bs, seq_len = size
+    docs = make(lengths, bs)
+    chosen = data.draw(st.permutations(range(len(docs))))
+    chosen = chosen[:data.draw(st.integers(1, len(docs)))]
+    total = sum(len(docs[i]) for i in chosen)
+    if total <= bs:
+        with pytest.raises(ValueError, match=f'has {total} tokens'): LMDataLoader(docs, bs=bs, seq_len=seq_len, docs=chosen, **kw)
+        return
+    view, copy = LMDataLoader(docs, bs=bs, seq_len=seq_len, docs=chosen, **kw), LMDataLoader([docs[i] for i in chosen], bs=bs, seq_len=seq_len, **kw)
+    assert (view.docs.total, view.n_left_out, len(view)) == (total, copy.n_left_out, len(copy))
+    for _ in range(2): assert_same(view, copy)
+    assert_same(view.new(docs=range(len(docs)), shuffle=False, var_len=False), LMDataLoader(docs, bs=bs, seq_len=seq_len, backwards=kw['backwards']))
+
+
+def test_memory_mapped(tmp_path):
+    docs = make([30, 0, 700, 5, 90, 250], 8)
+    corpus = on_disk(docs, tmp_path/'ids.npy')
+    before = (tmp_path/'ids.npy').read_bytes()
+    assert not corpus.ids.flags.writeable
+    for kw in (dict(), dict(shuffle=True, seed=1), dict(backwards=True), dict(docs=[4, 2]), dict(on_device=True)):
+        dl = tiny(LMDataLoader(corpus, bs=8, seq_len=9, **kw), 100)
+        ref = list(LMDataLoader(docs, bs=8, seq_len=9, **kw))
+        assert_same(dl, ref)
+        if not kw: assert np.shares_memory(dl._window, corpus.ids)
+        for x, y in dl: x.zero_(); y.fill_(7)
+        assert np.shares_memory(dl.docs.ids, corpus.ids)
+        dl.epoch = 0
+        sent = pickle.dumps(dl)
+        dl.epoch = 0
+        assert_same(pickle.loads(sent), ref)
+    assert (tmp_path/'ids.npy').read_bytes() == before
+
+
+def test_a_pickle_does_not_hold_the_stream(tmp_path):
+    np.save(tmp_path/'ids.npy', np.arange(10**6) % 60000)
+    corpus = SimpleNamespace(ids=np.load(tmp_path/'ids.npy', mmap_mode='r'), offsets=[0, 10**6])
+    dl = LMDataLoader(corpus)
+    list(zip(range(2), dl))
+    assert len(pickle.dumps(dl)) < 20_000
+    part = SimpleNamespace(ids=corpus.ids[1000:5000], offsets=[0, 4000])
+    assert_same(pickle.loads(pickle.dumps(LMDataLoader(part))), LMDataLoader(part))
+
+
+@pytest.mark.parametrize('kw', [dict(shuffle=True), dict(var_len=True, seed=1), dict(backwards=True)])
+def test_shuffled_epoch_needs_no_second_stream(tmp_path, kw):
+    "The memory that an epoch takes stays under that of the window, with a stream many times as large."
+    import tracemalloc
+    np.save(tmp_path/'ids.npy', np.zeros(4_000_000, np.uint16))
+    corpus = SimpleNamespace(ids=np.load(tmp_path/'ids.npy', mmap_mode='r'), offsets=np.arange(0, 4_000_001, 4000))
+    dl = tiny(LMDataLoader(corpus, **kw), 100_000)
+    tracemalloc.start()
+    for _ in dl: pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000 < corpus.ids.nbytes
+
+
+@pytest.mark.parametrize('dtype, top', [(np.uint8, 255), (np.uint16, 65535), (np.uint32, 2**32 - 1), (np.int32, 2**31 - 1), (np.int64, 2**40), ('>u2', 65535)])
+def test_every_dtype_on_device(dtype, top):
+    corpus = SimpleNamespace(ids=np.array([0, top, 1, top//2 + 1, 7], dtype=dtype), offsets=[0, 2, 5])
+    for kw in (dict(), dict(shuffle=True, seed=0), dict(backwards=True)):
+        assert_same(LMDataLoader(corpus, bs=2, seq_len=2, on_device=True, **kw), LMDataLoader(corpus, bs=2, seq_len=2, on_device=False, **kw))
+
+
+class Steps(ft.Callback):
+    order = 5
+    def before_fit(self): self.lrs = []
+    def before_step(self): self.lrs.append((self.opt.hypers[0]['lr'], self.xb[0].shape[1]))
+    def after_batch(self):
+        if self.training: self.after = self.opt.hypers[0]['lr']
+
+
+class Cancel(ft.Callback):
+    order = 6
+    def before_step(self): raise ft.CancelStepException
+
+
+@pytest.mark.parametrize('opt', [ft.Adam, lambda p, lr: ft.OptimWrapper(p, torch.optim.SGD, lr=lr)])
+@pytest.mark.parametrize('cbs', [[], [Cancel]])
+def test_rescaled_learning_rate(opt, cbs):
+    docs = np.random.default_rng(0).integers(0, 20, size=6000)
+    dls = ft.DataLoaders(LMDataLoader(docs, bs=4, seq_len=20, var_len=True, seed=1), LMDataLoader(docs, bs=4, seq_len=20))
+    model = torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Linear(8, 20))
+    learn = ft.Learner(dls, model, loss_func=ft.CrossEntropyLossFlat(), opt_func=opt, cbs=[RescaleLR(), Steps()] + [c() for c in cbs])
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, 1e-2)
+    epochs = [LMDataLoader(docs, bs=4, seq_len=20, var_len=True, seed=1) for _ in range(2)]
+    epochs[1].epoch = 1
+    lrs, lens = np.array(learn.steps.lrs).T
+    asked = np.array(learn.recorder.lrs)
+    assert len(set(lens)) > 5 and np.allclose(lrs, asked*lens/20)
+    assert learn.steps.after == asked[-1]                            # and back again
+    assert len(asked) == sum(len(fresh.cuts) - 1 for fresh in epochs)
+
+
+PROCESS = '''
+import sys, pickle, warnings
+warnings.filterwarnings('ignore')
+import torch, torch.distributed as dist, numpy as np
+from lesson8nlp.dataloader import LMDataLoader
+torch.set_num_threads(1)
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
+docs = [np.arange(e, e + n) for e, n in zip(range(0, 4000, 100), [100]*40)]
+dl = LMDataLoader(docs, bs=4, seq_len=11, shuffle=True, seed=5, var_len=True, rank=dist.get_rank(), world_size=dist.get_world_size())
+for epoch in range(2):
+    for x, y in dl:
+        both = [torch.empty(2, *x.shape, dtype=torch.int64) for _ in range(2)]
+        dist.all_gather(both, torch.stack([x.as_subclass(torch.Tensor), y.as_subclass(torch.Tensor)]))
+        if rank == 0:
+            with open(f'{folder}/batches', 'ab') as f: pickle.dump(torch.cat(both, 1).numpy(), f)
+dist.barrier()
+dist.destroy_process_group()
+'''
+
+
+def test_two_real_processes(tmp_path):
+    "All the processes' rows, gathered with torch.distributed at every batch, are the batches of one process."
+    (tmp_path/'process.py').write_text(PROCESS)
+    env = os.environ | dict(OMP_NUM_THREADS='1')
+    runs = [subprocess.Popen([sys.executable, tmp_path/'process.py', str(r), str(tmp_path)], env=env, stderr=subprocess.PIPE, text=True) for r in range(2)]
+    try: errors = [r.communicate(timeout=120)[1] for r in runs]
+    finally: [r.kill() for r in runs]
+    assert [r.returncode for r in runs] == [0, 0], errors
+    docs = [np.arange(e, e + 100) for e in range(0, 4000, 100)]
+    one = LMDataLoader(docs, bs=8, seq_len=11, shuffle=True, seed=5, var_len=True)
+    with open(tmp_path/'batches', 'rb') as f:
+        for x, y in list(one) + list(one): assert np.array_equal(pickle.load(f), torch.stack([x, y]).numpy())
+        assert not f.read()
+
+
+def test_distributed_trainer_leaves_shards_alone():
+    pytest.importorskip('accelerate')
+    from fastai.distributed import DistributedDL, DistributedTrainer
+    dl = LMDataLoader(range(100), bs=4, seq_len=5, rank=1, world_size=2)
+    sharded = sharded_dl(dl)
+    assert isinstance(sharded, DistributedDL) and DistributedTrainer._wrap_dl(None, sharded) is sharded
+    assert len(sharded) == len(dl) and sharded.bs == 4 and sharded.seq_len == 5
+    assert_same(sharded, dl)
+    docs = np.random.default_rng(0).integers(0, 20, size=2000)
+    dls = ft.DataLoaders(*[sharded_dl(LMDataLoader(docs, bs=4, seq_len=20, rank=0, world_size=2)) for _ in range(2)])
+    learn = ft.Learner(dls, torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Linear(8, 20)), loss_func=ft.CrossEntropyLossFlat(), cbs=RescaleLR())
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-2)
+    assert np.isfinite(learn.recorder.values[-1]).all()
+
+
+def test_device_is_chosen_by_room(monkeypatch):
+    "'auto' asks how much memory of a GPU is free; no GPU is needed to see that it does."
+    dl = LMDataLoader(range(1000), bs=4)
+    assert not dl._stays_on_device()
+    dl.to('cpu')
+    assert not dl._stays_on_device() and not dl._pins()
+    dl.to('cuda')
+    for free, stays in [(8001, True), (8000, False), (100, False)]:  # 1,000 ids of two bytes, and a quarter of what is free
+        monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (free, 10**9))
+        assert dl._stays_on_device() is stays
+    assert dl._pins()
+    dl.on_device = False
+    assert not dl._stays_on_device()
