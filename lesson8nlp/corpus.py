@@ -52,8 +52,8 @@ def _bytes(path): # all of a file
     finally: os.close(f)
     return b''.join(out)
 
-# %% ../nbs/04_corpus.ipynb #ae03c7c3
-_part_size = 4 << 20 # characters of texts, bytes of files
+# %% ../nbs/04_corpus.ipynb #4773cf2c
+_part_size = 6 << 20 # characters of texts, bytes of files
 
 def _parts(items, size): # lists of items of about _part_size together
     part, room = [], _part_size
@@ -140,14 +140,15 @@ def _each(func, parts, n_workers, *args): # (part, func(part, *args)) in order, 
     out = Parallel(n_jobs=n_workers or -1, return_as='generator', batch_size=1, pre_dispatch='2*n_jobs', **own)(delayed(func)(p, *args) for p in keep())
     return ((sent.popleft(), o) for o in out)
 
-# %% ../nbs/04_corpus.ipynb #03697ff2
+# %% ../nbs/04_corpus.ipynb #5394e6f7
 def _save_part(path, part):
     tokens = np.frombuffer(json.dumps(part['tokens']).encode(), np.uint8)
-    with atomic_file(path, 'wb') as f: np.savez(f, ids=part['ids'], lens=part['lens'], tokens=tokens)
+    with atomic_file(path, 'wb') as f: np.savez(f, ids=part['ids'], lens=part['lens'], tokens=tokens, key=np.array(path.stem))
 
 def _load_part(path): # None if it is not there, or damaged
     try:
-        with np.load(path, allow_pickle=False) as z: return dict(ids=z['ids'], lens=z['lens'], tokens=json.loads(z['tokens'].tobytes()))
+        with np.load(path, allow_pickle=False) as z:
+            if z['key'] == path.stem: return dict(ids=z['ids'], lens=z['lens'], tokens=json.loads(z['tokens'].tobytes()))
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile): return None
 
 # %% ../nbs/04_corpus.ipynb #4deb98ed
@@ -286,14 +287,14 @@ def _second_pass(path, table, counts, done, vocab, errors, config, tok, info):
         shutil.rmtree(path/name, ignore_errors=True)
         raise
 
-# %% ../nbs/04_corpus.ipynb #53da92d5
+# %% ../nbs/04_corpus.ipynb #57193662
 def _build(cls, items, size, name, tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors):
     if errors not in ('raise', 'skip', 'replace'): raise ValueError(f"errors is {errors!r}; it can be 'raise', 'skip' or 'replace'.")
     tok, path = Tokenizer() if tok is None else tok, path and Path(path)
     if vocab is not None: vocab = Numericalize(vocab).vocab
     config = fingerprint(_version, _settings(tok), unicodedata.unidata_version)
     settings = fingerprint(config, vocab, min_freq, max_vocab, errors)
-    root, n_items, n_parts = data_root()/'corpus', len(items) if hasattr(items, '__len__') else None, None
+    root, n_items, n_parts = None if path else data_root()/'corpus', len(items) if hasattr(items, '__len__') else None, None
     if n_items is not None:
         n_parts = sum(1 for _ in _parts(items, size))
         if n_workers is None and n_parts < 3: n_workers = 1
@@ -317,7 +318,7 @@ def _build(cls, items, size, name, tok, vocab, path, n_workers, progress, min_fr
 
 def _find(cls, items, size, path, root, settings, n_items, n_workers, errors): # a corpus of the same settings and texts
     like = []
-    for p in [path] if path else root.glob('*') if root.is_dir() else []:
+    for p in [path] if path else root.glob('*'):
         try: info = _read_info(p)
         except (ValueError, OSError): continue
         if info and info['settings'] == settings and info['n_items'] == n_items: like.append((p, info['key']))
@@ -329,7 +330,7 @@ def _find(cls, items, size, path, root, settings, n_items, n_workers, errors): #
         except (ValueError, OSError): pass # damaged: it is built again
     return None
 
-# %% ../nbs/04_corpus.ipynb #5bfb0101
+# %% ../nbs/04_corpus.ipynb #6686ff93
 class _said: # an OSError of the disk in words that help
     def __init__(self, path): self.path = path
     def __enter__(self): pass
@@ -351,7 +352,8 @@ def _tidy(path, old, new, work, files): # remove what the corpus replaces, and w
     for p in path.iterdir():
         left = re.fullmatch('[0-9a-f]{16}-[0-9a-f]{8}', p.name) and p.name != new and p.is_dir() and (p.name == old or time.time() - p.stat().st_mtime > 86400)
         if left: shutil.rmtree(p, ignore_errors=True)
-    for f in files: f.unlink(missing_ok=True)
+    stale = [f for f in work.glob('*') if f.is_file() and time.time() - f.stat().st_mtime > 86400]
+    for f in files + stale: f.unlink(missing_ok=True)
     try: work.rmdir()
     except OSError: pass # parts of another corpus
 

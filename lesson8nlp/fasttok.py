@@ -7,8 +7,9 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/fasttok.html.md"""
 # %% auto #0
 __all__ = ['SLOW', 'RUN', 'ODD', 'LEAD', 'END', 'BEGIN', 'CASE', 'index_tokenizer', 'FastTokenizer']
 
-# %% ../nbs/03b_fasttok.ipynb #f5748280
-import re
+# %% ../nbs/03b_fasttok.ipynb #aff36b64
+import gc, re
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -73,7 +74,7 @@ def _distinct(eight, starts, size): # the place of each chunk of at most 16 byte
         words = np.stack([words[pair//len(second), 0], second[pair%len(second)]], 1)
     return place, np.ascontiguousarray(words.astype('<u8')).view(f'S{8*words.shape[1]}')[:, 0].tolist()
 
-# %% ../nbs/03b_fasttok.ipynb #b09cbad0
+# %% ../nbs/03b_fasttok.ipynb #be1592a4
 def _number_chunks(texts, numbers): # the number of each chunk of the texts, and how many chunks each text has
     rows = [t.encode() for t in texts]
     big = b' '.join(rows) + b' ' + bytes(16)
@@ -82,11 +83,11 @@ def _number_chunks(texts, numbers): # the number of each chunk of the texts, and
     size = stops - starts
     eight = np.ndarray(len(big) - 7, '<u8', big, strides=(1,))
     out = np.empty(len(starts), np.int32)
-    for some in (size <= 8, (size > 8) & (size <= 16)):
-        if some.any():
+    for some in (np.flatnonzero(size <= 8), np.flatnonzero((size > 8) & (size <= 16))):
+        if len(some):
             place, distinct = _distinct(eight, starts[some], size[some])
             out[some] = numbers.take(distinct, len(distinct))[place]
-    some = size > 16
+    some = np.flatnonzero(size > 16)
     out[some] = numbers.take([big[a:b] for a, b in zip(starts[some].tolist(), stops[some].tolist())])
     ends = np.searchsorted(stops, np.cumsum([len(r) + 1 for r in rows]) - 1) + 1
     return out, np.diff(ends, prepend=0)
@@ -122,7 +123,7 @@ def _chars(state, op, arg): # the ASCII characters that one item of a regular ex
     match = _compiled(state, [_parser.SubPattern(state, [(op, arg)])]).match
     return {c for c in _ascii if match(c)}
 
-# %% ../nbs/03b_fasttok.ipynb #b9cb710e
+# %% ../nbs/03b_fasttok.ipynb #037d88c0
 def _edge(state, seq, last): # the ASCII characters that a match of `seq` can begin with, or end with; None: cannot tell
     out = set()
     for op, arg in reversed(list(seq)) if last else seq:
@@ -151,6 +152,7 @@ def _by_edge(search, last): # the same search, trying only alternatives that fit
     def find(s):
         f = table.get(s[at], search) if s else search
         return f and f(s)
+    find.table = table
     return find
 
 # %% ../nbs/03b_fasttok.ipynb #87b7c523
@@ -227,7 +229,7 @@ class _Seams:
 # %% ../nbs/03b_fasttok.ipynb #cfdf61a8
 SLOW, RUN, ODD, LEAD, END, BEGIN, CASE = (np.uint8(1 << i) for i in range(7))
 
-# %% ../nbs/03b_fasttok.ipynb #9ab4f8fe
+# %% ../nbs/03b_fasttok.ipynb #6d061a64
 class FastTokenizer:
     "The tokens of `tok` as numbers, each distinct chunk of text between spaces looked at once."
     def __init__(self,
@@ -247,7 +249,9 @@ class FastTokenizer:
         self.tokens = self._ids.new # list of str: the token of each number
         if not self.by_chunk: return
         tk = self.tok.tok.nlp.tokenizer
-        self._spacy, self._by_hash, self._whole_letters, self._rules = index_tokenizer(tk), {}, _letters_are_whole(tk), set(tk.rules)
+        self._spacy, self._by_hash, self._rules = index_tokenizer(tk), {}, set(tk.rules)
+        self._edges_of = [getattr(f, 'table', None) for f in (self._spacy.prefix_search, self._spacy.suffix_search)]
+        self._whole_letters = all(self._edges_of) and _letters_are_whole(tk)
         self._chunks, self._pieces, self._of_chunk, self._of_piece = _Numbers(), _Numbers(), _Lists(), _Lists()
         self._names, self._first_step, self._known_seams = [], {}, {}
         self._flags, self._kind, self._tail, self._whole = (np.zeros(0, t) for t in (np.uint8, np.uint8, np.int32, np.int32))
@@ -258,18 +262,32 @@ def _cuts_at_spaces(tok): # can its texts be cut into chunks? Only what was prov
     tk = tok.tok.nlp.tokenizer
     return type(tk) is SpacyTokenizer and not any(re.search(r'\s', case) and case.strip() for case in tk.rules)
 
-# %% ../nbs/03b_fasttok.ipynb #f97e65e3
+# %% ../nbs/03b_fasttok.ipynb #5fc7fd15
 @patch
 def encode(self:FastTokenizer,
     texts # any number of texts or paths of texts; they are held in memory together
 ) -> tuple: # numbers of the tokens of all texts, (n,) int32, and how many each text has, (len(texts),) int64
     "The tokens of `texts` as places in `self.tokens`."
-    if isinstance(texts, (str, bytes, Path)): raise TypeError(f'Expected many texts, got a single {type(texts).__name__}: put it into a list.')
-    texts = list(_checked(texts))
+    texts = list(_checked(_many(texts)))
     if len(self.tokens) > self.max_chunks or self.by_chunk and len(self._chunks) > self.max_chunks: self.forget()
     self.n_texts += len(texts)
     if not texts: return np.zeros(0, np.int32), np.zeros(0, np.int64)
-    if not self.by_chunk: return self._slowly(texts)
+    try:
+        with _no_collection(): return self._three_ways(texts) if self.by_chunk else self._slowly(texts)
+    except BaseException: # half of what is new may be learned: start again
+        self.forget()
+        raise
+
+@contextmanager
+def _no_collection(): # many short-lived lists make Python look for cyclic garbage again and again; there is none here
+    was = gc.isenabled()
+    gc.disable()
+    try: yield
+    finally:
+        if was: gc.enable()
+
+@patch
+def _three_ways(self:FastTokenizer, texts):
     ids, lens, bad = self._quickly(texts)
     if not len(bad): return ids, lens
     rows = np.split(ids, np.cumsum(lens)[:-1])
@@ -281,19 +299,25 @@ def encode(self:FastTokenizer,
 @patch
 def pipe(self:FastTokenizer, texts): # -> an iterator of token lists
     "The tokens of each of `texts`, in their order."
-    for some in chunked(texts, 1000):
-        ids, lens = self.encode(some)
-        tokens = [self.tokens[i] for i in ids.tolist()]
-        for end, n in zip(np.cumsum(lens).tolist(), lens.tolist()): yield tokens[end-n:end]
+    return (row for some in chunked(_many(texts), 1000) for row in self._rows(some))
+
+@patch
+def _rows(self:FastTokenizer, texts):
+    ids, lens = self.encode(texts)
+    tokens, ends = [self.tokens[i] for i in ids.tolist()], np.cumsum(lens)
+    return [tokens[a:b] for a, b in zip((ends - lens).tolist(), ends.tolist())]
+
+def _many(texts):
+    if isinstance(texts, (str, bytes, Path)): raise TypeError(f'Expected many texts, got a single {type(texts).__name__}: put it into a list.')
+    return texts
 
 @patch
 def _slowly(self:FastTokenizer, texts): # whole texts through the rules and the tokenizer
     self.n_slow += len(texts)
     if self.by_chunk: # the same cuts, with a vocabulary that can be forgotten
         prepare = compose(*self.tok.rules)
-        rows = ([replace_space(t.text) for t in self._spacy(prepare(o))] for o in texts)
-    else: rows = self.tok.pipe(texts)
-    rows = [self._ids.take(o) for o in rows]
+        rows = [self._of_hashes(self._spacy(prepare(o)).to_array(ORTH)) for o in texts]
+    else: rows = [self._ids.take(o) for o in self.tok.pipe(texts)]
     return np.concatenate(rows), np.array([len(o) for o in rows], np.int64)
 
 # %% ../nbs/03b_fasttok.ipynb #41172ddb
@@ -339,7 +363,7 @@ def _repeats(self:FastTokenizer, a, b, c): # may these three chunks hold one wor
     word = (a.split() or [''])[-1]
     return bool(_word.fullmatch(word)) and b.strip() == word and c.lstrip().startswith(word)
 
-# %% ../nbs/03b_fasttok.ipynb #039bf9ce
+# %% ../nbs/03b_fasttok.ipynb #c3ff2502
 _SEP, _STOP = '\n\2\n', '\2'
 
 @patch
@@ -347,13 +371,14 @@ def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
     if not self._chunks.new: return
     new, base = [o.decode() for o in self._chunks.pop_new()], len(self._names)
     self._names += new
-    first, rest = _rule_steps(new)
+    odd = {i for i, w in enumerate(new) if _special.search(w)}
+    first, rest = _rule_steps(new, odd)
     rows = [p.split(' ') for p in rest]
     flags = np.zeros(len(new), np.uint8)
     flags[[i for i, p in enumerate(rest) if p[:1] == ' ']] |= LEAD
     tail = np.fromiter(map(hash, new), np.int64, len(new)).astype(np.int32) & 0x7fffffff
     whole = tail.copy()
-    for i in [i for i, (w, x) in enumerate(zip(new, first)) if w is not x and w != x or '@' in w or _special.search(w)]:
+    for i in odd.union(i for i, (w, x) in enumerate(zip(new, first)) if w != x or '@' in w):
         if new[i][:1].isspace():
             flags[i] = RUN if new[i][0] == '\n' else RUN | ODD
             rows[i] = [new[i].replace('\1', ' ')]
@@ -380,53 +405,60 @@ _twice = re.compile(r'(?:^|\s)(\w+)\s+\1') # what replace_wrep needs at least
 def _joined(rule, chunks): # rule of each chunk, in one call
     return rule(_SEP.join(chunks)).split(_SEP) if chunks else []
 
-def _rule_steps(chunks): # each chunk after the first two rules, and after all
+def _rule_steps(chunks, alone): # each chunk after the first two rules, and after all; those of `alone` are not joined
     first, rest = compose(*text_rules[:2]), compose(*text_rules[2:-1], str.lower)
-    out = [[first(w) if _special.search(w) else None for w in chunks], [None]*len(chunks)]
-    for step, rule in enumerate((first, rest)):
-        if step: out[1] = [rest(x) if _special.search(w) or x != w and _twice.search(x) else None for w, x in zip(chunks, out[0])]
-        left = [i for i, x in enumerate(out[step]) if x is None]
-        for i, x in zip(left, _joined(rule, [(out[0] if step else chunks)[i] for i in left]), strict=True): out[step][i] = x
-    return out
+    def each(rule, items, alone):
+        together = _joined(rule, [x for i, x in enumerate(items) if i not in alone])
+        for i in sorted(alone): together.insert(i, rule(items[i]))
+        if len(together) != len(items): raise RuntimeError('The rules joined chunks that stood apart.')
+        return together
+    a = each(first, chunks, alone)
+    return a, each(rest, a, alone | {i for i, (w, x) in enumerate(zip(chunks, a)) if x != w and _twice.search(x)})
 
-# %% ../nbs/03b_fasttok.ipynb #a44f4a43
+# %% ../nbs/03b_fasttok.ipynb #9b199891
+@patch
+def _take_pieces(self:FastTokenizer, pieces, n=-1):
+    p = self._pieces.take(pieces, n)
+    self._learn_pieces()
+    return p
+
 @patch
 def _join_seams(self:FastTokenizer, rows): # pieces of each row; a row in which a special case may reach over a space is one piece
-    for again in (False, True):
-        n = np.fromiter(map(len, rows), np.int64, len(rows))
-        p = self._pieces.take(chain.from_iterable(rows), int(n.sum()))
-        self._learn_pieces()
-        if again: return p, n
-        first, last = self._of_piece.ends(p)
-        kind = np.append(self._kinds(), np.uint8(0))
-        inside = np.ones(len(p), bool)
-        inside[np.cumsum(n) - 1] = False
-        at = np.flatnonzero(inside[:-1] & (kind[last[:-1]] & END != 0) & (kind[first[1:]] & BEGIN != 0))
-        at = at[self._is_seam(last[at], first[at+1])]
-        if not len(at): return p, n
-        for i in np.unique(np.searchsorted(np.cumsum(n), at, 'right')).tolist(): rows[i] = [' '.join(rows[i]).strip(' ')]
+    n = np.fromiter(map(len, rows), np.int64, len(rows))
+    p = self._take_pieces(chain.from_iterable(rows), int(n.sum()))
+    first, last = self._of_piece.ends(p)
+    kind, ends = np.append(self._kinds(), np.uint8(0)), np.cumsum(n)
+    inside = np.ones(len(p), bool)
+    inside[ends - 1] = False
+    at = np.flatnonzero(inside[:-1] & (kind[last[:-1]] & END != 0) & (kind[first[1:]] & BEGIN != 0))
+    hit = np.unique(np.searchsorted(ends, at[self._is_seam(last[at], first[at+1])], 'right'))
+    if not len(hit): return p, n
+    whole = self._take_pieces([' '.join(rows[i]).strip(' ') for i in hit.tolist()])
+    keep = np.ones(len(p), bool)
+    for i in hit: keep[ends[i]-n[i]+1:ends[i]] = False
+    p[ends[hit] - n[hit]] = whole
+    n[hit] = 1
+    return p[keep], n
 
 _one_core = re.compile(r'[^a-z]*+[a-z]++[^a-z]*+\Z')
 
 @patch
 def _peel(self:FastTokenizer, s): # tokens of a piece that is a word of letters with affixes; None: spaCy should look at it
-    if not self._whole_letters: return None
-    if s.isalpha() and s.isascii(): return None if s in self._rules else [s]
+    if not self._whole_letters or not s.isascii(): return None
+    rules, before, after = self._rules, [], []
+    if s.isalpha(): return None if s in rules else [s]
     if not _one_core.match(s): return None
-    tk, before, after = self._spacy, [], []
-    rules, prefix, suffix = self._rules, tk.prefix_search, tk.suffix_search
+    prefix, suffix = self._edges_of
     while s not in rules:
-        if s.isascii() and s.isalpha():
-            out = before + [s] + after[::-1]
-            return None if len(out) > 1 and any(o in self._seams.pairs for o in zip(out, out[1:])) else out
-        a = prefix(s)
-        a = a.end() - a.start() if a else 0
-        b = suffix(s[a:])
-        b = b.end() - b.start() if b else 0
+        a = (f := prefix[s[0]]) and (m := f(s)) and m.end() - m.start() or 0
+        b = a < len(s) and (f := suffix[s[-1]]) and (m := f(s[a:])) and m.end() - m.start() or 0
         if not a + b or a + b >= len(s) or a and s[a:] in rules or b and s[:-b] in rules: return None
         if a: before.append(s[:a])
         if b: after.append(s[-b:])
         s = s[a:len(s)-b]
+        if s.isalpha():
+            out = before + [s] + after[::-1]
+            return None if s in rules or any(o in self._seams.pairs for o in zip(out, out[1:])) else out
 
 @patch
 def _learn_pieces(self:FastTokenizer): # tokens of the pieces that are new

@@ -1,5 +1,5 @@
 "What a notebook cannot show well about the corpus: kills at any moment, full disks, damaged files, other processes and clusters."
-import json, os, random, signal, subprocess, sys, time, warnings
+import json, os, random, signal, subprocess, sys, tempfile, time, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -412,7 +412,7 @@ def kill_often(tmp_path, whole, n, seed, monkeypatch):
         assert content(c) == content(whole) and data_files(path) == data_files(whole.path)
         assert len(calls) == (0 if there else n_parts - len(left)), 'what was done is not done again'
         went_on += 0 < len(calls) < n_parts
-        assert not parts_left(path)
+        assert there or not parts_left(path)  # a kill after the corpus was in place may leave parts behind
     return went_on, during
 
 
@@ -428,6 +428,7 @@ def test_many_killed_builds_go_on(tmp_path, whole, monkeypatch, seed):
     assert went_on >= 3 and during >= 6
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path, whole):
     "The same build, killed until it comes through."
     rng, done, ended = random.Random(5), [], False
@@ -462,10 +463,11 @@ Corpus.from_files(files, path=%r, n_workers=2, progress=False)
 
 # ---- the disk
 
-def test_full_disk_leaves_the_old_corpus(tmp_path, whole):
+@pytest.mark.parametrize('limits', [(60_000,), pytest.param((1000, 20_000, 150_000), marks=pytest.mark.slow)], ids=str) # bytes that a file may have: the parts do not fit, or ids.npy does not
+def test_full_disk_leaves_the_old_corpus(tmp_path, whole, limits):
     old = Corpus.from_texts(texts[:30], path=tmp_path/'c', n_workers=1, **quiet)
     before, want = stamp(old), content(old)
-    for limit in (1000, 20_000, 60_000, 150_000): # bytes that a file may have: the parts do not fit, or ids.npy does not
+    for limit in limits:
         p = start(f'''
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -480,19 +482,19 @@ except OSError as e: print('clear:', e)
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='permissions of POSIX')
-def test_a_folder_without_permission(tmp_path):
-    shut = tmp_path/'shut'
-    shut.mkdir(mode=0o555)
-    for p in [tmp_path, *tmp_path.parents][:4]:
-        if os.geteuid() == 0 and p.stat().st_uid == 0 and len(p.parts) > 2: os.chmod(p, p.stat().st_mode | 0o555)
-    code = '''
+def test_a_folder_without_permission():
+    with tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o777)
+        shut = Path(d)/'shut'
+        shut.mkdir(mode=0o555)
+        code = """
 try: Corpus.from_texts(['a b c'], path=%r, n_workers=1, progress=False)
 except OSError as e: print('clear:', e)
-''' % str(shut/'c')
-    user = "\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ''
-    rc, out, err = finish(start(user + code))
-    assert rc == 0 and 'clear:' in out and str(shut) in out, (out, err)
-    assert not list(shut.iterdir())
+""" % str(shut/'c')
+        user = "\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ''
+        rc, out, err = finish(start(user + code, env=dict(os.environ, FASTAI_HOME=f'{d}/home')))
+        assert rc == 0 and 'clear:' in out and str(shut) in out, (out, err)
+        assert not list(shut.iterdir())
 
 
 def test_a_path_under_a_regular_file(tmp_path):
@@ -531,6 +533,7 @@ for k in range({rounds}):
     for k in range(rounds): assert content(Corpus.open(tmp_path/f'c{k}')) == content(whole)
 
 
+@pytest.mark.slow
 def test_two_corpora_in_one_folder(tmp_path):
     "Two processes give the same path to different texts: the last one stays, whole."
     codes = [f"c = Corpus.from_files(files[:{n}], path={str(tmp_path/'c')!r}, n_workers=1, progress=False); assert len(c) == {n}" for n in (300, 250)]
