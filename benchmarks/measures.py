@@ -34,7 +34,7 @@ def files(a):
     return sorted(json.loads((a.work/'files.json').read_text(encoding='utf-8'))[:a.n])
 
 def megabytes(texts): return sum(len(t.encode()) for t in texts)/1e6
-def batches(texts, n=2500): return (texts[i:i+n] for i in range(0, len(texts), n))
+def batches(texts, n=5000): return (texts[i:i+n] for i in range(0, len(texts), n))
 def result(s, texts, **more): return dict(s=s, n=len(texts), mb=megabytes(texts)) | more
 def first_docs(c, n): return [c[i] for i in range(len(c))[:n]]
 
