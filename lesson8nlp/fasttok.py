@@ -123,7 +123,7 @@ def _chars(state, op, arg): # the ASCII characters that one item of a regular ex
     match = _compiled(state, [_parser.SubPattern(state, [(op, arg)])]).match
     return {c for c in _ascii if match(c)}
 
-# %% ../nbs/03b_fasttok.ipynb #037d88c0
+# %% ../nbs/03b_fasttok.ipynb #1150d272
 def _edge(state, seq, last): # the ASCII characters that a match of `seq` can begin with, or end with; None: cannot tell
     out = set()
     for op, arg in reversed(list(seq)) if last else seq:
@@ -142,6 +142,7 @@ def _union(sets): # None if one of them is None
     sets = list(sets)
     return None if None in sets else set().union(*sets)
 
+# %% ../nbs/03b_fasttok.ipynb #72c188a0
 @lru_cache(64)
 def _by_edge(search, last): # the same search, trying only alternatives that fit the first (last) character of a text
     state, alts = _alternatives(search.__self__)
@@ -262,7 +263,7 @@ def _cuts_at_spaces(tok): # can its texts be cut into chunks? Only what was prov
     tk = tok.tok.nlp.tokenizer
     return type(tk) is SpacyTokenizer and not any(re.search(r'\s', case) and case.strip() for case in tk.rules)
 
-# %% ../nbs/03b_fasttok.ipynb #5fc7fd15
+# %% ../nbs/03b_fasttok.ipynb #5a38dbc9
 @patch
 def encode(self:FastTokenizer,
     texts # any number of texts or paths of texts; they are held in memory together
@@ -278,6 +279,7 @@ def encode(self:FastTokenizer,
         self.forget()
         raise
 
+# %% ../nbs/03b_fasttok.ipynb #697e0e0d
 @contextmanager
 def _no_collection(): # many short-lived lists make Python look for cyclic garbage again and again; there is none here
     was = gc.isenabled()
@@ -296,6 +298,17 @@ def _three_ways(self:FastTokenizer, texts):
     for i in bad[again[2]]: rows[i] = self._slowly([texts[i]])[0]
     return np.concatenate(rows), np.array([len(r) for r in rows], np.int64)
 
+# %% ../nbs/03b_fasttok.ipynb #cccc7cb7
+@patch
+def _slowly(self:FastTokenizer, texts): # whole texts through the rules and the tokenizer
+    self.n_slow += len(texts)
+    if self.by_chunk: # the same cuts, with a vocabulary that can be forgotten
+        prepare = compose(*self.tok.rules)
+        rows = [self._of_hashes(self._spacy(prepare(o)).to_array(ORTH)) for o in texts]
+    else: rows = [self._ids.take(o) for o in self.tok.pipe(texts)]
+    return np.concatenate(rows), np.array([len(o) for o in rows], np.int64)
+
+# %% ../nbs/03b_fasttok.ipynb #f2c8db53
 @patch
 def pipe(self:FastTokenizer, texts): # -> an iterator of token lists
     "The tokens of each of `texts`, in their order."
@@ -311,16 +324,7 @@ def _many(texts):
     if isinstance(texts, (str, bytes, Path)): raise TypeError(f'Expected many texts, got a single {type(texts).__name__}: put it into a list.')
     return texts
 
-@patch
-def _slowly(self:FastTokenizer, texts): # whole texts through the rules and the tokenizer
-    self.n_slow += len(texts)
-    if self.by_chunk: # the same cuts, with a vocabulary that can be forgotten
-        prepare = compose(*self.tok.rules)
-        rows = [self._of_hashes(self._spacy(prepare(o)).to_array(ORTH)) for o in texts]
-    else: rows = [self._ids.take(o) for o in self.tok.pipe(texts)]
-    return np.concatenate(rows), np.array([len(o) for o in rows], np.int64)
-
-# %% ../nbs/03b_fasttok.ipynb #41172ddb
+# %% ../nbs/03b_fasttok.ipynb #96f82a0c
 @patch
 def _quickly(self:FastTokenizer, texts, breaks=_breaks): # ids, their number in each text, and which texts this is not right for
     c, lens = _number_chunks([_cut(t, breaks) for t in texts], self._chunks)
@@ -335,6 +339,7 @@ def _quickly(self:FastTokenizer, texts, breaks=_breaks): # ids, their number in 
     if any('\0' in t for t in texts): bad = np.union1d(bad, [i for i, t in enumerate(texts) if '\0' in t]).astype(np.int64)
     return ids, _sums(n, lens), bad
 
+# %% ../nbs/03b_fasttok.ipynb #e984a6a4
 @patch
 def _bad(self:FastTokenizer, c, breaks): # the places of chunks that cannot be judged alone
     f = self._flags[c]
@@ -350,6 +355,7 @@ def _bad(self:FastTokenizer, c, breaks): # the places of chunks that cannot be j
     bad.append(keep[[i for i in at.tolist() if self._repeats(*c[i:i+3].tolist())]].astype(np.int64) if len(at) else at)
     return np.concatenate(bad)
 
+# %% ../nbs/03b_fasttok.ipynb #f7e78225
 @patch
 def _is_seam(self:FastTokenizer, a, b): # bool for each pair of tokens
     pairs, place = np.unique(a.astype(np.int64) << 32 | b, return_inverse=True)
@@ -363,9 +369,31 @@ def _repeats(self:FastTokenizer, a, b, c): # may these three chunks hold one wor
     word = (a.split() or [''])[-1]
     return bool(_word.fullmatch(word)) and b.strip() == word and c.lstrip().startswith(word)
 
-# %% ../nbs/03b_fasttok.ipynb #c3ff2502
+# %% ../nbs/03b_fasttok.ipynb #28e008b1
 _SEP, _STOP = '\n\2\n', '\2'
 
+_twice = re.compile(r'(?:^|\s)(\w+)\s+\1') # what replace_wrep needs at least
+
+def _joined(rule, chunks): # rule of each chunk, in one call
+    return rule(_SEP.join(chunks)).split(_SEP) if chunks else []
+
+def _rule_steps(chunks, alone): # each chunk after the first two rules, and after all; those of `alone` are not joined
+    first, rest = compose(*text_rules[:2]), compose(*text_rules[2:-1], str.lower)
+    def each(rule, items, alone):
+        together = _joined(rule, [x for i, x in enumerate(items) if i not in alone])
+        for i in sorted(alone): together.insert(i, rule(items[i]))
+        if len(together) != len(items): raise RuntimeError('The rules joined chunks that stood apart.')
+        return together
+    a = each(first, chunks, alone)
+    return a, each(rest, a, alone | {i for i, (w, x) in enumerate(zip(chunks, a)) if x != w and _twice.search(x)})
+
+# %% ../nbs/03b_fasttok.ipynb #eb7a14fe
+def _look(w, x, p): # flags of a chunk that the first rules changed or that holds odd characters
+    words, inner = x.split(), p.strip(' ')
+    slow = _twice.search(x) or not inner or inner[0].isspace() or inner[-1].isspace() or '@-@' in w or '@.@' in w
+    return (SLOW if slow else np.uint8(0)) | (ODD if w[-1:].isspace() else np.uint8(0))
+
+# %% ../nbs/03b_fasttok.ipynb #61cc88b8
 @patch
 def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
     if not self._chunks.new: return
@@ -395,51 +423,7 @@ def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
     self._of_chunk.extend(ids, _sums(per_piece, n))
     self._flags = np.concatenate([self._flags, flags | self._edges(base)])
 
-def _look(w, x, p): # flags of a chunk that the first rules changed or that holds odd characters
-    words, inner = x.split(), p.strip(' ')
-    slow = _twice.search(x) or not inner or inner[0].isspace() or inner[-1].isspace() or '@-@' in w or '@.@' in w
-    return (SLOW if slow else np.uint8(0)) | (ODD if w[-1:].isspace() else np.uint8(0))
-
-_twice = re.compile(r'(?:^|\s)(\w+)\s+\1') # what replace_wrep needs at least
-
-def _joined(rule, chunks): # rule of each chunk, in one call
-    return rule(_SEP.join(chunks)).split(_SEP) if chunks else []
-
-def _rule_steps(chunks, alone): # each chunk after the first two rules, and after all; those of `alone` are not joined
-    first, rest = compose(*text_rules[:2]), compose(*text_rules[2:-1], str.lower)
-    def each(rule, items, alone):
-        together = _joined(rule, [x for i, x in enumerate(items) if i not in alone])
-        for i in sorted(alone): together.insert(i, rule(items[i]))
-        if len(together) != len(items): raise RuntimeError('The rules joined chunks that stood apart.')
-        return together
-    a = each(first, chunks, alone)
-    return a, each(rest, a, alone | {i for i, (w, x) in enumerate(zip(chunks, a)) if x != w and _twice.search(x)})
-
-# %% ../nbs/03b_fasttok.ipynb #9b199891
-@patch
-def _take_pieces(self:FastTokenizer, pieces, n=-1):
-    p = self._pieces.take(pieces, n)
-    self._learn_pieces()
-    return p
-
-@patch
-def _join_seams(self:FastTokenizer, rows): # pieces of each row; a row in which a special case may reach over a space is one piece
-    n = np.fromiter(map(len, rows), np.int64, len(rows))
-    p = self._take_pieces(chain.from_iterable(rows), int(n.sum()))
-    first, last = self._of_piece.ends(p)
-    kind, ends = np.append(self._kinds(), np.uint8(0)), np.cumsum(n)
-    inside = np.ones(len(p), bool)
-    inside[ends - 1] = False
-    at = np.flatnonzero(inside[:-1] & (kind[last[:-1]] & END != 0) & (kind[first[1:]] & BEGIN != 0))
-    hit = np.unique(np.searchsorted(ends, at[self._is_seam(last[at], first[at+1])], 'right'))
-    if not len(hit): return p, n
-    whole = self._take_pieces([' '.join(rows[i]).strip(' ') for i in hit.tolist()])
-    keep = np.ones(len(p), bool)
-    for i in hit: keep[ends[i]-n[i]+1:ends[i]] = False
-    p[ends[hit] - n[hit]] = whole
-    n[hit] = 1
-    return p[keep], n
-
+# %% ../nbs/03b_fasttok.ipynb #68c0ab24
 _one_core = re.compile(r'[^a-z]*+[a-z]++[^a-z]*+\Z')
 
 @patch
@@ -460,6 +444,7 @@ def _peel(self:FastTokenizer, s): # tokens of a piece that is a word of letters 
             out = before + [s] + after[::-1]
             return None if s in rules or any(o in self._seams.pairs for o in zip(out, out[1:])) else out
 
+# %% ../nbs/03b_fasttok.ipynb #f74ee9b9
 @patch
 def _learn_pieces(self:FastTokenizer): # tokens of the pieces that are new
     new, peel = self._pieces.pop_new(), self._peel
@@ -486,12 +471,38 @@ def _learn_pieces(self:FastTokenizer): # tokens of the pieces that are new
     found.extend(np.concatenate([self._ids.take(ids, len(ids)), self._of_hashes(np.concatenate(arrays))]), np.concatenate(n))
     self._of_piece.extend(*found.join(np.argsort(np.array([i for i, _ in easy] + plain + alone, np.int64))))
 
+# %% ../nbs/03b_fasttok.ipynb #7189fdb7
 @patch
 def _of_hashes(self:FastTokenizer, hashes): # the ids of spaCy's hashes of tokens
     distinct, place = np.unique(hashes, return_inverse=True)
     for h in distinct.tolist():
         if h not in self._by_hash: self._by_hash[h] = self._ids[replace_space(self._spacy.vocab.strings[h])]
     return np.fromiter(map(self._by_hash.__getitem__, distinct.tolist()), np.int32, len(distinct))[place]
+
+# %% ../nbs/03b_fasttok.ipynb #a9bdffc1
+@patch
+def _take_pieces(self:FastTokenizer, pieces, n=-1):
+    p = self._pieces.take(pieces, n)
+    self._learn_pieces()
+    return p
+
+@patch
+def _join_seams(self:FastTokenizer, rows): # pieces of each row; a row in which a special case may reach over a space is one piece
+    n = np.fromiter(map(len, rows), np.int64, len(rows))
+    p = self._take_pieces(chain.from_iterable(rows), int(n.sum()))
+    first, last = self._of_piece.ends(p)
+    kind, ends = np.append(self._kinds(), np.uint8(0)), np.cumsum(n)
+    inside = np.ones(len(p), bool)
+    inside[ends - 1] = False
+    at = np.flatnonzero(inside[:-1] & (kind[last[:-1]] & END != 0) & (kind[first[1:]] & BEGIN != 0))
+    hit = np.unique(np.searchsorted(ends, at[self._is_seam(last[at], first[at+1])], 'right'))
+    if not len(hit): return p, n
+    whole = self._take_pieces([' '.join(rows[i]).strip(' ') for i in hit.tolist()])
+    keep = np.ones(len(p), bool)
+    for i in hit: keep[ends[i]-n[i]+1:ends[i]] = False
+    p[ends[hit] - n[hit]] = whole
+    n[hit] = 1
+    return p[keep], n
 
 # %% ../nbs/03b_fasttok.ipynb #54435ca7
 @patch
