@@ -92,13 +92,14 @@ def _number_chunks(texts, numbers): # the number of each chunk of the texts, and
     ends = np.searchsorted(stops, np.cumsum([len(r) + 1 for r in rows]) - 1) + 1
     return out, np.diff(ends, prepend=0)
 
-# %% ../nbs/03b_fasttok.ipynb #89565e98
+# %% ../nbs/03b_fasttok.ipynb #8dfd2dc6
 _odd, _special, _word = re.compile(r'[^\S ]'), re.compile('[^\\S ]|[\1\2]'), re.compile(r'\w+')
 _breaks, _any_breaks = re.compile('\n[\n ]*'), re.compile(r'[^\S ]\s*')
 
 class _Run(dict): # a run of white space -> the same as a chunk of its own: \1 stands for a space inside
     def __missing__(self, run):
-        self[run] = chunk = f' {re.sub(" +", chr(1), run)} '
+        chunk = f' {re.sub(" +", chr(1), run)} '
+        if len(run) < 9: self[run] = chunk # long ones are rare, and endless
         return chunk
 _run = _Run()
 
