@@ -61,21 +61,45 @@ class _Lists:
 def _sums(n, lens): # sums of `n` over groups of `lens` items
     return np.diff(np.concatenate([[0], np.cumsum(n, dtype=np.int64)])[np.concatenate([[0], np.cumsum(lens)])])
 
-# %% ../nbs/03b_fasttok.ipynb #f7037f1c
+# %% ../nbs/03b_fasttok.ipynb #576cf68e
 _masks = np.array([(1 << 8*n) - 1 for n in range(8)] + [2**64 - 1], np.uint64)
 
-def _distinct(eight, starts, size): # the place of each chunk of at most 16 bytes among the distinct ones, and those as bytes
-    cols = [pd.factorize(eight[starts + at] & _masks[np.clip(size - at, 0, 8)]) for at in range(0, int(size.max()), 8)]
-    place, words = cols[0]
-    words = words[:, None]
-    if len(cols) > 1:
-        more, second = cols[1]
-        place, pair = pd.factorize(place*len(second) + more)
-        words = np.stack([words[pair//len(second), 0], second[pair%len(second)]], 1)
-    return place, np.ascontiguousarray(words.astype('<u8')).view(f'S{8*words.shape[1]}')[:, 0].tolist()
+def _words(eight, starts, size): # chunks of at most 8 (of 9 to 16) bytes as one (two) 64-bit integers each
+    if size.max() <= 8: return [eight[starts] & _masks[size]]
+    return [eight[starts], eight[starts + 8] & _masks[size - 8]]
 
-# %% ../nbs/03b_fasttok.ipynb #be1592a4
-def _number_chunks(texts, numbers): # the number of each chunk of the texts, and how many chunks each text has
+def _distinct(words): # the place of each chunk among the distinct ones, and those as bytes
+    place, first = pd.factorize(words[0])
+    rows = first[:, None]
+    if len(words) > 1:
+        more, second = pd.factorize(words[1])
+        place, pair = pd.factorize(place*len(second) + more)
+        rows = np.stack([first[pair//len(second)], second[pair%len(second)]], 1)
+    return place, np.ascontiguousarray(rows.astype('<u8')).view(f'S{8*len(words)}')[:, 0].tolist()
+
+# %% ../nbs/03b_fasttok.ipynb #772c3e3d
+class _Hot:
+    "The numbers of chunks seen lately: each chunk has one place in a table, and the last to come has it."
+    def __init__(self, n_words, bits=20):
+        self.odd = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)[:n_words]
+        self.shift = np.uint64(64 - bits)
+        self.words, self.numbers = np.zeros((n_words, 1 << bits), np.uint64), np.full(1 << bits, -1, np.int32)
+
+    def take(self, words, numbers): # of each chunk; those that are not in the table are looked up in `numbers`
+        at = (sum(w*o for w, o in zip(words, self.odd)) >> self.shift).view(np.int64)
+        out = self.numbers[at]
+        missing = out < 0
+        for w, mine in zip(words, self.words): missing |= mine[at] != w
+        missing = np.flatnonzero(missing)
+        if len(missing):
+            at, words = at[missing], [w[missing] for w in words]
+            place, distinct = _distinct(words)
+            out[missing] = self.numbers[at] = numbers.take(distinct, len(distinct))[place]
+            for w, mine in zip(words, self.words): mine[at] = w
+        return out
+
+# %% ../nbs/03b_fasttok.ipynb #544423ef
+def _number_chunks(texts, numbers, hot): # the number of each chunk of the texts, and how many chunks each text has
     rows = [t.encode() for t in texts]
     big = b' '.join(rows) + b' ' + bytes(16)
     stops = np.flatnonzero(np.frombuffer(big, np.uint8) == 32)
@@ -83,10 +107,8 @@ def _number_chunks(texts, numbers): # the number of each chunk of the texts, and
     size = stops - starts
     eight = np.ndarray(len(big) - 7, '<u8', big, strides=(1,))
     out = np.empty(len(starts), np.int32)
-    for some in (np.flatnonzero(size <= 8), np.flatnonzero((size > 8) & (size <= 16))):
-        if len(some):
-            place, distinct = _distinct(eight, starts[some], size[some])
-            out[some] = numbers.take(distinct, len(distinct))[place]
+    for table, some in zip(hot, (np.flatnonzero(size <= 8), np.flatnonzero((size > 8) & (size <= 16)))):
+        if len(some): out[some] = table.take(_words(eight, starts[some], size[some]), numbers)
     some = np.flatnonzero(size > 16)
     out[some] = numbers.take([big[a:b] for a, b in zip(starts[some].tolist(), stops[some].tolist())])
     ends = np.searchsorted(stops, np.cumsum([len(r) + 1 for r in rows]) - 1) + 1
@@ -231,7 +253,7 @@ class _Seams:
 # %% ../nbs/03b_fasttok.ipynb #cfdf61a8
 SLOW, RUN, ODD, LEAD, END, BEGIN, CASE = (np.uint8(1 << i) for i in range(7))
 
-# %% ../nbs/03b_fasttok.ipynb #6d061a64
+# %% ../nbs/03b_fasttok.ipynb #4afcb275
 class FastTokenizer:
     "The tokens of `tok` as numbers, each distinct chunk of text between spaces looked at once."
     def __init__(self,
@@ -254,7 +276,7 @@ class FastTokenizer:
         self._spacy, self._by_hash, self._rules = index_tokenizer(tk), {}, set(tk.rules)
         self._edges_of = [getattr(f, 'table', None) for f in (self._spacy.prefix_search, self._spacy.suffix_search)]
         self._whole_letters = all(self._edges_of) and _letters_are_whole(tk)
-        self._chunks, self._pieces, self._of_chunk, self._of_piece = _Numbers(), _Numbers(), _Lists(), _Lists()
+        self._hot, self._chunks, self._of_chunk = (_Hot(1), _Hot(2)), _Numbers(), _Lists()
         self._names, self._first_step, self._known_seams = [], {}, {}
         self._flags, self._kind, self._tail, self._whole = (np.zeros(0, t) for t in (np.uint8, np.uint8, np.int32, np.int32))
 
@@ -325,15 +347,16 @@ def _many(texts):
     if isinstance(texts, (str, bytes, Path)): raise TypeError(f'Expected many texts, got a single {type(texts).__name__}: put it into a list.')
     return texts
 
-# %% ../nbs/03b_fasttok.ipynb #96f82a0c
+# %% ../nbs/03b_fasttok.ipynb #2f162b72
 @patch
 def _quickly(self:FastTokenizer, texts, breaks=_breaks): # ids, their number in each text, and which texts this is not right for
-    c, lens = _number_chunks([_cut(t, breaks) for t in texts], self._chunks)
+    found = [_number_chunks([_cut(t, breaks) for t in some], self._chunks, self._hot) for some in chunked(texts, 300)]
+    c, lens = (np.concatenate(o) for o in zip(*found))
     self._learn()
     f = self._flags[c]
     at = np.flatnonzero((f[:-1] & RUN != 0) & (f[1:] & LEAD != 0))
     if len(at): # a space of the next chunk joins the run of white space
-        c[at] = self._chunks.take([self._names[i].rstrip('\1').encode() + b'\1' for i in c[at].tolist()])
+        c[at] = self._chunks.take([self._names[i].rstrip(b'\1') + b'\1' for i in c[at].tolist()])
         self._learn()
     ids, n = self._of_chunk.join(c)
     bad = np.unique(np.searchsorted(np.cumsum(lens), self._bad(c, breaks), 'right'))
@@ -356,7 +379,7 @@ def _bad(self:FastTokenizer, c, breaks): # the places of chunks that cannot be j
     bad.append(keep[[i for i in at.tolist() if self._repeats(*c[i:i+3].tolist())]].astype(np.int64) if len(at) else at)
     return np.concatenate(bad)
 
-# %% ../nbs/03b_fasttok.ipynb #f7e78225
+# %% ../nbs/03b_fasttok.ipynb #d9efbb1b
 @patch
 def _is_seam(self:FastTokenizer, a, b): # bool for each pair of tokens
     pairs, place = np.unique(a.astype(np.int64) << 32 | b, return_inverse=True)
@@ -366,7 +389,7 @@ def _is_seam(self:FastTokenizer, a, b): # bool for each pair of tokens
 
 @patch
 def _repeats(self:FastTokenizer, a, b, c): # may these three chunks hold one word three times?
-    a, b, c = (self._first_step.get(o, self._names[o]) for o in (a, b, c))
+    a, b, c = (self._first_step.get(o, self._names[o].decode()) for o in (a, b, c))
     word = (a.split() or [''])[-1]
     return bool(_word.fullmatch(word)) and b.strip() == word and c.lstrip().startswith(word)
 
@@ -394,12 +417,14 @@ def _look(w, x, p): # flags of a chunk that the first rules changed or that hold
     slow = _twice.search(x) or not inner or inner[0].isspace() or inner[-1].isspace() or '@-@' in w or '@.@' in w
     return (SLOW if slow else np.uint8(0)) | (ODD if w[-1:].isspace() else np.uint8(0))
 
-# %% ../nbs/03b_fasttok.ipynb #61cc88b8
+# %% ../nbs/03b_fasttok.ipynb #0c2af04c
 @patch
 def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
     if not self._chunks.new: return
-    new, base = [o.decode() for o in self._chunks.pop_new()], len(self._names)
-    self._names += new
+    base = len(self._names)
+    self._names += self._chunks.pop_new()
+    new = [o.decode() for o in self._names[base:]]
+    self._pieces, self._of_piece = _Numbers(), _Lists() # to keep them for the next texts saves no time
     odd = {i for i, w in enumerate(new) if _special.search(w)}
     first, rest = _rule_steps(new, odd)
     rows = [p.split(' ') for p in rest]
