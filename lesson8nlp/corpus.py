@@ -7,8 +7,8 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/corpus.html.md"""
 # %% auto #0
 __all__ = ['Corpus']
 
-# %% ../nbs/04_corpus.ipynb #38b2bbde
-import errno, io, json, os, re, shutil, sys, threading, time, unicodedata, uuid, warnings, zipfile, zlib
+# %% ../nbs/04_corpus.ipynb #29ea3601
+import errno, gc, io, json, os, re, shutil, sys, threading, time, unicodedata, uuid, warnings, zipfile, zlib
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from hashlib import blake2b
@@ -27,7 +27,7 @@ from .tokenizer import *
 from .tokenizer import _settings
 from .numericalizer import *
 from .fasttok import *
-from .fasttok import _Numbers
+from .fasttok import _Numbers, _portions
 
 # %% ../nbs/04_corpus.ipynb #0c95835c
 def _read(item, errors): # -> text, or None; and what was wrong, or None
@@ -52,41 +52,39 @@ def _bytes(path): # all of a file
     finally: os.close(f)
     return b''.join(out)
 
-# %% ../nbs/04_corpus.ipynb #4773cf2c
+# %% ../nbs/04_corpus.ipynb #85ad02a2
 _part_size = 6 << 20 # characters of texts, bytes of files
 
-def _parts(items, size): # lists of items of about _part_size together
-    part, room = [], _part_size
-    for o in items:
-        part.append(o)
-        room -= size(o) + 100
-        if room <= 0:
-            yield part
-            part, room = [], _part_size
-    if part: yield part
+def _parts(items, size): return _portions(items, size, _part_size)
+
+def _size_of_text(t): return len(t) if isinstance(t, str) else 0
 
 def _size_of_file(path):
     try: return os.stat(path).st_size
     except OSError: return 0
 
-def _size_of_text(t): return len(t) if isinstance(t, str) else 0
+# %% ../nbs/04_corpus.ipynb #33ae0254
+def _read_all(items, errors): # [(text, what was wrong)]
+    if not any(isinstance(o, Path) for o in items): return [_read(o, errors) for o in items]
+    some = [items[k:k+100] for k in range(0, len(items), 100)]
+    with ThreadPoolExecutor(4) as ex: return list(chain.from_iterable(ex.map(lambda part: [_read(o, errors) for o in part], some)))
+
+def _digest(t): return blake2b(b'' if t is None else t.encode(), digest_size=16, person=b'none' if t is None else b'text').digest()
 
 def _read_part(items, errors): # -> texts, [(place, what was wrong)], and the digests of all items
-    if any(isinstance(o, Path) for o in items):
-        with ThreadPoolExecutor(4) as ex: read = list(chain.from_iterable(ex.map(lambda k: [_read(o, errors) for o in items[k:k+100]], range(0, len(items), 100))))
-    else: read = [_read(o, errors) for o in items]
+    read = _read_all(items, errors)
     wrong = [(i, why) for i, (_, why) in enumerate(read) if why is not None]
-    if errors == 'replace': read = [('' if t is None else t, why) for t, why in read]
-    digests = [blake2b(b'' if t is None else t.encode(), digest_size=16, person=b'none' if t is None else b'text').digest() for t, _ in read]
-    return [t for t, _ in read if t is not None], wrong, b''.join(digests)
+    texts = ['' if t is None and errors == 'replace' else t for t, _ in read]
+    return [t for t in texts if t is not None], wrong, b''.join(map(_digest, texts))
 
 def _part_key(config, digests): return blake2b(config.encode() + digests, digest_size=16).hexdigest()
 
-# %% ../nbs/04_corpus.ipynb #133c9ecb
+# %% ../nbs/04_corpus.ipynb #a6a4c59a
 _mine, _toks = threading.local(), {}
+_max_chunks = 200_000 # that a process knows at a time
 
 def _fast(config, tok): # this process's (and thread's) tokenizer for a configuration
-    if getattr(_mine, 'config', None) != config: _mine.config, _mine.fast = config, FastTokenizer(_toks.get(config, tok))
+    if getattr(_mine, 'config', None) != config: _mine.config, _mine.fast = config, FastTokenizer(_toks.get(config, tok), _max_chunks)
     return _mine.fast
 
 def _in_order(ids, n): # renumber ids below n by first occurrence -> new ids, and the old id of each
@@ -109,13 +107,13 @@ def _encode_part(items, errors, config, tok, have):
     ids, seen = _in_order(ids, len(fast.tokens))
     return part | dict(ids=ids, lens=lens, tokens=[fast.tokens[i] for i in seen])
 
-# %% ../nbs/04_corpus.ipynb #dee25324
+# %% ../nbs/04_corpus.ipynb #21b642a8
 class _Fork(ParallelBackendBase): # joblib's interface for a backend
     supports_retrieve_callback = True
     def effective_n_jobs(self, n_jobs): return max(1, cpu_count() + 1 + n_jobs) if n_jobs < 0 else n_jobs
     def configure(self, n_jobs=1, parallel=None, **kwargs):
         self.parallel, n = parallel, self.effective_n_jobs(n_jobs)
-        self.pool = ProcessPoolExecutor(n, mp_context=get_context('fork'))
+        self.pool = ProcessPoolExecutor(n, get_context('fork'), gc.freeze)
         return n
     def submit(self, func, callback=None):
         future = self.pool.submit(func)
@@ -127,6 +125,7 @@ class _Fork(ParallelBackendBase): # joblib's interface for a backend
         self.pool.shutdown(wait=False, cancel_futures=True)
         if ensure_ready: self.configure(self.parallel.n_jobs, self.parallel)
 
+# %% ../nbs/04_corpus.ipynb #0393a95d
 def _forks(): return type(get_active_backend()[0]) is LokyBackend and sys.platform == 'linux'
 
 def _each(func, parts, n_workers, *args): # (part, func(part, *args)) in order, parts taken as they are needed
@@ -201,7 +200,7 @@ class Corpus:
     def __reduce__(self): return Corpus.open, (self.path,) # another process maps the same files
     def __repr__(self): return f'Corpus: {len(self):,} documents, {self.n_tokens:,} tokens as {self.ids.dtype}, {len(self.vocab):,} entries in the vocab'
 
-# %% ../nbs/04_corpus.ipynb #41454ce2
+# %% ../nbs/04_corpus.ipynb #91c3b7e3
 _version = 1
 
 def _broken(path, why): return ValueError(f'{path} {why}: the corpus is damaged. Build it again with from_files or from_texts, which replaces it.')
@@ -217,6 +216,12 @@ def _read_info(path): # what corpus.json says; None if there is none
     if info['version'] != _version: raise ValueError(f'{f} is of version {info["version"]}, and this lesson8nlp reads version {_version}: install the matching release, or build the corpus again.')
     return info
 
+# %% ../nbs/04_corpus.ipynb #2c52ddf3
+def _check(f, size, crc): # is this file as it was written?
+    if not f.is_file(): raise _broken(f, 'is missing')
+    if f.stat().st_size != size: raise _broken(f, f'has {f.stat().st_size:,} bytes instead of {size:,}')
+    if _crc(f) != crc: raise _broken(f, 'has been altered')
+
 @patch(cls_method=True)
 def open(cls:Corpus,
     path # the folder of a corpus
@@ -225,112 +230,124 @@ def open(cls:Corpus,
     path = Path(path)
     if (info := _read_info(path)) is None: raise FileNotFoundError(f'There is no corpus in {path}, it has no corpus.json: build one with Corpus.from_files or Corpus.from_texts.')
     folder = path/info['data']
-    for name, (size, crc) in info['files'].items():
-        f = folder/name
-        if not f.is_file(): raise _broken(f, 'is missing')
-        if f.stat().st_size != size: raise _broken(f, f'has {f.stat().st_size:,} bytes instead of {size:,}')
-        if _crc(f) != crc: raise _broken(f, 'has been altered')
-    ids, offsets, counts = (np.load(folder/f'{k}.npy', mmap_mode='r' if k == 'ids' and info['n_tokens'] else None, allow_pickle=False) for k in ('ids', 'offsets', 'counts'))
+    for name, written in info['files'].items(): _check(folder/name, *written)
+    ids = np.load(folder/'ids.npy', mmap_mode='r' if info['n_tokens'] else None, allow_pickle=False) # nothing cannot be mapped
+    offsets, counts = (np.load(folder/f'{k}.npy', allow_pickle=False) for k in ('offsets', 'counts'))
     return cls(path, info, ids, offsets, counts, json.loads((folder/'vocab.json').read_text(encoding='utf-8')))
 
-# %% ../nbs/04_corpus.ipynb #de25c9dc
-def _first_pass(parts, n_parts, n_workers, errors, config, tok, work, progress, keep):
-    have = {f.stem for f in work.glob('*.npz')}
-    table, counts, wrong, digests, done, n = _Numbers(), np.zeros(0, np.int64), [], [], [], 0
-    with tqdm(total=n_parts, disable=not progress, unit='part', desc='Corpus') as bar:
-        for items, part in _each(_encode_part, parts, n_workers, errors, config, None if n_workers == 1 or _forks() else tok, have):
-            f = work/f'{part["key"]}.npz'
-            if 'ids' in part: _save_part(f, part)
-            else: part |= _part_again(f, items, errors, config, tok)
-            t = table.take(part['tokens'])
-            counts = np.concatenate([counts, np.zeros(len(table) - len(counts), np.int64)])
-            counts[t] += np.bincount(part['ids'], minlength=len(t))
-            wrong += [(n + i, why) for i, why in part['wrong']]
-            digests.append(part['digests'])
-            done.append((f, part['lens'], items if keep else None))
-            n += len(items)
-            bar.update()
-    return table, counts, wrong, b''.join(digests), done, n
+# %% ../nbs/04_corpus.ipynb #f9d02632
+class _Build: # what one call of from_files or from_texts asks for
+    def __init__(self, items, size, name, tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors):
+        if errors not in ('raise', 'skip', 'replace'): raise ValueError(f"errors is {errors!r}; it can be 'raise', 'skip' or 'replace'.")
+        self.items, self.size, self.name, self.progress, self.errors = items, size, name, progress, errors
+        self.tok, self.path = Tokenizer() if tok is None else tok, path and Path(path)
+        self.vocab, self.limits = None if vocab is None else Numericalize(vocab).vocab, (min_freq, max_vocab)
+        self.config = fingerprint(_version, _settings(self.tok), unicodedata.unidata_version)
+        self.settings = fingerprint(self.config, self.vocab, *self.limits, errors)
+        self.root = None if path else data_root()/'corpus'
+        self.work = self.path.parent/f'.{self.path.name}.parts' if path else self.root/f'.{self.config[:16]}.parts'
+        self.n_items = len(items) if hasattr(items, '__len__') else None # None: an iterator, which can be read only once
+        self.n_parts = None if self.n_items is None else sum(1 for _ in self.parts())
+        self.n_workers = 1 if n_workers is None and self.n_parts is not None and self.n_parts < 3 else n_workers
 
-def _part_again(f, items, errors, config, tok): # from its file, or from the texts if the file is gone or damaged
+    def parts(self): return _parts(self.items, self.size)
+    def each(self, func, *args): return _each(func, self.parts(), self.n_workers, self.errors, *args)
+
+# %% ../nbs/04_corpus.ipynb #b4ea0e20
+@patch
+def first_pass(self:_Build): # encode, save and count all parts
+    have, tok = {f.stem for f in self.work.glob('*.npz')}, None if self.n_workers == 1 or _forks() else self.tok
+    self.table, self.counts, self.wrong, self.done, self.n = _Numbers(), np.zeros(0, np.int64), [], [], 0
+    digests = []
+    with tqdm(total=self.n_parts, disable=not self.progress, unit='part', desc='Corpus') as bar:
+        for items, part in self.each(_encode_part, self.config, tok, have):
+            f = self.work/f'{part["key"]}.npz'
+            if 'ids' in part: _save_part(f, part)
+            else: part |= self.part_again(f, items)
+            self.count(part)
+            self.wrong += [(self.name(self.n + i), why) for i, why in part['wrong']]
+            self.done.append((f, part['lens'], None if self.n_items is None else items))
+            digests.append(part['digests'])
+            self.n += len(items)
+            bar.update()
+    self.key = fingerprint(self.settings, b''.join(digests))
+
+@patch
+def count(self:_Build, part): # how often each token occurs
+    t = self.table.take(part['tokens'])
+    self.counts = np.concatenate([self.counts, np.zeros(len(self.table) - len(self.counts), np.int64)])
+    self.counts[t] += np.bincount(part['ids'], minlength=len(t))
+
+# %% ../nbs/04_corpus.ipynb #802935bb
+@patch
+def part_again(self:_Build, f, items): # from its file, or from the texts if the file is gone or damaged
     if (part := _load_part(f)) is None:
         if items is None: raise FileNotFoundError(f'{f} is gone: another process has finished the same corpus. Run this again.')
-        part = _encode_part(items, errors, config, tok, set())
+        part = _encode_part(items, self.errors, self.config, self.tok, set())
         if f'{part["key"]}.npz' != f.name: raise ValueError('A text changed while the corpus was built: run this again.')
         _save_part(f, part)
     return part
 
-# %% ../nbs/04_corpus.ipynb #108ca823
-def _second_pass(path, table, counts, done, vocab, errors, config, tok, info):
+# %% ../nbs/04_corpus.ipynb #aa3c2760
+@patch
+def arrays(self:_Build, vocab): # name, type, length and pieces of each array
     o2i = {w: i for i, w in enumerate(vocab) if w != 'xxfake'}
-    final = np.fromiter((o2i.get(w, o2i[UNK]) for w in table), np.int64, len(table))
-    lens = np.concatenate([np.zeros(0, np.int64)] + [n for _, n, _ in done])
+    final = np.fromiter((o2i.get(w, o2i[UNK]) for w in self.table), np.int64, len(self.table))
+    lens = np.concatenate([np.zeros(0, np.int64)] + [n for _, n, _ in self.done])
     dtype = np.min_scalar_type(len(vocab) - 1)
-    name = f'{info["key"][:16]}-{uuid.uuid4().hex[:8]}'
+    parts = (self.part_again(f, items) for f, _, items in self.done)
+    yield 'ids', dtype, lens.sum(), (final[self.table.take(o['tokens'])].astype(dtype)[o['ids']] for o in parts)
+    yield 'offsets', np.int64, len(lens) + 1, [np.concatenate([[0], np.cumsum(lens)])]
+    yield 'counts', np.int64, len(vocab), [np.bincount(final, self.counts, len(vocab))]
+
+@patch
+def second_pass(self:_Build, path, vocab): # write the corpus into `path`
+    name = f'{self.key[:16]}-{uuid.uuid4().hex[:8]}'
+    folder, files, n = path/name, {}, sum(len(lens) for _, lens, _ in self.done)
     try:
-        (path/name).mkdir(parents=True)
-        out, files = _Npy(path/name/'ids.npy', dtype, lens.sum()), {}
-        for f, _, items in done:
-            part = _part_again(f, items, errors, config, tok)
-            out.write(final[table.take(part['tokens'])].astype(dtype)[part['ids']])
-        files['ids.npy'] = out.close()
-        for k, a in (('offsets.npy', np.concatenate([[0], np.cumsum(lens)])), ('counts.npy', np.bincount(final, counts, len(vocab)))):
-            out = _Npy(path/name/k, np.int64, len(a))
-            out.write(a)
-            files[k] = out.close()
-        with atomic_file(path/name/'vocab.json') as f: json.dump(vocab, f, ensure_ascii=False)
-        files['vocab.json'] = [(path/name/'vocab.json').stat().st_size, _crc(path/name/'vocab.json')]
-        info |= dict(version=_version, data=name, files=files, n_docs=len(lens), n_tokens=int(lens.sum()))
+        folder.mkdir(parents=True)
+        for k, dtype, size, pieces in self.arrays(vocab):
+            out = _Npy(folder/f'{k}.npy', dtype, size)
+            for a in pieces: out.write(a)
+            files[f'{k}.npy'] = out.close()
+        with atomic_file(folder/'vocab.json') as f: json.dump(vocab, f, ensure_ascii=False)
+        files['vocab.json'] = [(folder/'vocab.json').stat().st_size, _crc(folder/'vocab.json')]
+        info = dict(version=_version, data=name, files=files, key=self.key, settings=self.settings, n_items=self.n, skipped=self.wrong,
+                    n_docs=n, n_tokens=int(sum(lens.sum() for _, lens, _ in self.done)))
         info['crc'] = zlib.crc32(json.dumps(info, sort_keys=True).encode())
         with atomic_file(path/'corpus.json') as f: json.dump(info, f, sort_keys=True, indent=1)
     except BaseException:
-        shutil.rmtree(path/name, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
-# %% ../nbs/04_corpus.ipynb #57193662
-def _build(cls, items, size, name, tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors):
-    if errors not in ('raise', 'skip', 'replace'): raise ValueError(f"errors is {errors!r}; it can be 'raise', 'skip' or 'replace'.")
-    tok, path = Tokenizer() if tok is None else tok, path and Path(path)
-    if vocab is not None: vocab = Numericalize(vocab).vocab
-    config = fingerprint(_version, _settings(tok), unicodedata.unidata_version)
-    settings = fingerprint(config, vocab, min_freq, max_vocab, errors)
-    root, n_items, n_parts = None if path else data_root()/'corpus', len(items) if hasattr(items, '__len__') else None, None
-    if n_items is not None:
-        n_parts = sum(1 for _ in _parts(items, size))
-        if n_workers is None and n_parts < 3: n_workers = 1
-        if (found := _find(cls, items, size, path, root, settings, n_items, n_workers, errors)) is not None: return found
-    work = path.parent/f'.{path.name}.parts' if path else root/f'.{config[:16]}.parts'
-    with _said(path or root):
-        work.mkdir(parents=True, exist_ok=True)
-        _toks[config] = tok
-        table, counts, wrong, digests, done, n = _first_pass(_parts(items, size), n_parts, n_workers, errors, config, tok, work, progress, n_items is not None)
-        wrong = [(name(i), why) for i, why in wrong]
-        if wrong and errors == 'raise': raise ValueError(_report(wrong, n, 'Mend or remove them, or choose errors="skip" or errors="replace"; what is done is kept, and the next run goes on from there.'))
-        if wrong: warnings.warn(_report(wrong, n, 'They were left out.' if errors == 'skip' else 'Wrong bytes became U+FFFD; what could not be read at all, an empty document.'))
-        if vocab is None: vocab = make_vocab(dict(zip(table, counts.tolist())), min_freq, max_vocab)
-        key = fingerprint(settings, digests)
-        path = path or root/key[:16]
-        old = _data_of(path)
-        _second_pass(path, table, counts, done, vocab, errors, config, tok, dict(key=key, settings=settings, n_items=n, skipped=wrong))
-        out = cls.open(path)
-    _tidy(path, old, out.info['data'], work, [f for f, _, _ in done])
-    return out
-
-def _find(cls, items, size, path, root, settings, n_items, n_workers, errors): # a corpus of the same settings and texts
+# %% ../nbs/04_corpus.ipynb #f7f2b932
+@patch
+def find(self:_Build, cls): # a corpus of the same settings and texts, or None
     like = []
-    for p in [path] if path else root.glob('*'):
+    for p in [self.path] if self.path else self.root.glob('*'):
         try: info = _read_info(p)
         except (ValueError, OSError): continue
-        if info and info['settings'] == settings and info['n_items'] == n_items: like.append((p, info['key']))
+        if info and info['settings'] == self.settings and info['n_items'] == self.n_items: like.append((p, info['key']))
     if not like: return None
-    key = fingerprint(settings, b''.join(o for _, o in _each(_digest_part, _parts(items, size), n_workers, errors)))
+    key = fingerprint(self.settings, b''.join(o for _, o in self.each(_digest_part)))
     for p, k in like:
         try:
             if k == key: return cls.open(p)
         except (ValueError, OSError): pass # damaged: it is built again
     return None
 
-# %% ../nbs/04_corpus.ipynb #6686ff93
+# %% ../nbs/04_corpus.ipynb #c54af5a8
+@patch
+def complain(self:_Build): # about documents that could not be read as they are
+    if not self.wrong: return
+    if self.errors == 'raise': raise ValueError(_report(self.wrong, self.n, 'Mend or remove them, or choose errors="skip" or errors="replace"; what is done is kept, and the next run goes on from there.'))
+    warnings.warn(_report(self.wrong, self.n, 'They were left out.' if self.errors == 'skip' else 'Wrong bytes became U+FFFD; what could not be read at all, an empty document.'))
+
+def _report(wrong, n, what):
+    lines = '\n'.join(f'  {o if isinstance(o, str) else f"text {o}"}: {why}' for o, why in wrong[:20])
+    return f'{len(wrong)} of {n:,} documents could not be read as they are:\n{lines}\n' + (f'  and {len(wrong) - 20:,} more\n' if len(wrong) > 20 else '') + what
+
+# %% ../nbs/04_corpus.ipynb #368144bf
 class _said: # an OSError of the disk in words that help
     def __init__(self, path): self.path = path
     def __enter__(self): pass
@@ -340,10 +357,7 @@ class _said: # an OSError of the disk in words that help
         what = f'There is no room to write the corpus to {self.path}. Free some, or give path= on another disk' if full else f'The corpus cannot be written to {self.path}. Give a folder that may be written with path='
         raise OSError(e.errno, f'{what}; what was there before is untouched, and what is done is kept ({e.strerror})') from e
 
-def _report(wrong, n, what):
-    lines = '\n'.join(f'  {o if isinstance(o, str) else f"text {o}"}: {why}' for o, why in wrong[:20])
-    return f'{len(wrong)} of {n:,} documents could not be read as they are:\n{lines}\n' + (f'  and {len(wrong) - 20:,} more\n' if len(wrong) > 20 else '') + what
-
+# %% ../nbs/04_corpus.ipynb #d4206e70
 def _data_of(path): # the subfolder that a corpus in `path` uses
     try: return (_read_info(path) or {}).get('data')
     except (ValueError, OSError): return None
@@ -357,7 +371,24 @@ def _tidy(path, old, new, work, files): # remove what the corpus replaces, and w
     try: work.rmdir()
     except OSError: pass # parts of another corpus
 
-# %% ../nbs/04_corpus.ipynb #6abf8ec5
+# %% ../nbs/04_corpus.ipynb #25e1fd05
+@patch
+def run(self:_Build, cls): # the corpus: found, or built
+    if self.n_items is not None and (found := self.find(cls)) is not None: return found
+    with _said(self.path or self.root):
+        self.work.mkdir(parents=True, exist_ok=True)
+        _toks[self.config] = self.tok
+        self.first_pass()
+        self.complain()
+        path = self.path or self.root/self.key[:16]
+        old = _data_of(path)
+        vocab = make_vocab(dict(zip(self.table, self.counts.tolist())), *self.limits) if self.vocab is None else self.vocab
+        self.second_pass(path, vocab)
+        out = cls.open(path)
+    _tidy(path, old, out.info['data'], self.work, [f for f, _, _ in self.done])
+    return out
+
+# %% ../nbs/04_corpus.ipynb #ea4d31ad
 @patch(cls_method=True)
 def from_files(cls:Corpus,
     files, # paths of UTF-8 text files, one document each
@@ -373,7 +404,7 @@ def from_files(cls:Corpus,
     "The corpus of these files, in their order: opened if it is there already, else built."
     if isinstance(files, (str, bytes, Path)): raise TypeError(f'Expected a list of files, got a single {type(files).__name__}: for a folder use text_files(path).')
     files = [Path(o) for o in files]
-    return _build(cls, files, _size_of_file, lambda i: str(files[i]), tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors)
+    return _Build(files, _size_of_file, lambda i: str(files[i]), tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors).run(cls)
 
 @patch(cls_method=True)
 def from_texts(cls:Corpus,
@@ -382,4 +413,4 @@ def from_texts(cls:Corpus,
 ) -> Corpus:
     "The corpus of these texts, in their order; the arguments are those of `from_files`."
     if isinstance(texts, (str, bytes)): raise TypeError(f'Expected many texts, got a single {type(texts).__name__}: put it into a list, [text].')
-    return _build(cls, texts, _size_of_text, lambda i: i, tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors)
+    return _Build(texts, _size_of_text, lambda i: i, tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors).run(cls)

@@ -253,7 +253,7 @@ class _Seams:
 # %% ../nbs/03b_fasttok.ipynb #cfdf61a8
 SLOW, RUN, ODD, LEAD, END, BEGIN, CASE = (np.uint8(1 << i) for i in range(7))
 
-# %% ../nbs/03b_fasttok.ipynb #4afcb275
+# %% ../nbs/03b_fasttok.ipynb #fa7fd0f9
 class FastTokenizer:
     "The tokens of `tok` as numbers, each distinct chunk of text between spaces looked at once."
     def __init__(self,
@@ -276,7 +276,7 @@ class FastTokenizer:
         self._spacy, self._by_hash, self._rules = index_tokenizer(tk), {}, set(tk.rules)
         self._edges_of = [getattr(f, 'table', None) for f in (self._spacy.prefix_search, self._spacy.suffix_search)]
         self._whole_letters = all(self._edges_of) and _letters_are_whole(tk)
-        self._hot, self._chunks, self._of_chunk = (_Hot(1), _Hot(2)), _Numbers(), _Lists()
+        self._hot, self._chunks, self._of_chunk = (_Hot(1), _Hot(2, bits=18)), _Numbers(), _Lists()
         self._names, self._first_step, self._known_seams = [], {}, {}
         self._flags, self._kind, self._tail, self._whole = (np.zeros(0, t) for t in (np.uint8, np.uint8, np.int32, np.int32))
 
@@ -286,7 +286,7 @@ def _cuts_at_spaces(tok): # can its texts be cut into chunks? Only what was prov
     tk = tok.tok.nlp.tokenizer
     return type(tk) is SpacyTokenizer and not any(re.search(r'\s', case) and case.strip() for case in tk.rules)
 
-# %% ../nbs/03b_fasttok.ipynb #5a38dbc9
+# %% ../nbs/03b_fasttok.ipynb #288a2f5f
 @patch
 def encode(self:FastTokenizer,
     texts # any number of texts or paths of texts; they are held in memory together
@@ -296,11 +296,26 @@ def encode(self:FastTokenizer,
     if len(self.tokens) > self.max_chunks or self.by_chunk and len(self._chunks) > self.max_chunks: self.forget()
     self.n_texts += len(texts)
     if not texts: return np.zeros(0, np.int32), np.zeros(0, np.int64)
+    if not self.by_chunk: return self._slowly(texts)
     try:
-        with _no_collection(): return self._three_ways(texts) if self.by_chunk else self._slowly(texts)
+        with _no_collection(): ids, lens = zip(*[self._three_ways(o) for o in _portions(texts, len, _portion)])
+        return np.concatenate(ids), np.concatenate(lens)
     except BaseException: # half of what is new may be learned: start again
         self.forget()
         raise
+
+# %% ../nbs/03b_fasttok.ipynb #e396dd8e
+_portion = 2_000_000 # characters that are worked on at a time
+
+def _portions(items, size, room): # lists of items, each of about `room` together
+    some, left = [], room
+    for o in items:
+        some.append(o)
+        left -= size(o) + 100
+        if left <= 0:
+            yield some
+            some, left = [], room
+    if some: yield some
 
 # %% ../nbs/03b_fasttok.ipynb #697e0e0d
 @contextmanager
