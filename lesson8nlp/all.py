@@ -7,7 +7,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/all.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/11_all.ipynb #2dac8607
+# %% ../nbs/11_all.ipynb #a68a26d1
 import importlib
 
 from .core import *
@@ -18,9 +18,13 @@ from .fasttok import *
 from .corpus import *
 from .dataloader import *
 from .models import *
+from .awdlstm import *
 from .learner import *
+from .checkpoint import *
+from .generate import *
+from .classifier import *
 from .ulmfit import *
 
-# %% ../nbs/11_all.ipynb #bcbbb043
-_modules = 'core data tokenizer numericalizer fasttok corpus dataloader models learner ulmfit'.split()
+# %% ../nbs/11_all.ipynb #9589ec27
+_modules = 'core data tokenizer numericalizer fasttok corpus dataloader models awdlstm learner checkpoint generate classifier ulmfit'.split()
 __all__ = [n for m in _modules for n in importlib.import_module(f'lesson8nlp.{m}').__all__]

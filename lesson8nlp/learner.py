@@ -1,4 +1,4 @@
-"""What training a recurrent network needs beyond an ordinary training loop: a state that is forgotten at the right moment, outputs that are taken apart, and two penalties on activations.
+"""What training a recurrent network needs beyond an ordinary training loop: a state that is forgotten at the right moment, two penalties on activations, honest averages; and a language model with all of it in one call.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/learner.html.md"""
 
@@ -6,14 +6,23 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/learner.html.md"""
 
 # %% auto #0
 __all__ = ['ModelResetter', 'RNNCallback', 'activation_reg', 'temporal_activation_reg', 'RNNRegularizer', 'rnn_cbs',
-           'TextLearner']
+           'TextLearner', 'TokenLoss', 'TokenPerplexity', 'BitsPerToken', 'TokenAccuracy', 'lm_metrics',
+           'MixedPrecision', 'match_embeds', 'VocabMatch', 'match_report', 'LMLearner', 'language_model_learner']
 
-# %% ../nbs/08_learner.ipynb #ae6ccb1a
+# %% ../nbs/08_learner.ipynb #5a723cdf
+import json, math, pickle
+from dataclasses import dataclass, replace
+from itertools import repeat
+
 import torch
 from fastai.basics import *
+from fastai.callback import fp16, progress, schedule
 from fastai.text import learner as fl
+from fastai.text.models.core import _model_meta
+from IPython.display import display
 
 from .core import *
+from .awdlstm import *
 
 # %% ../nbs/08_learner.ipynb #b71b2b8c
 class ModelResetter(Callback):
@@ -76,7 +85,9 @@ def rnn_cbs(
     reg = [RNNRegularizer(alpha, beta)] if alpha or beta else []
     return [ModelResetter(), RNNCallback(), *reg]
 
-# %% ../nbs/08_learner.ipynb #62bc31c9
+# %% ../nbs/08_learner.ipynb #06f73dbe
+_plain = [L, np.dtype, np.float64(0).__reduce__()[0], *(type(np.dtype(k)) for k in ('f4', 'f8', 'i8'))] # fastai's list, NumPy's numbers
+
 class TextLearner(fl.TextLearner):
     "A `Learner` with `rnn_cbs(alpha, beta)` and the momentum that recurrent language models are trained with."
     def __init__(self, dls, # `DataLoaders` of (x, y), both (bs, sl) int64
@@ -91,5 +102,277 @@ class TextLearner(fl.TextLearner):
 
     def load(self, file, with_opt=None, device=None, **kwargs):
         "Load the weights (and the optimizer's state, if `with_opt`) that `save` wrote, without unpickling anything else."
-        with torch.serialization.safe_globals([L]): # fastai's optimizer state holds its own kind of list
+        with torch.serialization.safe_globals(_plain): # what fastai's optimizer state holds
             return super().load(file, with_opt=with_opt, device=device, **(kwargs | dict(weights_only=True)))
+
+# %% ../nbs/08_learner.ipynb #f3c80eee
+class TokenLoss(Metric):
+    "The loss of all tokens together, however they are divided into batches."
+    def __init__(self,
+        ignore_index:int=None # a target that does not count; by default the one that the loss function ignores
+    ): self.ignore_index = ignore_index
+    def reset(self): self.total, self.count = 0., 0.
+    def accumulate(self, learn):
+        counts = learn.yb[0] != self._ignored(learn)
+        n = counts.sum()
+        value = torch.where(n > 0, self.batch(learn, counts).float(), 0.)
+        self.total += learn.to_detach(value*n).item()  # with several processes: means over these, the same for both
+        self.count += learn.to_detach(n.float()).item()
+    def batch(self, learn, counts): return learn.loss.detach().mean() # the mean over the tokens that count
+    def _ignored(self, learn):
+        if self.ignore_index is not None: return self.ignore_index
+        return getattr(getattr(learn.loss_func, 'func', learn.loss_func), 'ignore_index', -100)
+    @property
+    def value(self): return self.total/self.count if self.count else None
+    @property
+    def name(self): return 'loss'
+
+# %% ../nbs/08_learner.ipynb #974a6839
+class TokenPerplexity(TokenLoss):
+    "The exponential of the loss of all tokens together."
+    @property
+    def value(self): return math.exp(min(super().value, 700)) if self.count else None
+    @property
+    def name(self): return 'perplexity'
+
+class BitsPerToken(TokenLoss):
+    "The loss of all tokens together in bits: with a base of 2."
+    @property
+    def value(self): return super().value/math.log(2) if self.count else None
+    @property
+    def name(self): return 'bits_per_token'
+
+class TokenAccuracy(TokenLoss):
+    "The share of all tokens that were predicted."
+    def batch(self, learn, counts): return ((learn.pred.argmax(dim=-1) == learn.yb[0]) & counts).sum()/counts.sum()
+    @property
+    def name(self): return 'accuracy'
+
+# %% ../nbs/08_learner.ipynb #8025ece0
+def lm_metrics() -> list: # accuracy, perplexity, bits per token
+    "What a language model is measured by, each over all tokens together."
+    return [TokenAccuracy(), TokenPerplexity(), BitsPerToken()]
+
+# %% ../nbs/08_learner.ipynb #6050767a
+class MixedPrecision(fp16.MixedPrecision):
+    "Mixed precision on the device that the model is on: 'fp16' (with a `GradScaler`; on a CPU it changes nothing) or 'bf16'."
+    def before_fit(self):
+        device = next(self.learn.model.parameters()).device.type
+        is_bf16 = self.amp_mode == fp16.AMPMode.BF16
+        if is_bf16 and device == 'cuda' and not torch.cuda.is_bf16_supported(): raise ValueError('This GPU has no bfloat16: use to_fp16().')
+        on = is_bf16 or device != 'cpu'
+        self.autocast = torch.autocast(device, dtype=torch.bfloat16 if is_bf16 else torch.float16, enabled=on)
+        self.learn.scaler, self.scales = torch.amp.GradScaler(device, **(self.kwargs | dict(enabled=on and not is_bf16))), L()
+
+    def after_loss(self):
+        super().after_loss()
+        if isinstance(self.learn.pred, LazyLogits): self.learn.pred = replace(self.learn.pred, hidden=self.learn.pred.hidden.float())  # for the metrics
+
+# %% ../nbs/08_learner.ipynb #344acded
+@patch
+def to_fp16(self:TextLearner, **kwargs): # arguments of torch's `GradScaler`
+    "Train in fp16 mixed precision."
+    return self.add_cb(MixedPrecision('fp16', **kwargs))
+
+@patch
+def to_bf16(self:TextLearner):
+    "Train in bf16 mixed precision."
+    return self.add_cb(MixedPrecision('bf16'))
+
+# %% ../nbs/08_learner.ipynb #0f81dfae
+def _places(old_vocab, new_vocab): # of each new word in the old vocab, -1 if it is not there
+    o2i = getattr(old_vocab, 'o2i', None) or {w: i for i, w in enumerate(old_vocab)}
+    return torch.tensor(list(map(dict(o2i).get, new_vocab, repeat(-1))), dtype=torch.long)
+
+def match_embeds(
+    old_wgts:dict, # weights of a language model; changed, and returned
+    old_vocab:list, # the vocabulary that it was trained with
+    new_vocab:list # the vocabulary of the new texts
+) -> dict: # the weights for the new vocabulary
+    "Put the rows of embedding and decoder in the order of `new_vocab`; a word that is not in `old_vocab` gets the mean row."
+    enc, bias = old_wgts['0.encoder.weight'], old_wgts.get('1.decoder.bias')
+    if len(old_vocab) > len(enc): raise ValueError(f'The old vocabulary has {len(old_vocab):,} words and the embedding {len(enc):,} rows: these two do not belong together.')
+    at = _places(old_vocab, new_vocab).to(enc.device)
+    def moved(rows):
+        new = rows[at.clamp(min=0)]
+        new[at < 0] = rows.mean(0)
+        return new
+    old_wgts['0.encoder.weight'] = moved(enc)
+    if '0.encoder_dp.emb.weight' in old_wgts: old_wgts['0.encoder_dp.emb.weight'] = old_wgts['0.encoder.weight'].clone()
+    old_wgts['1.decoder.weight'] = old_wgts['0.encoder.weight'].clone()
+    if bias is not None: old_wgts['1.decoder.bias'] = moved(bias)
+    return old_wgts
+
+# %% ../nbs/08_learner.ipynb #6269de14
+@dataclass
+class VocabMatch:
+    "How many words of a vocabulary a pretrained model knows."
+    n_old: int # words of the model
+    n_new: int # words of the texts
+    missing: list # those of the texts that the model does not know
+    @property
+    def found(self): return self.n_new - len(self.missing)
+    def __repr__(self):
+        some = f'; new: {", ".join(self.missing[:5])}{", …"*(len(self.missing) > 5)}' if self.missing else ''
+        return f'{self.found:,} of {self.n_new:,} words found ({self.found/max(self.n_new, 1):.1%}) in a vocabulary of {self.n_old:,}{some}'
+
+def match_report(
+    old_vocab:list, # what a pretrained model was trained with
+    new_vocab:list # what the new texts have
+) -> VocabMatch: # .found, .missing
+    "How many of the new words a pretrained model knows."
+    missing = [new_vocab[i] for i in (_places(old_vocab, new_vocab) < 0).nonzero().flatten().tolist()]
+    return VocabMatch(len(old_vocab), len(new_vocab), missing)
+
+# %% ../nbs/08_learner.ipynb #4852a4cf
+def _read_tensors(path, device='cpu'):
+    "The tensors of a `.pth` file, and nothing that could run."
+    try: return torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as e:
+        raise ValueError(f'{Path(path).name} is damaged, or holds more than tensors and plain values, which could run a stranger\'s code: it is not opened. Save the state_dict of the model alone, or use save_model.') from e
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) == ('fastcore.foundation', 'L'): return L
+        raise pickle.UnpicklingError(f'it names {module}.{name}')
+
+def _read_vocab(path):
+    "A list of strings from a `.pkl` or a `.json` file."
+    path = Path(path)
+    try:
+        with open(path, 'rb') as f: vocab = json.load(f) if path.suffix == '.json' else _PlainUnpickler(f).load()
+    except (pickle.UnpicklingError, EOFError, ValueError) as e: raise ValueError(f'{path.name} is no plain list of words: {e}. It is not opened; write the words to a .json file.') from e
+    if len(vocab) and not isinstance(vocab[0], str): vocab = vocab[0]  # of a classifier: words and labels
+    if not all(isinstance(w, str) for w in vocab): raise ValueError(f'{path.name} holds other things than words.')
+    return list(vocab)
+
+# %% ../nbs/08_learner.ipynb #aa4475f4
+@patch
+def load_pretrained(self:TextLearner,
+    wgts_fname, # a `.pth` file with the weights of a language model
+    vocab_fname, # its vocabulary, a `.pkl` or `.json` file with a list of words
+    model=None # what to fill, if it is not the learner's model
+):
+    "Load a pretrained language model, its words put in the order of the data's vocabulary, and freeze it."
+    distrib_barrier()
+    old_vocab, new_vocab = _read_vocab(vocab_fname), _vocab_of(self.dls)
+    wgts = _read_tensors(wgts_fname)
+    wgts = match_embeds(wgts.get('model', wgts), old_vocab, new_vocab)
+    self.vocab_match = match_report(old_vocab, new_vocab)
+    _fill(self.model if model is None else model, fl.clean_raw_keys(wgts))
+    self.freeze()
+    return self
+
+def _vocab_of(dls): # the words; fastai's classifiers keep [words, labels]
+    vocab = getattr(dls, 'vocab', None)
+    if vocab is None: raise ValueError('These DataLoaders have no vocab: make the loaders with vocab=..., or set dls.vocab.')
+    return vocab[0] if len(vocab) and not isinstance(vocab[0], str) else vocab
+
+def _fill(model, wgts):
+    state = model.state_dict()
+    if len(wgts) < len(state): raise ValueError(f'The file holds {len(wgts)} weights, and {type(model).__name__} has {len(state)}.')
+    for (name, old), (other, new) in zip(state.items(), wgts.items()):
+        if old.shape != new.shape: raise ValueError(f'{other} of the file has shape {tuple(new.shape)}, and {name} of the model {tuple(old.shape)}: give the config that the file was trained with.')
+        old.copy_(new)
+
+# %% ../nbs/08_learner.ipynb #645d88a5
+@patch
+def save_encoder(self:TextLearner,
+    file:str # name of the file, without folder and `.pth`
+):
+    "Save the encoder, which is the model without its decoder, in the folder of the learner's models."
+    if not rank_distrib(): torch.save(_encoder(self).state_dict(), _model_file(self, file))
+
+@patch
+def load_encoder(self:TextLearner,
+    file:str, # what `save_encoder` was given
+    device=None # where to read it to; by default where the data is
+):
+    "Load the encoder that `save_encoder` wrote, and freeze all but the last group."
+    distrib_barrier()
+    _encoder(self).load_state_dict(fl.clean_raw_keys(_read_tensors(_model_file(self, file), self.dls.device if device is None else device)))
+    self.freeze()
+    return self
+
+def _model_file(learn, file): return join_path_file(file, learn.path/learn.model_dir, ext='.pth')
+def _encoder(learn): return getattr(get_model(learn.model)[0], 'module', get_model(learn.model)[0])
+
+# %% ../nbs/08_learner.ipynb #10a499fb
+class LMLearner(TextLearner, fl.LMLearner):
+    "A `TextLearner` for language models: the validation loss is the loss of all tokens together."
+    def __init__(self, dls, model, **kwargs):
+        super().__init__(dls, model, **kwargs)
+        if hasattr(self, 'recorder'): self.recorder.loss = TokenLoss()
+
+    def get_preds(self, concat_dim=1, **kwargs):
+        "As fastai's, with the logits in full; the rows of a stream have no order to bring back."
+        with full_logits(self.model): return super().get_preds(concat_dim=concat_dim, **(dict(reorder=False) | kwargs))
+
+# %% ../nbs/08_learner.ipynb #e4393b46
+def language_model_learner(
+    dls, # `DataLoaders` of a language model, with a vocab
+    arch, # `AWD_LSTM`, or another that fastai has a configuration for
+    config:dict=None, # sizes and dropout; by default those of the paper
+    drop_mult:float=1., # every dropout probability is multiplied by this
+    backwards:bool=False, # take the pretrained weights of the model that reads backwards?
+    pretrained:bool=True, # begin with the weights of Wikitext-103, or of `pretrained_fnames`?
+    pretrained_fnames:list=None, # names of files in the learner's `models`: weights (`.pth`), vocabulary (`.pkl`)
+    **kwargs # for `LMLearner`: metrics, path, wd, ...
+) -> LMLearner:
+    "A learner for a language model on `dls`, by default one that has read Wikipedia before."
+    loss = kwargs.pop('loss_func', None) or ChunkedCrossEntropy()
+    model = get_language_model(arch, len(_vocab_of(dls)), config=config, drop_mult=drop_mult, lazy=isinstance(loss, ChunkedCrossEntropy))
+    meta = _model_meta[arch]
+    learn = LMLearner(dls, model, loss_func=loss, splitter=meta['split_lm'], **(dict(opt_func=fused_adam) | kwargs))
+    if pretrained_fnames is not None: files = [learn.path/learn.model_dir/f'{n}.{ext}' for n, ext in zip(pretrained_fnames, ('pth', 'pkl'))]
+    elif pretrained: files = _fetch(meta, 'url_bwd' if backwards else 'url')
+    return learn.load_pretrained(*files) if pretrained or pretrained_fnames else learn
+
+def _fetch(meta, url): # the two files of fastai's pretrained model
+    if url not in meta: raise ValueError('There are no pretrained weights for this architecture: pass pretrained=False.')
+    try: folder = untar_data(meta[url], c_key='model')
+    except OSError as e: raise ConnectionError(f'The pretrained weights could not be fetched from {meta[url]} ({e}): pass pretrained=False to begin from random weights, or pretrained_fnames.') from e
+    found = [sorted(folder.glob(f'*.{ext}')) for ext in ('pth', 'pkl')]
+    if not all(found): raise FileNotFoundError(f'The model in {folder} is not complete: remove the folder, and it is fetched again.')
+    return [f[0] for f in found]
+
+# %% ../nbs/08_learner.ipynb #dc24f6e2
+@patch
+def gradual_schedule(self:TextLearner,
+    lr:float, # learning rate of the last group in the first stage
+    epochs:int=1, # of each stage but the last
+    last_epochs:int=2, # of the last stage, in which all groups are trained
+    factor:float=2.6, # each group's rate is so many times smaller than that of the group behind it
+    decay:float=0.5 # each stage's rate is this times that of the stage before
+) -> pd.DataFrame: # a row for each stage
+    "What `fit_gradual` is going to do."
+    if lr <= 0 or factor < 1 or not 0 < decay <= 1: raise ValueError(f'lr={lr}, factor={factor}, decay={decay}: lr is positive, factor at least 1, decay between 0 and 1.')
+    if self.opt is None: self.create_opt()
+    sizes = [sum(p.numel() for p in g) for g in self.opt.param_lists]
+    n, rows = len(sizes), []
+    for k in range(1, n+1):
+        lrs = [lr*decay**(k-1)/factor**(k-1-i) for i in range(k)]
+        rows.append({'groups': f'last {k} of {n}' if k < n else f'all {n}', 'parameters': sum(sizes[n-k:]), 'learning rates': lrs, 'epochs': epochs if k < n else last_epochs})
+    return pd.DataFrame(rows, index=pd.RangeIndex(1, n+1, name='stage'))
+
+# %% ../nbs/08_learner.ipynb #ebacf6f6
+@patch
+def fit_gradual(self:TextLearner,
+    lr:float, # learning rate of the last group in the first stage
+    epochs:int=1, # of each stage but the last
+    last_epochs:int=2, # of the last stage
+    factor:float=2.6, # between the rates of two groups
+    decay:float=0.5, # between the rates of two stages
+    cbs=None, # callbacks; one that has `for_stage(k)` gets another one for each stage
+    show:bool=True, # show the schedule first?
+    **kwargs # for `fit_one_cycle`: wd, moms, pct_start, ...
+):
+    "Train the last group of layers, then the last two, and so on to all, a cycle each; the schedule is shown first."
+    table = self.gradual_schedule(lr, epochs, last_epochs, factor, decay)
+    if show and not rank_distrib(): display(table.assign(parameters=table.parameters.map('{:,}'.format), **{'learning rates': [', '.join(f'{v:.2g}' for v in o) for o in table['learning rates']]}))
+    n = len(table)
+    for k, row in table.iterrows():
+        self.freeze_to(n - k)
+        lrs = [row['learning rates'][0]]*(n - k) + row['learning rates']  # the frozen ones need a number, too
+        now = [cb.for_stage(k) if hasattr(type(cb), 'for_stage') else cb for cb in L(cbs)]
+        self.fit_one_cycle(row['epochs'], lrs, cbs=now, **kwargs)

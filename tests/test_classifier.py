@@ -1,0 +1,112 @@
+"What the classifier lesson cannot show well: many random batches, mixed precision, long documents."
+import pytest, torch, torch.nn.functional as F
+from hypothesis import given, settings, strategies as st
+
+import lesson8nlp.core
+import fastai.text.all as ft
+from lesson8nlp.awdlstm import AWD_LSTM, awd_lstm_clas_config
+from lesson8nlp.classifier import *
+from lesson8nlp.tokenizer import Tokenizer
+
+config = awd_lstm_clas_config | dict(emb_sz=12, n_hid=16, n_layers=2)
+words = Tokenizer(rules=[str.lower])
+
+def model(n_class=3, seq_len=5, **kwargs):
+    torch.manual_seed(0)
+    return get_text_classifier(AWD_LSTM, 40, n_class, seq_len=seq_len, config=config, **kwargs).eval()
+
+def padded(docs, how, more):
+    "Documents in a batch with padding in front (0), behind (1) or on both sides (2)."
+    n = max(map(len, docs)) + more
+    left = lambda d: [n - len(d), 0, (n - len(d))//2][how]
+    return torch.stack([F.pad(d, (left(d), n - len(d) - left(d)), value=1) for d in docs])
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 23), min_size=1, max_size=9), st.integers(0, 2), st.integers(0, 7), st.integers(1, 8), st.integers(0, 99))
+def test_a_document_gets_the_same_answer_in_any_batch(lens, how, more, seq_len, seed):
+    m, g = model(seq_len=seq_len), torch.Generator().manual_seed(seed)
+    docs = [torch.randint(2, 40, (n,), generator=g) for n in lens]
+    with torch.no_grad():
+        alone = torch.cat([m(d[None])[0] for d in docs])
+        torch.testing.assert_close(m(padded(docs, how, more))[0], alone, atol=1e-5, rtol=1e-5)
+
+def test_bfloat16():
+    m, docs = model(), [torch.randint(2, 40, (n,)) for n in (3, 9, 14)]
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        alone = torch.cat([m(d[None])[0] for d in docs])
+        torch.testing.assert_close(m(padded(docs, 1, 0))[0], alone, atol=2e-2, rtol=2e-2)
+
+@pytest.mark.parametrize('bptt', [1, 4, 5, 7, 100])
+def test_only_the_last_tokens_are_learned_from(bptt):
+    m = model(max_len=bptt)
+    docs = [torch.arange(2, 19), torch.arange(19, 25), torch.arange(25, 36)]
+    m(padded(docs, 1, 0))[0].sum().backward()
+    used = set((m[0].module.encoder.weight.grad.abs().sum(1) > 0).nonzero()[:, 0].tolist())
+    for d in docs:
+        first = max(len(d) - bptt, 0)//5*5 # the beginning of the piece in which the first of them lies
+        assert used & set(d.tolist()) == set(d[first:].tolist())
+
+def test_what_is_not_learned_from_is_still_read():
+    a, b, x = model(max_len=2), model(max_len=1000), torch.randint(2, 40, (2, 31))
+    torch.testing.assert_close(a(x)[0], b(x)[0])
+
+def test_fastais_weights_go_in_and_ours_go_out():
+    theirs = ft.get_text_classifier(ft.AWD_LSTM, 40, 3, seq_len=5, config=config).eval()
+    ours = model()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randint(2, 40, (4, 10))
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0], atol=1e-5, rtol=1e-5)
+    theirs.load_state_dict(model(seq_len=7).state_dict())
+
+def test_gradients_are_fastais():
+    theirs = ft.get_text_classifier(ft.AWD_LSTM, 40, 3, seq_len=5, config=config).eval()
+    ours, x = model(), torch.randint(2, 40, (4, 20))
+    ours.load_state_dict(theirs.state_dict())
+    for m in (ours, theirs): F.cross_entropy(m(x)[0], torch.tensor([0, 1, 2, 0])).backward()
+    grads = dict(theirs.named_parameters())
+    for k, p in ours.named_parameters(): torch.testing.assert_close(p.grad, grads[k].grad, atol=1e-5, rtol=1e-4, msg=k)
+
+vocab = ['xxunk', 'xxpad', 'xxbos', 'good', 'bad', 'film']
+
+@pytest.mark.parametrize('backwards', [False, True])
+def test_answers_come_in_the_order_of_the_texts(backwards):
+    torch.manual_seed(0)
+    m = get_text_classifier(AWD_LSTM, len(vocab), 2, seq_len=5, config=config)
+    texts = [('good '*(i*7%13) + 'bad film').strip() for i in range(50)]
+    probs = classify(m, texts, vocab, words, backwards=backwards, bs=8)
+    for i in (0, 7, 31, 49): torch.testing.assert_close(probs[i:i+1], classify(m, texts[i:i+1], vocab, words, backwards=backwards), atol=1e-5, rtol=1e-5)
+    assert m.training and probs.shape == (50, 2)
+
+def test_an_average_of_two_models():
+    ms = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        ms.append(get_text_classifier(AWD_LSTM, len(vocab), 2, seq_len=5, config=config))
+    texts = ['good film', 'bad', 'bad bad film']
+    a, b = (classify(m, texts, vocab, words, backwards=w) for m, w in zip(ms, (False, True)))
+    torch.testing.assert_close(classify(ms, texts, vocab, words, backwards=[False, True]), (a + b)/2)
+    with pytest.raises(ValueError, match='one for each'): classify(ms, texts, vocab, words, backwards=[True])
+
+def test_saliency_is_the_gradient():
+    "For a step so small that the model is a straight line, the logit changes by what saliency says."
+    torch.manual_seed(0)
+    m = get_text_classifier(AWD_LSTM, len(vocab), 2, seq_len=3, config=config).double()
+    s = saliency(m, 'a good good film and a bad end', vocab, ['no', 'yes'], words)
+    assert len(s.tokens) == len(s.scores) == 8 and m.training
+    m.eval()
+    x = class_dl(['a good good film and a bad end'], vocab=vocab, tok=words, device='cpu').one_batch()[0]
+    i, e = ['no', 'yes'].index(s.answer), 1e-6
+    with torch.no_grad():
+        before = m(x)[0][0, i].item()
+        m[0].module.encoder.weight[4] *= 1 + e
+        after = m(x)[0][0, i].item()
+    assert (after - before)/e == pytest.approx(s.scores[s.tokens.index('bad')].item(), rel=1e-3)
+
+def test_html_is_escaped(): assert '<b>' not in Saliency(['<b>'], torch.tensor([1.]).numpy(), '<b>', .5)._repr_html_()
+
+@pytest.mark.parametrize('kw, words', [(dict(labels=['x']), 'one for each'), (dict(labels=['x', 'z']), "'z'")])
+def test_labels_that_do_not_fit(kw, words):
+    with pytest.raises(ValueError, match=words): class_dl(['good', 'bad'], vocab=vocab, classes=['x', 'y'], **kw)
+
+def test_no_documents_of_padding_alone():
+    with pytest.raises(ValueError, match='padding'): model()(torch.tensor([[1, 1], [3, 4]]))
