@@ -10,7 +10,7 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lesson test test-slow lab export save results bench clean
+.PHONY: help install lesson test test-slow lab docs docs-serve export save results bench clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<10} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
@@ -38,6 +38,12 @@ test-slow: test ## the long tests too
 
 lab: install ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir nbs
+
+docs: install ## build the site from the notebooks into build/docs/
+	@$(PY) docs/build.py
+
+docs-serve: install ## build the site, open it in the browser, and build again what changes
+	@$(PY) docs/build.py --serve
 
 export: install ## write the package and the README from the notebooks
 	$(BIN)/nbdev-export

@@ -1,0 +1,155 @@
+"""Build the site from the notebooks: `python docs/build.py` writes build/docs; with --serve it is shown, and what changes is built again."""
+import argparse, functools, http.server, importlib, json, os, shutil, sys, threading, time, tomllib, webbrowser
+from pathlib import Path
+
+root = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(root), str(root/'docs')]
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('MPLBACKEND', 'agg')
+import adapter as ad
+
+source, site = root/'build'/'docs-source', root/'build'/'docs'
+
+
+def urls(): return tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
+
+
+def run_times():
+    path = root/'benchmarks'/'results'/'lessons.json'
+    return {r['what']: r for r in json.loads(path.read_text(encoding='utf-8'))} if path.exists() else {}
+
+
+def prepared(force):
+    "What nbdev makes of the notebooks for its own site, in _proc/: names linked, hidden cells away, every `show_doc` tried."
+    from nbdev.serve import proc_nbs
+    return proc_nbs(force=force)
+
+
+def stage(force=True):
+    "Write every page of the site as a notebook or a file of MyST markdown into build/docs-source."
+    proc = prepared(force)
+    import reference, widgets
+    pages, addr, times = ad.pages(), urls(), run_times()
+    known, links = {p.rel: p for p in pages}, ad.Links(pages, addr)
+    written, info = [], {}
+    lessons = [p for p in pages if p.lesson]
+    modules = [p for p in lessons if p.module]
+    public = {n for p in modules for n in importlib.import_module(f'lesson8nlp.{p.module}').__all__}
+    marks = widgets.marks(pages, times)
+    def page(doc, cells, made_of, **kw):
+        written.append(ad.write(source/f'{doc}.ipynb', ad.notebook(cells)))
+        row = times.get(made_of.path.stem)
+        info[doc] = dict(notebook=f'nbs/{made_of.rel}', minutes=max(1, round(sum(len(ad.text(c).split()) for c in cells)/220)) if kw else made_of.minutes(), seconds=row and row['ours'], hardware=row and row['hardware'], code=made_of.code_cells()) | kw
+    for p in pages:
+        if not (proc/p.rel).exists(): raise SystemExit(f'nbdev has not prepared {p.rel}.')
+        cells = ad.convert(p, json.loads((proc/p.rel).read_text(encoding='utf-8')), links, known, marks, public)
+        if p.rel == 'index.ipynb': cells.append(ad.markdown(contents(pages, modules)))
+        page(p.doc, cells, p)
+    for p in modules: page(f'api/{p.doc}', reference.module_page(p, addr['Repository']), p, reference=True)
+    page('api/index', reference.overview(modules, addr['Repository']), known['index.ipynb'], reference=True)
+    page('exercises', exercises(lessons, pages, known), known['index.ipynb'], reference=True)
+    written.append(ad.write(source/'pages.json', json.dumps(dict(pages=info, urls=addr, names=reference_of(modules), lessons=[p.doc for p in lessons]))))
+    for f in source.rglob('*'):
+        if f.is_file() and f not in written and 'static-made' not in f.parts: f.unlink()
+    widgets.data(source/'static-made')
+    return info
+
+
+def reference_of(modules):
+    "{name: page of the reference}, for every public name, every module and every method that has an entry."
+    import reference
+    names = {}
+    for p in modules:
+        names[f'lesson8nlp.{p.module}'] = f'api/{p.doc}'
+        mod, here = reference.own(p)
+        for n in here:
+            o = getattr(mod, n)
+            names.setdefault(n, f'api/{p.doc}')
+            if isinstance(o, type): names |= {f'{n}.{m}': f'api/{p.doc}' for m, _, _ in reference.methods(o)}
+    return names
+
+
+def tree(caption, docs, **opts):
+    return '```{toctree}\n:hidden:\n:caption: ' + caption + '\n' + ''.join(f':{k}:\n' for k in opts) + '\n' + '\n'.join(docs) + '\n```'
+
+
+def contents(pages, modules):
+    "The side bar: what there is, in the order of the file names."
+    of = lambda g: [p.doc for p in pages if p.group == g]
+    front = [p.doc for p in pages if p.group == 'page' and p.doc not in ('index', 'glossary')]
+    return '\n\n'.join([tree('The lesson', [*of('lesson'), 'exercises', 'glossary']), tree('How to', of('howto')), tree('Results', sorted(front, key=lambda d: (d != 'results', d))),
+        tree('Library', ['api/index', *[f'api/{p.doc}' for p in modules]])])
+
+
+def exercises(lessons, pages, known):
+    "One page that leads to every questionnaire, every exercise and every answer."
+    out = ['# Exercises\n\n{.subtitle}\n> Every lesson ends in questions and in exercises that check themselves. Answers are folded away below each, and stand whole on pages of their own.\n']
+    for p in lessons:
+        cells, found = p.nb['cells'], ad.answers(p, known)
+        rows = [ad.text(c).strip() for h, c in ad.sections(cells) if h == 'Exercises' and c['cell_type'] == 'markdown' and ad.text(c).startswith('**')]
+        n = sum(ad.re.match(r'\d+\. ', l) is not None for h, c in ad.sections(cells) if h == 'Questionnaire' for l in ad.text(c).splitlines())
+        if not rows: continue
+        other = known.get(f'tutorials/answers_{p.rel}')
+        links = ad.Links(list(known.values()), urls())
+        head = f'## {p.title}\n\n[{n} questions]({p.doc}.ipynb#questionnaire) · [the exercises, with hidden answers]({p.doc}.ipynb#exercises)'
+        if other: head += f' · [the answers, executed]({other.doc}.ipynb)'
+        out.append(head + '\n\n' + '\n\n'.join(links(r, ad._At(p.rel, 'exercises')) for r in rows))
+    out.append(tree('Answers', [p.doc for p in pages if p.group == 'tutorials']))
+    return [ad.markdown(o) for o in out]
+
+
+def sphinx(fresh, jobs):
+    from sphinx.cmd.build import main
+    args = ['-W', '--keep-going', '-q', '-j', str(jobs), '-c', str(root/'docs'), '-d', str(root/'build'/'doctrees'), str(source), str(site)]
+    return main((['-E', '-a'] if fresh else []) + args)
+
+
+def downloads():
+    "The notebooks as they are, beside the pages, to be downloaded."
+    for p in ad.pages():
+        to = site/'notebooks'/p.rel
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(p.path, to)
+
+
+def build(fresh=True):
+    begun = time.time()
+    if fresh: shutil.rmtree(site, ignore_errors=True)
+    stage(force=fresh)
+    if code := sphinx(fresh, jobs=2): return code
+    downloads()
+    print(f'{len(list(site.rglob("*.html")))} pages in {time.time()-begun:.0f} s: open {(site/"index.html").relative_to(root)}')
+    return 0
+
+
+def watched(): return {f: f.stat().st_mtime for d in ('nbs', 'docs', 'benchmarks/results') for f in (root/d).rglob('*') if f.is_file() and not any(o.startswith('.') for o in f.parts) and '__pycache__' not in f.parts}
+
+
+def serve(port, browser):
+    "Show the site on this machine, and build again what changes; a page that fails says so, and the last good one stays."
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *a): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', port), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f'http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)', flush=True)
+    if browser: webbrowser.open(f'http://127.0.0.1:{server.server_port}/')
+    seen = watched()
+    while True:
+        time.sleep(0.7)
+        if (now := watched()) == seen: continue
+        changed, seen = [f.name for f in now if seen.get(f) != now[f]], now
+        print('changed:', *changed[:5], flush=True)
+        os.spawnv(os.P_WAIT, sys.executable, [sys.executable, __file__, '--again'])   # a fresh process sees the fresh library
+
+
+if __name__ == '__main__':
+    arg = argparse.ArgumentParser(description=__doc__)
+    arg.add_argument('--serve', action='store_true', help='show the site and build again what changes')
+    arg.add_argument('--again', action='store_true', help='build only what has changed')
+    arg.add_argument('--port', type=int, default=8000)
+    arg.add_argument('--no-browser', action='store_true')
+    a = arg.parse_args()
+    code = build(fresh=not a.again)
+    if not a.serve: sys.exit(code)
+    try: serve(a.port, not a.no_browser)
+    except KeyboardInterrupt: pass

@@ -1,0 +1,12 @@
+// Small repairs that a page needs when it is read from a file, or with the keyboard.
+(() => {
+  // Summaries in the search results are fetched from the pages, which a browser refuses to do for files.
+  if (location.protocol === 'file:' && typeof DOCUMENTATION_OPTIONS !== 'undefined') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  // What can be scrolled sideways can be reached with the keyboard.
+  const reach = () => document.querySelectorAll('.bd-content pre, .cell_output, .pst-scrollable-table-container, .example-table, .w-scroll, dt.sig, div.math, mjx-container').forEach(e => {
+    const wide = e.scrollWidth > e.clientWidth + 1;
+    if (wide && !e.hasAttribute('tabindex')) { e.tabIndex = 0; if (!e.hasAttribute('role') && e.tagName !== 'DT') { e.setAttribute('role', 'group'); e.setAttribute('aria-label', 'scrolls sideways'); } }
+  });
+  addEventListener('load', () => { reach(); window.MathJax?.startup?.promise?.then(reach); });
+  addEventListener('resize', reach);
+})();
