@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/awdlstm.html.md"""
 __all__ = ['awd_lstm_lm_config', 'awd_lstm_clas_config', 'dropout_mask', 'RNNDropout', 'EmbeddingDropout', 'WeightDropout',
            'AWD_LSTM', 'LinearDecoder', 'SequentialRNN', 'get_language_model', 'awd_lstm_lm_split',
            'awd_lstm_clas_split', 'chunked_cross_entropy', 'LazyLogits', 'ChunkedCrossEntropy', 'full_logits',
-           'fused_adam']
+           'SampledCrossEntropy', 'fused_adam']
 
 # %% ../nbs/07_awdlstm.ipynb #a842078e
 from contextlib import contextmanager
@@ -416,6 +416,26 @@ def full_logits(
     try: yield model
     finally:
         for m in decoders: m.lazy = True
+
+# %% ../nbs/07_awdlstm.ipynb #eef0a055
+class SampledCrossEntropy(ChunkedCrossEntropy):
+    "In training, the cross entropy over the words of the batch, corrected for how they came to be there; elsewhere over all words."
+    def __init__(self,
+        counts # how often each word of the vocabulary occurs in the training texts, (vocab_sz,)
+    ):
+        super().__init__()
+        self.p = torch.as_tensor(np.asarray(counts, float)) + 1
+        if self.p.ndim != 1 or not (self.p >= 1).all(): raise ValueError(f'counts are of shape {tuple(self.p.shape)}: one number for each word is needed, none below 0.')
+        self.p /= self.p.sum()
+
+    def __call__(self, inp, targ, **kwargs): # LazyLogits (bs, sl, vocab_sz) and targets (bs, sl)
+        if not isinstance(inp, LazyLogits) or not torch.is_grad_enabled(): return super().__call__(inp, targ, **kwargs)
+        if len(self.p) != len(inp.weight): raise ValueError(f'SampledCrossEntropy has counts of {len(self.p):,} words, the model predicts {len(inp.weight):,}: they need the same vocabulary.')
+        self.p = self.p.to(targ.device)
+        words, place = targ.flatten().as_subclass(Tensor).unique(return_inverse=True)
+        there = -torch.expm1(targ.numel()*torch.log1p(-self.p[words])) # probability that a word is in the batch
+        logits = F.linear(inp.hidden.flatten(0, -2), inp.weight[words], None if inp.bias is None else inp.bias[words])
+        return F.cross_entropy(logits.float() - there.log().float(), place)
 
 # %% ../nbs/07_awdlstm.ipynb #61c6a216
 class _FusedAdam(Optimizer):
