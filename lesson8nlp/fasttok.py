@@ -253,7 +253,7 @@ class _Seams:
 # %% ../nbs/03b_fasttok.ipynb #cfdf61a8
 SLOW, RUN, ODD, LEAD, END, BEGIN, CASE = (np.uint8(1 << i) for i in range(7))
 
-# %% ../nbs/03b_fasttok.ipynb #fa7fd0f9
+# %% ../nbs/03b_fasttok.ipynb #7a1decdb
 class FastTokenizer:
     "The tokens of `tok` as numbers, each distinct chunk of text between spaces looked at once."
     def __init__(self,
@@ -275,7 +275,8 @@ class FastTokenizer:
         tk = self.tok.tok.nlp.tokenizer
         self._spacy, self._by_hash, self._rules = index_tokenizer(tk), {}, set(tk.rules)
         self._edges_of = [getattr(f, 'table', None) for f in (self._spacy.prefix_search, self._spacy.suffix_search)]
-        self._whole_letters = all(self._edges_of) and _letters_are_whole(tk)
+        self._is_url, self._find_infixes = self._spacy.url_match, self._spacy.infix_finditer
+        self._whole_letters = all([*self._edges_of, self._is_url, self._find_infixes, tk.token_match is None]) and _letters_are_whole(tk)
         self._hot, self._chunks, self._of_chunk = (_Hot(1), _Hot(2, bits=18)), _Numbers(), _Lists()
         self._names, self._first_step, self._known_seams = [], {}, {}
         self._flags, self._kind, self._tail, self._whole = (np.zeros(0, t) for t in (np.uint8, np.uint8, np.int32, np.int32))
@@ -464,26 +465,37 @@ def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
     self._of_chunk.extend(ids, _sums(per_piece, n))
     self._flags = np.concatenate([self._flags, flags | self._edges(base)])
 
-# %% ../nbs/03b_fasttok.ipynb #68c0ab24
-_one_core = re.compile(r'[^a-z]*+[a-z]++[^a-z]*+\Z')
+# %% ../nbs/03b_fasttok.ipynb #23016436
+_visible = re.compile('[!-~]+')
 
 @patch
-def _peel(self:FastTokenizer, s): # tokens of a piece that is a word of letters with affixes; None: spaCy should look at it
-    if not self._whole_letters or not s.isascii(): return None
+def _peel(self:FastTokenizer, s): # tokens of a piece of visible ASCII characters; None: spaCy should look at it
+    if not self._whole_letters or not _visible.fullmatch(s): return None
     rules, before, after = self._rules, [], []
     if s.isalpha(): return None if s in rules else [s]
-    if not _one_core.match(s): return None
     prefix, suffix = self._edges_of
     while s not in rules:
+        if s.isalpha(): core = [s]; break
         a = (f := prefix[s[0]]) and (m := f(s)) and m.end() - m.start() or 0
         b = a < len(s) and (f := suffix[s[-1]]) and (m := f(s[a:])) and m.end() - m.start() or 0
-        if not a + b or a + b >= len(s) or a and s[a:] in rules or b and s[:-b] in rules: return None
+        if not a + b: core = self._between(s); break
+        if a + b >= len(s) or a and s[a:] in rules or b and s[:-b] in rules: return None
         if a: before.append(s[:a])
         if b: after.append(s[-b:])
         s = s[a:len(s)-b]
-        if s.isalpha():
-            out = before + [s] + after[::-1]
-            return None if s in rules or any(o in self._seams.pairs for o in zip(out, out[1:])) else out
+    else: return None
+    out = before + core + after[::-1]
+    return None if any(o in self._seams.pairs for o in zip(out, out[1:])) else out
+
+@patch
+def _between(self:FastTokenizer, s): # tokens of what has no prefix and no suffix
+    if self._is_url(s): return [s]
+    out, start = [], 0
+    for m in self._find_infixes(s):
+        if not m.start(): continue
+        out += [s[start:m.start()], m[0]]
+        start = m.end()
+    return [o for o in (*out, s[start:]) if o]
 
 # %% ../nbs/03b_fasttok.ipynb #f74ee9b9
 @patch
