@@ -178,6 +178,17 @@ def _read(model, x, n_vocab): # ids (rows, sl) -> scores of the next token, (row
     out = out[:, -1]
     return (out.full() if hasattr(out, 'full') else out).float()
 
+# %% ../nbs/09_generate.ipynb #d32dd8d2
+@contextmanager
+def _by_columns(model, on): # large matrices on the CPU laid out column by column
+    some = [p for p in model.parameters() if on and p.ndim == 2 and p.numel() >= 2**16 and p.device.type == 'cpu' and p.is_contiguous()]
+    was = [p.data for p in some]
+    try:
+        for p in some: p.data = p.data.t().contiguous().t()
+        yield
+    finally:
+        for p, w in zip(some, was): p.data = w
+
 # %% ../nbs/09_generate.ipynb #eb610bd5
 @dataclass
 class _Way: # how to choose
@@ -386,7 +397,7 @@ class Generated:
     stopped:bool # at a stop token, or at the maximum length?
     def __str__(self): return self.text
 
-# %% ../nbs/09_generate.ipynb #2fa863ce
+# %% ../nbs/09_generate.ipynb #96537c7d
 def generate(
     model, # a language model, or what has one as `.model`: a `Learner`, a loaded model
     prompt, # a text or its ids; or a list of several, which are gone on with side by side
@@ -411,7 +422,7 @@ def generate(
     many = isinstance(prompt, (list, tuple, torch.Tensor, np.ndarray)) and len(prompt) and not isinstance(prompt[0], (int, np.integer)) and np.ndim(prompt[0]) + isinstance(prompt[0], str) > 0
     prompts = [_prompt_ids(o, o2i, tok) for o in (prompt if many else [prompt])]
     way = _checked_way(next(model.parameters()).device, vocab, o2i, locals())
-    with keep_state(model), torch.no_grad():
+    with keep_state(model), torch.no_grad(), _by_columns(model, max_tokens >= 20):
         model.eval()
         if beams > 1: found = [o for p in prompts for o in _beam(model, p, n, beams, max_tokens, way, length_penalty)]
         else: found = _sample(model, prompts, n, max_tokens, way, seed)
