@@ -7,21 +7,21 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/ulmfit.html.md"""
 # %% auto #0
 __all__ = ['lm_dataloaders']
 
-# %% ../nbs/10_ulmfit.ipynb #56fdd763
+# %% ../nbs/10_ulmfit.ipynb #dbbcff3a
 from fastcore.basics import ifnone
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import RandomSplitter
 from fastai.torch_core import default_device
 
 from .core import *
-from .tokenizer import Tokenizer
 from .numericalizer import Numericalize
+from .fasttok import FastTokenizer
 from .dataloader import LMDataLoader
 
-# %% ../nbs/10_ulmfit.ipynb #5f1532bc
+# %% ../nbs/10_ulmfit.ipynb #cc6b3b2a
 def lm_dataloaders(
     texts:list, # of strings
-    tok=None, # from texts to tokens, through its `pipe`; default: `Tokenizer()`
+    tok=None, # from texts to tokens, through its `pipe`; default: `Tokenizer()`, at the speed of `FastTokenizer`
     num:Numericalize=None, # with a vocab: used as it is; otherwise the vocab is made from the training part
     valid_pct:float=0.1, # share of the texts that is set aside for validation
     seed:int=42, # of the choice of these texts
@@ -36,7 +36,8 @@ def lm_dataloaders(
     parts = [[texts[i] for i in part] for part in RandomSplitter(valid_pct, seed=seed)(texts)]
     if not all(parts):
         raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} make {len(parts[0])} for training and {len(parts[1])} for validation; each needs one at least.')
-    parts = [list(ifnone(tok, Tokenizer()).pipe(part)) for part in parts]
+    tok = FastTokenizer(tok)
+    parts = [list(tok.pipe(part)) for part in parts]
     num = ifnone(num, Numericalize())
     if num.vocab is None: num.setup(parts[0])
     dls = [_loader(name, [num(o) for o in part], bs=bs, seq_len=seq_len, shuffle=name == 'training', vocab=num.vocab)
