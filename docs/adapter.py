@@ -29,7 +29,9 @@ class Page:
         self.module = exp[0] if exp else None
 
     @property
-    def group(self): return 'lesson' if self.lesson else self.rel.split('/')[0] if '/' in self.rel else 'page'
+    def group(self): # lesson, answers, or the folder; page: at the top
+        if self.lesson: return 'lesson'
+        return 'answers' if Path(self.rel).name.startswith('answers_') else self.rel.split('/')[0] if '/' in self.rel else 'page'
 
     def minutes(self):
         "Time to read: 220 words of prose a minute, and 3 seconds for a line of code."
@@ -122,7 +124,7 @@ def code_cell(c, page, links, exported=False):
 def table_html(h):
     "pandas' tables without the style sheet that each of them brings, and with headings that say what they head."
     h = re.sub(r'<style scoped>.*?</style>|<style>.*?</style>', '', h, flags=re.S)
-    h = re.sub(r' (border|style|align)="[^"]*"', '', h)
+    h = re.sub(r' (border|align)="[^"]*"| style="(?!background:rgba)[^"]*"', '', h) # the ground of words in a text is content
     h = re.sub(r'(<thead>.*?</thead>)', lambda m: re.sub(r'<th></th>', '<td></td>', m[1]).replace('<th>', '<th scope="col">'), h, flags=re.S)
     return re.sub(r'(<tbody>.*?</tbody>)', lambda m: m[1].replace('<th>', '<th scope="row">'), h, flags=re.S)
 

@@ -77,7 +77,7 @@ def contents(pages, modules):
     "The side bar: what there is, in the order of the file names."
     of = lambda g: [p.doc for p in pages if p.group == g]
     front = [p.doc for p in pages if p.group == 'page' and p.doc not in ('index', 'glossary')]
-    return '\n\n'.join([tree('The lesson', [*of('lesson'), 'exercises', 'glossary']), tree('How to', of('howto')), tree('Results', sorted(front, key=lambda d: (d != 'results', d))),
+    return '\n\n'.join([tree('The lesson', [*of('lesson'), 'exercises', 'glossary']), tree('How to', of('howto')), tree('Results', sorted(front, key=lambda d: (d != 'results', d)) + of('tutorials')),
         tree('Library', ['api/index', *[f'api/{p.doc}' for p in modules]])])
 
 
@@ -94,7 +94,7 @@ def exercises(lessons, pages, known):
         head = f'## {p.title}\n\n[{n} questions]({p.doc}.ipynb#questionnaire) · [the exercises, with hidden answers]({p.doc}.ipynb#exercises)'
         if other: head += f' · [the answers, executed]({other.doc}.ipynb)'
         out.append(head + '\n\n' + '\n\n'.join(links(r, ad._At(p.rel, 'exercises')) for r in rows))
-    out.append(tree('Answers', [p.doc for p in pages if p.group == 'tutorials']))
+    out.append(tree('Answers', [p.doc for p in pages if p.group == 'answers']))
     return [ad.markdown(o) for o in out]
 
 
