@@ -18,6 +18,7 @@ from .fasttok import *
 from .corpus import *
 from .dataloader import *
 from .models import *
+from .beyond import *
 from .awdlstm import *
 from .learner import *
 from .checkpoint import *
@@ -26,5 +27,5 @@ from .classifier import *
 from .ulmfit import *
 
 # %% ../nbs/11_all.ipynb #9589ec27
-_modules = 'core data tokenizer numericalizer fasttok corpus dataloader models awdlstm learner checkpoint generate classifier ulmfit'.split()
+_modules = 'core data tokenizer numericalizer fasttok corpus dataloader models beyond awdlstm learner checkpoint generate classifier ulmfit'.split()
 __all__ = [n for m in _modules for n in importlib.import_module(f'lesson8nlp.{m}').__all__]
