@@ -165,7 +165,7 @@ def _union(sets): # None if one of them is None
     sets = list(sets)
     return None if None in sets else set().union(*sets)
 
-# %% ../nbs/03b_fasttok.ipynb #72c188a0
+# %% ../nbs/03b_fasttok.ipynb #40e844cc
 @lru_cache(64)
 def _by_edge(search, last): # the same search, trying only alternatives that fit the first (last) character of a text
     state, alts = _alternatives(search.__self__)
@@ -176,8 +176,14 @@ def _by_edge(search, last): # the same search, trying only alternatives that fit
     def find(s):
         f = table.get(s[at], search) if s else search
         return f and f(s)
-    find.table = table
+    find.lengths = {c: _length(table[c], few[c]) for c in _ascii}
     return find
+
+def _length(search, alts): # of what is found: a number if it is always the same, else a function of the text
+    if not search: return 0
+    one = [(op, arg) for o in alts for op, arg in o if op is not K.AT]
+    if len(one) == len(alts) and all(op in (K.LITERAL, K.IN) for op, _ in one): return 1
+    return lambda s: m.end() - m.start() if (m := search(s)) else 0
 
 # %% ../nbs/03b_fasttok.ipynb #87b7c523
 def _needs(state, seq): # ASCII characters of which each match of `seq` holds at least one; None: cannot tell
@@ -253,7 +259,7 @@ class _Seams:
 # %% ../nbs/03b_fasttok.ipynb #cfdf61a8
 SLOW, RUN, ODD, LEAD, END, BEGIN, CASE = (np.uint8(1 << i) for i in range(7))
 
-# %% ../nbs/03b_fasttok.ipynb #7a1decdb
+# %% ../nbs/03b_fasttok.ipynb #8ebb0288
 class FastTokenizer:
     "The tokens of `tok` as numbers, each distinct chunk of text between spaces looked at once."
     def __init__(self,
@@ -274,7 +280,7 @@ class FastTokenizer:
         if not self.by_chunk: return
         tk = self.tok.tok.nlp.tokenizer
         self._spacy, self._by_hash, self._rules = index_tokenizer(tk), {}, set(tk.rules)
-        self._edges_of = [getattr(f, 'table', None) for f in (self._spacy.prefix_search, self._spacy.suffix_search)]
+        self._edges_of = [getattr(f, 'lengths', None) for f in (self._spacy.prefix_search, self._spacy.suffix_search)]
         self._is_url, self._find_infixes = self._spacy.url_match, self._spacy.infix_finditer
         self._whole_letters = all([*self._edges_of, self._is_url, self._find_infixes, tk.token_match is None]) and _letters_are_whole(tk)
         self._hot, self._chunks, self._of_chunk = (_Hot(1), _Hot(2, bits=18)), _Numbers(), _Lists()
@@ -363,7 +369,7 @@ def _many(texts):
     if isinstance(texts, (str, bytes, Path)): raise TypeError(f'Expected many texts, got a single {type(texts).__name__}: put it into a list.')
     return texts
 
-# %% ../nbs/03b_fasttok.ipynb #2f162b72
+# %% ../nbs/03b_fasttok.ipynb #d17adbb1
 @patch
 def _quickly(self:FastTokenizer, texts, breaks=_breaks): # ids, their number in each text, and which texts this is not right for
     found = [_number_chunks([_cut(t, breaks) for t in some], self._chunks, self._hot) for some in chunked(texts, 300)]
@@ -374,6 +380,7 @@ def _quickly(self:FastTokenizer, texts, breaks=_breaks): # ids, their number in 
     if len(at): # a space of the next chunk joins the run of white space
         c[at] = self._chunks.take([self._names[i].rstrip(b'\1') + b'\1' for i in c[at].tolist()])
         self._learn()
+    if breaks is _any_breaks: c, lens = self._merged(c, lens)
     ids, n = self._of_chunk.join(c)
     bad = np.unique(np.searchsorted(np.cumsum(lens), self._bad(c, breaks), 'right'))
     if any('\0' in t for t in texts): bad = np.union1d(bad, [i for i, t in enumerate(texts) if '\0' in t]).astype(np.int64)
@@ -395,6 +402,26 @@ def _bad(self:FastTokenizer, c, breaks): # the places of chunks that cannot be j
     bad.append(keep[[i for i in at.tolist() if self._repeats(*c[i:i+3].tolist())]].astype(np.int64) if len(at) else at)
     return np.concatenate(bad)
 
+# %% ../nbs/03b_fasttok.ipynb #1b35b5d9
+_most = 40 # chunks that may be taken as one
+
+@patch
+def _merged(self:FastTokenizer, c, lens): # the chunks around suspicious places as one chunk each; the number of chunks of each text
+    at, ends = self._bad(c, _any_breaks), np.cumsum(lens)
+    around, text = np.clip(at[:, None] + np.arange(-1, 4), 0, len(c) - 1), np.searchsorted(ends, at, 'right')
+    hard = (self._flags[c][around] & (RUN | ODD | SLOW) != 0).any(1)
+    joined = np.zeros(len(c), bool) # with the next one
+    joined[around[~np.isin(text, text[hard]), :-1]] = True
+    joined[ends - 1] = False
+    group = np.cumsum(~np.append(False, joined[:-1])) - 1
+    joined &= np.bincount(group)[group] <= _most
+    begin = np.flatnonzero(~np.append(False, joined[:-1]))
+    n, new = np.diff(begin, append=len(c)), c[begin]
+    some = np.flatnonzero(n > 1)
+    new[some] = self._chunks.take([b' '.join([self._names[o] for o in c[a:a+k].tolist()]) for a, k in zip(begin[some].tolist(), n[some].tolist())])
+    self._learn()
+    return new, np.diff(np.searchsorted(begin, ends), prepend=0)
+
 # %% ../nbs/03b_fasttok.ipynb #d9efbb1b
 @patch
 def _is_seam(self:FastTokenizer, a, b): # bool for each pair of tokens
@@ -409,7 +436,7 @@ def _repeats(self:FastTokenizer, a, b, c): # may these three chunks hold one wor
     word = (a.split() or [''])[-1]
     return bool(_word.fullmatch(word)) and b.strip() == word and c.lstrip().startswith(word)
 
-# %% ../nbs/03b_fasttok.ipynb #28e008b1
+# %% ../nbs/03b_fasttok.ipynb #2d735836
 _SEP, _STOP = '\n\2\n', '\2'
 
 _twice = re.compile(r'(?:^|\s)(\w+)\s+\1') # what replace_wrep needs at least
@@ -418,14 +445,14 @@ def _joined(rule, chunks): # rule of each chunk, in one call
     return rule(_SEP.join(chunks)).split(_SEP) if chunks else []
 
 def _rule_steps(chunks, alone): # each chunk after the first two rules, and after all; those of `alone` are not joined
-    first, rest = compose(*text_rules[:2]), compose(*text_rules[2:-1], str.lower)
-    def each(rule, items, alone):
-        together = _joined(rule, [x for i, x in enumerate(items) if i not in alone])
-        for i in sorted(alone): together.insert(i, rule(items[i]))
+    first, wrep, rest = compose(*text_rules[:2]), text_rules[2], compose(*text_rules[3:-1], str.lower)
+    def each(joined, single, items, alone):
+        together = _joined(joined, [x for i, x in enumerate(items) if i not in alone])
+        for i in sorted(alone): together.insert(i, single(items[i]))
         if len(together) != len(items): raise RuntimeError('The rules joined chunks that stood apart.')
         return together
-    a = each(first, chunks, alone)
-    return a, each(rest, a, alone | {i for i, (w, x) in enumerate(zip(chunks, a)) if x != w and _twice.search(x)})
+    a = each(first, first, chunks, alone)
+    return a, each(rest, compose(wrep, rest), a, alone | {i for i, (w, x) in enumerate(zip(chunks, a)) if x != w and _twice.search(x)})
 
 # %% ../nbs/03b_fasttok.ipynb #eb7a14fe
 def _look(w, x, p): # flags of a chunk that the first rules changed or that holds odd characters
@@ -433,7 +460,7 @@ def _look(w, x, p): # flags of a chunk that the first rules changed or that hold
     slow = _twice.search(x) or not inner or inner[0].isspace() or inner[-1].isspace() or '@-@' in w or '@.@' in w
     return (SLOW if slow else np.uint8(0)) | (ODD if w[-1:].isspace() else np.uint8(0))
 
-# %% ../nbs/03b_fasttok.ipynb #0c2af04c
+# %% ../nbs/03b_fasttok.ipynb #3275a5e9
 @patch
 def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
     if not self._chunks.new: return
@@ -441,7 +468,7 @@ def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
     self._names += self._chunks.pop_new()
     new = [o.decode() for o in self._names[base:]]
     self._pieces, self._of_piece = _Numbers(), _Lists() # to keep them for the next texts saves no time
-    odd = {i for i, w in enumerate(new) if _special.search(w)}
+    odd = {i for i, w in enumerate(new) if ' ' in w or not w.isprintable() and _special.search(w)}
     first, rest = _rule_steps(new, odd)
     rows = [p.split(' ') for p in rest]
     flags = np.zeros(len(new), np.uint8)
@@ -454,38 +481,38 @@ def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
             rows[i] = [new[i].replace('\1', ' ')]
         else:
             self._first_step[base + i] = first[i]
-            flags[i] |= _look(new[i], first[i], rest[i])
+            merged = ' ' in new[i]
+            if not merged: flags[i] |= _look(new[i], first[i], rest[i])
             words = first[i].split()
             tail[i] = hash(words[-1]) & 0x7fffffff if words else -2
             whole[i] = hash(words[0]) & 0x7fffffff if len(words) == 1 else -1
-            if _odd.search(rest[i]): rows[i] = [rest[i].strip(' ')]
+            if merged or _odd.search(rest[i]): rows[i] = [rest[i].strip(' ')]
     self._tail, self._whole = (np.concatenate(o) for o in ((self._tail, tail), (self._whole, whole)))
     pieces, n = self._join_seams(rows)
     ids, per_piece = self._of_piece.join(pieces)
     self._of_chunk.extend(ids, _sums(per_piece, n))
     self._flags = np.concatenate([self._flags, flags | self._edges(base)])
 
-# %% ../nbs/03b_fasttok.ipynb #23016436
-_visible = re.compile('[!-~]+')
-
+# %% ../nbs/03b_fasttok.ipynb #e151b375
 @patch
 def _peel(self:FastTokenizer, s): # tokens of a piece of visible ASCII characters; None: spaCy should look at it
-    if not self._whole_letters or not _visible.fullmatch(s): return None
-    rules, before, after = self._rules, [], []
+    if not self._whole_letters or not s or ' ' in s or not (s.isascii() and s.isprintable()): return None
+    rules = self._rules
     if s.isalpha(): return None if s in rules else [s]
-    prefix, suffix = self._edges_of
+    (prefix, suffix), before, after = self._edges_of, [], []
     while s not in rules:
         if s.isalpha(): core = [s]; break
-        a = (f := prefix[s[0]]) and (m := f(s)) and m.end() - m.start() or 0
-        b = a < len(s) and (f := suffix[s[-1]]) and (m := f(s[a:])) and m.end() - m.start() or 0
+        a, b = prefix[s[0]], suffix[s[-1]]
+        if a and type(a) is not int: a = a(s)
+        if b and type(b) is not int: b = b(s[a:]) if a < len(s) else 0
         if not a + b: core = self._between(s); break
         if a + b >= len(s) or a and s[a:] in rules or b and s[:-b] in rules: return None
         if a: before.append(s[:a])
         if b: after.append(s[-b:])
         s = s[a:len(s)-b]
     else: return None
-    out = before + core + after[::-1]
-    return None if any(o in self._seams.pairs for o in zip(out, out[1:])) else out
+    out = [*before, *core, *reversed(after)]
+    return out if self._seams.pairs.isdisjoint(zip(out, out[1:])) else None
 
 @patch
 def _between(self:FastTokenizer, s): # tokens of what has no prefix and no suffix

@@ -158,6 +158,24 @@ def test_short_texts_over_small_alphabets():
         assert_same(shared, ts)
 
 
+def test_words_said_three_times_need_not_the_long_way():
+    "The chunks around them are taken as one; across line breaks, and where there are very many, the whole text goes the long way."
+    fast = FastTokenizer(tok)
+    assert_same(fast, ['a very very very bad film', 'No no no', 'ha ha ha ha ha.', 'Tora Tora Tora, and HA HA HA', 'a a a b b b', '(no no no) no no'])
+    assert fast.n_slow == 0
+    assert_same(fast, ['a very\nvery very bad film', 'ha '*500, 'a\tvery very very'])
+    assert fast.n_slow >= 2
+    rng = random.Random(3)
+    some = 'very Very VERY a b bad. ha HA ha, xxmaj don\'t \'s n\'t :) : ( can\'t \n <br_/> ... "very very. ha-ha &amp; aaa \t é very\t (very U.S. \1 \u3000 1 cannot'.split(' ')
+    some = [o.replace('<br_/>', '<br />') for o in some]
+    for _ in range(40):
+        ts = []
+        for _ in range(50):
+            pool = rng.sample(some, rng.randint(2, 8))
+            ts.append(''.join(rng.choice(pool) + ' '*(rng.random() < .93) for _ in range(rng.randint(3, 60))))
+        assert_same(fast, ts, list(tok.pipe(ts)))
+
+
 # ---- reviews
 
 def reviews(n): # of the 100,000, or else of the made-up ones
@@ -169,7 +187,7 @@ def test_equal_on_three_thousand_reviews():
     ts = reviews(3000)
     fast = FastTokenizer(tok)
     assert_same(fast, ts, list(tok.pipe(ts)))
-    assert fast.n_texts == len(ts) and (len(ts) < 3000 or fast.n_slow <= len(ts)//20)  # the rare way is rare in real reviews; the made-up ones repeat words on purpose
+    assert fast.n_texts == len(ts) and (len(ts) < 3000 or fast.n_slow <= len(ts)//200)  # the rare way is rare in real reviews; the made-up ones repeat words on purpose
     some = random.Random(0).sample(ts, 100)
     assert_same(fast, some)  # fastai itself, and the second time
     assert [o for o in fast.pipe(some[:20])] == fastais(some[:20])
@@ -187,7 +205,7 @@ def test_equal_on_every_review():
         ts = [read_text(f) for f in files[i:i+2000]]
         assert_same(fast, ts)
         n += len(ts)
-    assert n == 100_000 and fast.n_slow < n//20
+    assert n == 100_000 and fast.n_slow < n//200
 
 
 # ---- what is large, and what never ends
