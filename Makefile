@@ -10,7 +10,7 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lesson test test-slow lab docs docs-serve export save results bench clean
+.PHONY: help install lesson test test-slow lab docs docs-serve export save results bench gpu clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<10} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
@@ -60,6 +60,9 @@ results: install ## measure the ladder over five seeds again (about 10 minutes)
 
 bench: install ## measure text -> ids -> batches beside fastai, spaCy and Hugging Face (about 10 minutes)
 	$(PY) benchmarks/bench.py
+
+gpu: install ## measure training, classifier and generation on a GPU beside fastai's fp16 learner
+	$(PY) benchmarks/gpu.py
 
 clean: ## remove what was built, but not the environment
 	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('build', 'dist', 'lesson8nlp.egg-info')]"
