@@ -29,10 +29,12 @@ from .numericalizer import *
 from .fasttok import *
 from .fasttok import _Numbers, _portions
 
-# %% ../nbs/04_corpus.ipynb #0c95835c
+# %% ../nbs/04_corpus.ipynb #b150613f
+class _File(str): pass # the name of a file that holds a document
+
 def _read(item, errors): # -> text, or None; and what was wrong, or None
-    if isinstance(item, (str, Path)) is False: return None, f'not a text but {type(item).__name__} {item!r:.40}'
-    if isinstance(item, str):
+    if not isinstance(item, str): return None, f'not a text but {type(item).__name__} {item!r:.40}'
+    if not isinstance(item, _File):
         try: item.isascii() or item.encode()
         except UnicodeEncodeError as e:
             fixed = item.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') if errors == 'replace' else None
@@ -63,9 +65,9 @@ def _size_of_file(path):
     try: return os.stat(path).st_size
     except OSError: return 0
 
-# %% ../nbs/04_corpus.ipynb #33ae0254
+# %% ../nbs/04_corpus.ipynb #0c4e4c3a
 def _read_all(items, errors): # [(text, what was wrong)]
-    if not any(isinstance(o, Path) for o in items): return [_read(o, errors) for o in items]
+    if not any(isinstance(o, _File) for o in items): return [_read(o, errors) for o in items]
     some = [items[k:k+100] for k in range(0, len(items), 100)]
     with ThreadPoolExecutor(4) as ex: return list(chain.from_iterable(ex.map(lambda part: [_read(o, errors) for o in part], some)))
 
@@ -79,9 +81,9 @@ def _read_part(items, errors): # -> texts, [(place, what was wrong)], and the di
 
 def _part_key(config, digests): return blake2b(config.encode() + digests, digest_size=16).hexdigest()
 
-# %% ../nbs/04_corpus.ipynb #a6a4c59a
+# %% ../nbs/04_corpus.ipynb #22d1c745
 _mine, _toks = threading.local(), {}
-_max_chunks = 200_000 # that a process knows at a time
+_max_chunks = 300_000 # that a process knows at a time
 
 def _fast(config, tok): # this process's (and thread's) tokenizer for a configuration
     if getattr(_mine, 'config', None) != config: _mine.config, _mine.fast = config, FastTokenizer(_toks.get(config, tok), _max_chunks)
@@ -235,7 +237,7 @@ def open(cls:Corpus,
     offsets, counts = (np.load(folder/f'{k}.npy', allow_pickle=False) for k in ('offsets', 'counts'))
     return cls(path, info, ids, offsets, counts, json.loads((folder/'vocab.json').read_text(encoding='utf-8')))
 
-# %% ../nbs/04_corpus.ipynb #f9d02632
+# %% ../nbs/04_corpus.ipynb #95c045ef
 class _Build: # what one call of from_files or from_texts asks for
     def __init__(self, items, size, name, tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors):
         if errors not in ('raise', 'skip', 'replace'): raise ValueError(f"errors is {errors!r}; it can be 'raise', 'skip' or 'replace'.")
@@ -247,10 +249,11 @@ class _Build: # what one call of from_files or from_texts asks for
         self.root = None if path else data_root()/'corpus'
         self.work = self.path.parent/f'.{self.path.name}.parts' if path else self.root/f'.{self.config[:16]}.parts'
         self.n_items = len(items) if hasattr(items, '__len__') else None # None: an iterator, which can be read only once
-        self.n_parts = None if self.n_items is None else sum(1 for _ in self.parts())
+        self.known = None if self.n_items is None else list(_parts(items, size))
+        self.n_parts = None if self.known is None else len(self.known)
         self.n_workers = 1 if n_workers is None and self.n_parts is not None and self.n_parts < 3 else n_workers
 
-    def parts(self): return _parts(self.items, self.size)
+    def parts(self): return _parts(self.items, self.size) if self.known is None else self.known
     def each(self, func, *args): return _each(func, self.parts(), self.n_workers, self.errors, *args)
 
 # %% ../nbs/04_corpus.ipynb #b4ea0e20
@@ -388,7 +391,7 @@ def run(self:_Build, cls): # the corpus: found, or built
     _tidy(path, old, out.info['data'], self.work, [f for f, _, _ in self.done])
     return out
 
-# %% ../nbs/04_corpus.ipynb #ea4d31ad
+# %% ../nbs/04_corpus.ipynb #446160ed
 @patch(cls_method=True)
 def from_files(cls:Corpus,
     files, # paths of UTF-8 text files, one document each
@@ -403,7 +406,7 @@ def from_files(cls:Corpus,
 ) -> Corpus:
     "The corpus of these files, in their order: opened if it is there already, else built."
     if isinstance(files, (str, bytes, Path)): raise TypeError(f'Expected a list of files, got a single {type(files).__name__}: for a folder use text_files(path).')
-    files = [Path(o) for o in files]
+    files = [_File(o if isinstance(o, (str, Path)) else Path(o)) for o in files]
     return _Build(files, _size_of_file, lambda i: str(files[i]), tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors).run(cls)
 
 @patch(cls_method=True)
