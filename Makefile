@@ -10,7 +10,7 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lesson test test-slow lab docs docs-serve export save results bench gpu clean
+.PHONY: help install lesson test test-slow lab docs docs-serve export save results bench gpu imdb clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<10} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
@@ -63,6 +63,9 @@ bench: install ## measure text -> ids -> batches beside fastai, spaCy and Huggin
 
 gpu: install ## measure training, classifier and generation on a GPU beside fastai's fp16 learner
 	$(PY) benchmarks/gpu.py
+
+imdb: install ## the whole of IMDB on a GPU, from raw text to a classifier, forward and backward
+	$(PY) benchmarks/imdb.py
 
 clean: ## remove what was built, but not the environment
 	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('build', 'dist', 'lesson8nlp.egg-info')]"

@@ -546,7 +546,7 @@ def after_batch(self:CheckpointCallback):
     if self.active and self.every != 'epoch' and self.learn.train_iter - self.last >= self.every:
         self._save(self.learn.epoch, self.learn.iter + 1)
 
-# %% ../nbs/08b_checkpoint.ipynb #91431b2a
+# %% ../nbs/08b_checkpoint.ipynb #78201453
 @patch
 def after_epoch(self:CheckpointCallback):
     if not self.active: return
@@ -561,7 +561,9 @@ def after_fit(self:CheckpointCallback):
     if not self.active: return
     if len(self.secs) < len(self.learn.recorder.values): self.secs.append(time.time() - self.learn.recorder.start_epoch)  # a callback has ended the fit
     if self.at is None: self._save(len(self.learn.recorder.values), 0, finished=True)
-    else: self._restore_record()
+    else:
+        self._restore_record()
+        if self.at['finished']: _set_rng_state(self.at['rng'])  # a fit that follows draws what it would have drawn
     self.active, self.at = False, None
 
 # %% ../nbs/08b_checkpoint.ipynb #386c3fff
