@@ -5,10 +5,11 @@
     python benchmarks/gpu.py --small             # on a processor: a small model, half a minute
 
 A piece has a file of its own, writes each row as soon as it is measured, and keeps the rows of the other kind of machine. Nothing
-is fetched from a network. The texts: `--corpus` names the folder of a `Corpus`, or a .npz file with `ids` and `offsets`; `--texts` a
-folder of text files such as IMDB's; without both, a stream is made up with IMDB's statistics. Its reviews have logarithms of their
-lengths with mean 5.49 and deviation 0.644, between 12 and 3,426 tokens; its words are drawn one by one with frequencies that fall
-as 1/(rank + 2.7)**1.2. Both were fitted to the 75,000 reviews for training. Word order is left out: it costs no time.
+is fetched from a network. The texts: `--corpus` names the folder of a `Corpus`, the bundle of `imdb.py`, or a .npz file with `ids`
+and `offsets`; `--texts` a folder of text files such as IMDB's; without both, a stream is made up with IMDB's statistics. Its reviews
+have logarithms of their lengths with mean 5.49 and deviation 0.644, between 12 and 3,426 tokens; its words are drawn one by one with
+frequencies that fall as 1/(rank + 2.7)**1.2. Both were fitted to the 75,000 reviews for training. Word order is left out: it costs no
+time.
 
 step        tokens per second and peak memory of whole steps in a `Learner`: loader, forward, AR and TAR, backward, optimizer
 floor       what no program beats: the matrix rate of the card, and the chain of LSTM steps measured alone
@@ -27,7 +28,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 here = Path(__file__).resolve().parent
-sys.path.insert(0, str(here.parent))
+sys.path[:0] = [str(here.parent), str(here)]
 warnings.filterwarnings('ignore')
 
 def stand_ins():
@@ -114,6 +115,10 @@ def read_texts(a):
     if a.corpus and a.corpus.endswith('.npz'):
         with np.load(a.corpus, allow_pickle=False) as z: ids, offsets = z['ids'], z['offsets']
         said = 'a ready corpus'
+    elif a.corpus and (Path(a.corpus)/'ids.xz').is_file():
+        import imdb
+        b = imdb.Bundle(a.corpus)
+        ids, offsets, said = b.ids, b.offsets, 'the bundle of imdb.py'
     elif a.corpus or a.texts:
         if a.texts and sys.modules['spacy'].__version__ == 'missing': raise SystemExit('--texts needs spaCy to cut the texts into words: install it, or give a ready --corpus, which needs no tokenizer.')
         corpus = Corpus.open(a.corpus) if a.corpus else Corpus.from_files(text_files(a.texts), max_vocab=c['vocab_sz'], progress=False)
@@ -621,7 +626,7 @@ def parse(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--piece', choices=list(pieces), action='append', help='run this piece only; may be given several times')
     p.add_argument('--small', action='store_true', help='a small model: does everything run?')
-    p.add_argument('--corpus', help='folder of a Corpus, or a .npz file with ids and offsets')
+    p.add_argument('--corpus', help='folder of a Corpus, the bundle of imdb.py, or a .npz file with ids and offsets')
     p.add_argument('--texts', help='folder of text files')
     p.add_argument('--rounds', type=int, default=3, help='runs of each contestant, 3 without it')
     p.add_argument('--out', help='folder for the results; benchmarks/results without it')

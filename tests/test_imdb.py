@@ -118,6 +118,12 @@ def test_a_damaged_bundle_is_refused(imdb, whole, tmp_path):
         with expect_fail(ValueError, name): imdb.Bundle(bad)
 
 
+def test_the_other_benchmark_reads_the_bundle(imdb, whole):
+    b = imdb.Bundle(whole/'bundle')
+    text = imdb.gpu.read_texts(imdb.gpu.parse(['--small', '--corpus', str(whole/'bundle'), '--out', str(whole)]))
+    assert np.array_equal(text.ids, b.ids) and np.array_equal(text.offsets, b.offsets) and 'bundle' in text.said
+
+
 def test_the_test_reviews_decide_nothing(imdb, texts, whole, tmp_path, monkeypatch):
     "With other labels of the test reviews, everything before the last look is as it was."
     asked = []
