@@ -546,4 +546,4 @@ def test_pieces_carry_their_spaces(kind, tmp_path):
 # ---- speed
 def test_results_are_rows():
     rows = load_results(Path(__file__).parent.parent/'benchmarks'/'results'/'generate.json')
-    assert {r['kind'] for r in rows} == {'one', 'many'} and all(r['ratio'] > 1 and r['command'] == 'python benchmarks/generate.py' for r in rows)
+    assert {r['kind'] for r in rows} == {'one', 'long', 'many'} and all(r['ratio'] > 1 and r['command'] == 'python benchmarks/generate.py' for r in rows)
