@@ -20,6 +20,7 @@ from torch import nn
 
 from .core import *
 from .tokenizer import *
+from .awdlstm import LinearDecoder, SequentialRNN
 
 # %% ../nbs/09_generate.ipynb #43a6f8a9
 def next_probs(
@@ -84,10 +85,12 @@ _every_module = set(vars(nn.Module()))  # hooks, parameters, mode: what every mo
 
 def _own(m): return {k: v for k, v in vars(m).items() if k not in _every_module}
 
-def _hold(o, held): # containers are copied; tensors are noted in `held` together with their values
-    if type(o) in (list, tuple): return type(o)(_hold(v, held) for v in o)
-    if type(o) is dict: return {k: _hold(v, held) for k, v in o.items()}
-    if isinstance(o, torch.Tensor) and not o.requires_grad: held[id(o)] = (o, o.clone())
+def _memory(o): return o.untyped_storage().data_ptr()
+
+def _hold(o, held, weights): # containers are copied; tensors, unless they are a view of the weights, are noted in `held` together with their values
+    if type(o) in (list, tuple): return type(o)(_hold(v, held, weights) for v in o)
+    if type(o) is dict: return {k: _hold(v, held, weights) for k, v in o.items()}
+    if isinstance(o, torch.Tensor) and not o.requires_grad and _memory(o) not in weights: held[id(o)] = (o, o.clone())
     return o
 
 @contextmanager
@@ -95,8 +98,8 @@ def keep_state(
     model:nn.Module # any model
 ):
     "Put the model's hidden state and training mode back at the end of the block, whatever happens in it."
-    held = {}
-    saved = [(m, m.training, _hold(_own(m), held), _hold(dict(m._buffers), held)) for m in model.modules()]
+    held, weights = {}, {_memory(p) for p in model.parameters()}
+    saved = [(m, m.training, _hold(_own(m), held, weights), _hold(dict(m._buffers), held, weights)) for m in model.modules()]
     try: yield model
     finally:
         for m, training, own, buffers in saved:
@@ -228,19 +231,20 @@ def _sample(model, prompts, n, steps, way, seed): # lists of ids -> for each of 
         logits, prompts = logits[rows], [p for p in prompts for _ in range(n)]
     u, seen = _darts(seed, n, steps).to(device).repeat(len(prompts)//n, 1), way.seen(prompts)
     out, live = [([], []) for _ in prompts], set(range(len(prompts)))
-    while True:
-        turn = torch.tensor([min(max(at - len(p), 0), steps - 1) for p in prompts], device=device)
-        new = way.choose(logits, seen, u.gather(1, turn[:, None])[:, 0])
-        for i, p in enumerate(prompts):
-            if at < len(p): new[i] = p[at]
-        logps = logits.gather(1, new[:, None])[:, 0] - logits.logsumexp(-1)
-        for i, (t, lp) in enumerate(zip(new.tolist(), logps.tolist())):
-            if i not in live or at < len(prompts[i]): continue
-            out[i][0].append(t); out[i][1].append(lp)
-            if t in way.stop or len(out[i][0]) == steps: live.remove(i)
-        if not live: return out
-        if seen is not None: seen.scatter_(1, new[:, None], True)
-        logits, at = _read(model, new[:, None], V), at + 1
+    with _by_columns(model, steps >= 20):
+        while True:
+            turn = torch.tensor([min(max(at - len(p), 0), steps - 1) for p in prompts], device=device)
+            new = way.choose(logits, seen, u.gather(1, turn[:, None])[:, 0])
+            for i, p in enumerate(prompts):
+                if at < len(p): new[i] = p[at]
+            logps = logits.gather(1, new[:, None])[:, 0] - logits.logsumexp(-1)
+            for i, (t, lp) in enumerate(zip(new.tolist(), logps.tolist())):
+                if i not in live or at < len(prompts[i]): continue
+                out[i][0].append(t); out[i][1].append(lp)
+                if t in way.stop or len(out[i][0]) == steps: live.remove(i)
+            if not live: return out
+            if seen is not None: seen.scatter_(1, new[:, None], True)
+            logits, at = _read(model, new[:, None], V), at + 1
 
 # %% ../nbs/09_generate.ipynb #913b99ea
 def _beam(model, prompt, n, beams, steps, way, length_penalty): # ids -> the `n` best continuations: ids and log-probabilities
@@ -250,24 +254,25 @@ def _beam(model, prompt, n, beams, steps, way, length_penalty): # ids -> the `n`
     model.reset()
     logits, seen = _read(model, torch.tensor([prompt], device=device), V), way.seen([prompt])
     live, done = [(0., [], [])], [] # sum of log-probabilities as chosen from, ids, the model's own log-probabilities
-    for step in range(1, steps + 1):
-        own = logits.log_softmax(-1)
-        lp = way.scores(logits, seen).log_softmax(-1) if seen is not None else own.index_fill(1, way.banned, -torch.inf)
-        total = (lp.double() + torch.tensor([o[0] for o in live], device=device, dtype=torch.float64)[:, None]).flatten()
-        best, at = total.topk(min(len(total), beams*(1 + len(way.stop))))
-        grown, rows = [], []
-        for s, row, t, p in zip(best.tolist(), (at//V).tolist(), (at%V).tolist(), own.flatten()[at].tolist()):
-            if s == -np.inf or len(grown) == beams: break
-            text = (s, live[row][1] + [t], live[row][2] + [p])
-            if t in way.stop: done.append((value(s, step), *text[1:]))
-            else: grown.append(text); rows.append(row)
-        live = grown
-        done = sorted(done, key=lambda o: -o[0])[:n]
-        if not live or step == steps or (len(done) == n and done[-1][0] >= value(live[0][0], steps if length_penalty > 0 else step)): break
-        rows, new = torch.tensor(rows, device=device), torch.tensor([o[1][-1] for o in live], device=device)
-        take_rows(model, rows, axes)
-        if seen is not None: seen = seen[rows].scatter(1, new[:, None], True)
-        logits = _read(model, new[:, None], V)
+    with _by_columns(model, steps >= 20):
+        for step in range(1, steps + 1):
+            own = logits.log_softmax(-1)
+            lp = way.scores(logits, seen).log_softmax(-1) if seen is not None else own.index_fill(1, way.banned, -torch.inf)
+            total = (lp.double() + torch.tensor([o[0] for o in live], device=device, dtype=torch.float64)[:, None]).flatten()
+            best, at = total.topk(min(len(total), beams*(1 + len(way.stop))))
+            grown, rows = [], []
+            for s, row, t, p in zip(best.tolist(), (at//V).tolist(), (at%V).tolist(), own.flatten()[at].tolist()):
+                if s == -np.inf or len(grown) == beams: break
+                text = (s, live[row][1] + [t], live[row][2] + [p])
+                if t in way.stop: done.append((value(s, step), *text[1:]))
+                else: grown.append(text); rows.append(row)
+            live = grown
+            done = sorted(done, key=lambda o: -o[0])[:n]
+            if not live or step == steps or (len(done) == n and done[-1][0] >= value(live[0][0], steps if length_penalty > 0 else step)): break
+            rows, new = torch.tensor(rows, device=device), torch.tensor([o[1][-1] for o in live], device=device)
+            take_rows(model, rows, axes)
+            if seen is not None: seen = seen[rows].scatter(1, new[:, None], True)
+            logits = _read(model, new[:, None], V)
     done += [(value(s, len(i)), i, p) for s, i, p in live]
     return [o[1:] for o in sorted(done, key=lambda o: -o[0])[:n]]
 
@@ -422,8 +427,9 @@ def generate(
     many = isinstance(prompt, (list, tuple, torch.Tensor, np.ndarray)) and len(prompt) and not isinstance(prompt[0], (int, np.integer)) and np.ndim(prompt[0]) + isinstance(prompt[0], str) > 0
     prompts = [_prompt_ids(o, o2i, tok) for o in (prompt if many else [prompt])]
     way = _checked_way(next(model.parameters()).device, vocab, o2i, locals())
-    with keep_state(model), torch.no_grad(), _by_columns(model, max_tokens >= 20):
+    with keep_state(model), torch.no_grad():
         model.eval()
+        if isinstance(model, SequentialRNN) and isinstance(model[-1], LinearDecoder): model[-1].lazy = True  # no scores of words that are there already
         if beams > 1: found = [o for p in prompts for o in _beam(model, p, n, beams, max_tokens, way, length_penalty)]
         else: found = _sample(model, prompts, n, max_tokens, way, seed)
     texts = [_generated(prompts[i//n], *o, vocab, way.stop) for i, o in enumerate(found)]
