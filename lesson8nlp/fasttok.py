@@ -39,13 +39,21 @@ class _Numbers(dict):
         return new
 
 # %% ../nbs/03b_fasttok.ipynb #e7bc7e87
+def _longer(a, b): # `b` behind `a`; what is returned has room left, so that the next call copies only its `b`
+    n, room = len(a) + len(b), a if a.base is None else a.base
+    if len(room) < n:
+        room = np.empty(max(n, 2*len(a)), a.dtype)
+        room[:len(a)] = a
+    room[len(a):n] = b
+    return room[:n]
+
 class _Lists:
     "Lists of numbers that grow, kept behind one another in one array."
     def __init__(self): self.flat, self.starts, self.counts = (np.zeros(0, np.int32) for _ in range(3))
 
     def extend(self, flat, counts):
         starts = len(self.flat) + np.cumsum(counts) - counts
-        self.flat, self.starts, self.counts = (np.concatenate([a, b]).astype(np.int32, copy=False)
+        self.flat, self.starts, self.counts = (_longer(a, b)
             for a, b in ((self.flat, flat), (self.starts, starts), (self.counts, counts)))
 
     def join(self, numbers): # the lists of these numbers, one behind the other, and their lengths
@@ -170,7 +178,7 @@ def _union(sets): # None if one of them is None
 def _by_edge(search, last): # the same search, trying only alternatives that fit the first (last) character of a text
     state, alts = _alternatives(search.__self__)
     edges = [_edge(state, o, last) for o in alts]
-    few = {c: [a for a, e in zip(alts, edges) if e is None or c in e] for c in _ascii}
+    few = {c: [a for a, e in zip(alts, edges) if e is None or c in e or last and c == '\n'] for c in _ascii} # `$` also matches before a last line break
     table = {c: _compiled(state, o).search if o else None for c, o in few.items()}
     at = -1 if last else 0
     def find(s):
@@ -337,11 +345,14 @@ def _no_collection(): # many short-lived lists make Python look for cyclic garba
 def _three_ways(self:FastTokenizer, texts):
     ids, lens, bad = self._quickly(texts)
     if not len(bad): return ids, lens
-    rows = np.split(ids, np.cumsum(lens)[:-1])
-    again = self._quickly([texts[i] for i in bad], _any_breaks)
-    for i, row in zip(bad, np.split(again[0], np.cumsum(again[1])[:-1])): rows[i] = row
-    for i in bad[again[2]]: rows[i] = self._slowly([texts[i]])[0]
-    return np.concatenate(rows), np.array([len(r) for r in rows], np.int64)
+    again, lens_again, worse = self._quickly([texts[i] for i in bad], _any_breaks)
+    rows = np.split(again, np.cumsum(lens_again)[:-1])
+    for i in worse: rows[i] = self._slowly([texts[bad[i]]])[0]
+    ends, out, at = np.cumsum(lens), [], 0
+    for i, row in zip(bad, rows):
+        out += [ids[at:ends[i] - lens[i]], row]
+        at, lens[i] = ends[i], len(row)
+    return np.concatenate([*out, ids[at:]]), lens
 
 # %% ../nbs/03b_fasttok.ipynb #cccc7cb7
 @patch
@@ -383,7 +394,8 @@ def _quickly(self:FastTokenizer, texts, breaks=_breaks): # ids, their number in 
     if breaks is _any_breaks: c, lens = self._merged(c, lens)
     ids, n = self._of_chunk.join(c)
     bad = np.unique(np.searchsorted(np.cumsum(lens), self._bad(c, breaks), 'right'))
-    if any('\0' in t for t in texts): bad = np.union1d(bad, [i for i, t in enumerate(texts) if '\0' in t]).astype(np.int64)
+    never = [i for i, t in enumerate(texts) if '\0' in t or breaks is _any_breaks and '<br  ' in t] # a tag that one space less makes a line break
+    if never: bad = np.union1d(bad, never).astype(np.int64)
     return ids, _sums(n, lens), bad
 
 # %% ../nbs/03b_fasttok.ipynb #e984a6a4
@@ -412,7 +424,7 @@ def _merged(self:FastTokenizer, c, lens): # the chunks around suspicious places 
     hard = (self._flags[c][around] & (RUN | ODD | SLOW) != 0).any(1)
     joined = np.zeros(len(c), bool) # with the next one
     joined[around[~np.isin(text, text[hard]), :-1]] = True
-    joined[ends - 1] = False
+    joined[ends - 1] = joined[ends - lens] = False # nor with the xxbos that no rule sees
     group = np.cumsum(~np.append(False, joined[:-1])) - 1
     joined &= np.bincount(group)[group] <= _most
     begin = np.flatnonzero(~np.append(False, joined[:-1]))
@@ -460,6 +472,9 @@ def _look(w, x, p): # flags of a chunk that the first rules changed or that hold
     slow = _twice.search(x) or not inner or inner[0].isspace() or inner[-1].isspace() or '@-@' in w or '@.@' in w
     return (SLOW if slow else np.uint8(0)) | (ODD if w[-1:].isspace() else np.uint8(0))
 
+def _look_merged(x): # two repetitions side by side: the first uses up the space between them, and the second needs one
+    return SLOW if replace_wrep(x).split() != replace_wrep(x.replace(' ', '  ')).split() else np.uint8(0)
+
 # %% ../nbs/03b_fasttok.ipynb #3275a5e9
 @patch
 def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
@@ -482,16 +497,16 @@ def _learn(self:FastTokenizer): # tokens and flags of the chunks that are new
         else:
             self._first_step[base + i] = first[i]
             merged = ' ' in new[i]
-            if not merged: flags[i] |= _look(new[i], first[i], rest[i])
+            flags[i] |= _look_merged(first[i]) if merged else _look(new[i], first[i], rest[i])
             words = first[i].split()
             tail[i] = hash(words[-1]) & 0x7fffffff if words else -2
             whole[i] = hash(words[0]) & 0x7fffffff if len(words) == 1 else -1
             if merged or _odd.search(rest[i]): rows[i] = [rest[i].strip(' ')]
-    self._tail, self._whole = (np.concatenate(o) for o in ((self._tail, tail), (self._whole, whole)))
+    self._tail, self._whole = _longer(self._tail, tail), _longer(self._whole, whole)
     pieces, n = self._join_seams(rows)
     ids, per_piece = self._of_piece.join(pieces)
     self._of_chunk.extend(ids, _sums(per_piece, n))
-    self._flags = np.concatenate([self._flags, flags | self._edges(base)])
+    self._flags = _longer(self._flags, flags | self._edges(base))
 
 # %% ../nbs/03b_fasttok.ipynb #e151b375
 @patch
@@ -589,7 +604,7 @@ def _join_seams(self:FastTokenizer, rows): # pieces of each row; a row in which 
 def _kinds(self:FastTokenizer): # of each token: can a special case reach over its end, over its beginning; can it have begun one
     s = self._seams
     new = [END*(t in s.ends) | BEGIN*(t in s.begins) | CASE*(t in s.made) for t in self.tokens[len(self._kind):]]
-    self._kind = np.concatenate([self._kind, np.array(new, np.uint8)])
+    self._kind = _longer(self._kind, np.array(new, np.uint8))
     return self._kind
 
 @patch
