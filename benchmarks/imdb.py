@@ -28,7 +28,8 @@ from fastai.basics import Callback, CrossEntropyLossFlat, DataLoaders, RandomSpl
 from fastai.text.all import SortedDL, TensorText
 from scipy.stats import binomtest
 from lesson8nlp import awdlstm, checkpoint, classifier, learner as ours
-from lesson8nlp.core import atomic_file, load_results, result_row, save_results
+from lesson8nlp.store import atomic_file
+from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import get_imdb, sample_reviews, text_files
 from lesson8nlp.dataloader import LMDataLoader

@@ -22,6 +22,7 @@ from joblib import Parallel, cpu_count, delayed
 from joblib.parallel import LokyBackend, ParallelBackendBase, get_active_backend
 from tqdm import tqdm
 
+from .store import *
 from .core import *
 from .tokenizer import *
 from .tokenizer import _settings

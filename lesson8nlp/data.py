@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.request import Request, urlopen
 
+from .store import *
 from .core import *
 
 import fastai.data

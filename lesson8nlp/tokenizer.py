@@ -21,7 +21,8 @@ from fastai.data.all import TitledStr, Transform
 from fastcore.basics import compose, patch
 from spacy.symbols import ORTH
 
-from .core import atomic_file, data_root, fingerprint
+from .store import atomic_file, fingerprint
+from .core import data_root
 from .data import read_text
 
 # %% ../nbs/02_tokenizer.ipynb #6f9ff1a9

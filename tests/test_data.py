@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastcore.test import expect_fail
 
-from lesson8nlp.core import atomic_file, atomic_folder
+from lesson8nlp.store import atomic_file, atomic_folder
 
 
 def python(code, home, **kw):
@@ -71,10 +71,10 @@ def test_an_incomplete_imdb_folder_is_named(tmp_path):
 
 def test_no_space_leaves_the_old_file(tmp_path):
     resource = pytest.importorskip('resource')
-    code = ('import resource, signal\nfrom lesson8nlp.core import *\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+    code = ('import resource, signal\nfrom lesson8nlp.store import *\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
             f'p = Path({str(tmp_path/"f.txt")!r})\nwith atomic_file(p) as f: f.write("old")\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n'
             'try:\n    with atomic_file(p) as f: f.write("x"*100_000)\nexcept OSError as e: print(type(e).__name__)\nprint(p.read_text())')
-    out, err = python(code.replace('from lesson8nlp.core import *', 'from lesson8nlp.core import *\nfrom pathlib import Path'), tmp_path/'home').communicate(timeout=120)
+    out, err = python(code.replace('from lesson8nlp.store import *', 'from lesson8nlp.store import *\nfrom pathlib import Path'), tmp_path/'home').communicate(timeout=120)
     assert out.split() == ['OSError', 'old'], err
     assert [o.name for o in tmp_path.iterdir() if o.name.startswith('.')] == []
 

@@ -14,7 +14,7 @@ from fastai.text.all import AWD_LSTM as FastaiAWD, language_model_learner as fas
 from lesson8nlp import checkpoint as cp, models as lm
 from lesson8nlp.awdlstm import *
 from lesson8nlp.checkpoint import *
-from lesson8nlp.core import fingerprint
+from lesson8nlp.store import fingerprint
 from lesson8nlp.dataloader import *
 from lesson8nlp.fasttok import FastTokenizer
 from lesson8nlp.learner import *

@@ -8,7 +8,8 @@ from fastai.text import core as theirs
 from hypothesis import given, settings, strategies as st
 
 from lesson8nlp import tokenizer as tk
-from lesson8nlp.core import data_root, fingerprint
+from lesson8nlp.core import data_root
+from lesson8nlp.store import fingerprint
 from lesson8nlp.data import read_text, sample_reviews, text_files
 from lesson8nlp.tokenizer import *
 
