@@ -89,7 +89,7 @@ def test_every_notebook_has_a_page(pages):
     import adapter
     for p in adapter.pages():
         assert f'{p.doc}.html' in names and (site/'notebooks'/p.rel).read_bytes() == p.path.read_bytes()
-        if p.module: assert f'api/{p.doc}.html' in names
+        if p.module: assert f'api/{p.module}.html' in names
 
 
 def test_internal_links_and_anchors(pages):
