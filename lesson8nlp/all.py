@@ -15,6 +15,7 @@ from .data import *
 from .tokenizer import *
 from .numericalizer import *
 from .fasttok import *
+from .codec import *
 from .corpus import *
 from .dataloader import *
 from .models import *
@@ -27,5 +28,5 @@ from .classifier import *
 from .ulmfit import *
 
 # %% ../nbs/11_all.ipynb #9589ec27
-_modules = 'core data tokenizer numericalizer fasttok corpus dataloader models beyond awdlstm learner checkpoint generate classifier ulmfit'.split()
+_modules = 'core data tokenizer numericalizer fasttok codec corpus dataloader models beyond awdlstm learner checkpoint generate classifier ulmfit'.split()
 __all__ = [n for m in _modules for n in importlib.import_module(f'lesson8nlp.{m}').__all__]
