@@ -15,6 +15,7 @@ from .data import *
 from .tokenizer import *
 from .numericalizer import *
 from .fasttok import *
+from .codec import *
 from .corpus import *
 from .dataloader import *
 from .models import *
@@ -22,6 +23,7 @@ from .beyond import *
 from .awdlstm import *
 from .learner import *
 from .checkpoint import *
+from .resume import *
 from .generate import *
 from .classifier import *
 from .ulmfit import *
