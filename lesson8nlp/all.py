@@ -11,6 +11,7 @@ __all__ = []
 import importlib
 
 from .core import *
+from .texts import *
 from .data import *
 from .tokenizer import *
 from .numericalizer import *
@@ -27,5 +28,5 @@ from .classifier import *
 from .ulmfit import *
 
 # %% ../nbs/11_all.ipynb #9589ec27
-_modules = 'core data tokenizer numericalizer fasttok corpus dataloader models beyond awdlstm learner checkpoint generate classifier ulmfit'.split()
+_modules = 'core texts data tokenizer numericalizer fasttok corpus dataloader models beyond awdlstm learner checkpoint generate classifier ulmfit'.split()
 __all__ = [n for m in _modules for n in importlib.import_module(f'lesson8nlp.{m}').__all__]

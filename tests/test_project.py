@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 root = Path(__file__).resolve().parent.parent
-order = 'core data tokenizer numericalizer fasttok corpus dataloader models beyond awdlstm learner checkpoint generate classifier ulmfit cli all'.split()
+order = 'core texts data tokenizer numericalizer fasttok corpus dataloader models beyond awdlstm learner checkpoint generate classifier ulmfit cli all'.split()
 notebooks = sorted((root/'nbs').rglob('*.ipynb'))
 notebooks = [p for p in notebooks if not p.name.startswith('.') and '.ipynb_checkpoints' not in p.parts]
 lessons = [p for p in notebooks if re.match(r'\d\d', p.name) and p.parent.name == 'nbs']
