@@ -11,6 +11,7 @@ __all__ = ['module_order']
 import importlib, sys
 
 from .core import *
+from .texts import *
 from .data import *
 from .tokenizer import *
 from .numericalizer import *
