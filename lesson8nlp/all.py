@@ -11,10 +11,12 @@ __all__ = ['module_order']
 import importlib, sys
 
 from .core import *
+from .texts import *
 from .data import *
 from .tokenizer import *
 from .numericalizer import *
 from .fasttok import *
+from .codec import *
 from .corpus import *
 from .dataloader import *
 from .models import *
@@ -22,6 +24,7 @@ from .beyond import *
 from .awdlstm import *
 from .learner import *
 from .checkpoint import *
+from .resume import *
 from .generate import *
 from .classifier import *
 from .ulmfit import *

@@ -21,6 +21,7 @@ from fastai.callback.schedule import *
 from fastai.text.learner import TextLearner
 
 from .core import *
+from .texts import *
 from .data import *
 from .models import *
 from .models import _check_ids

@@ -18,6 +18,7 @@ from fastai.text.data import SortedDL, TensorText
 from fastai.text.models.core import _model_meta
 
 from .core import *
+from .texts import *
 from .tokenizer import Tokenizer
 from .numericalizer import Numericalize
 from .fasttok import FastTokenizer

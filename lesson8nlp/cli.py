@@ -18,7 +18,7 @@ import fastai.callback.schedule, fastai.callback.progress
 from fastai.basics import DataLoaders, accuracy, set_seed
 from fastcore.script import anno_parser
 
-from .data import read_text, text_files
+from .texts import *
 from .tokenizer import Tokenizer
 from .corpus import Corpus
 from .dataloader import LMDataLoader

@@ -23,7 +23,7 @@ from spacy.symbols import ORTH
 
 from .store import atomic_file, fingerprint
 from .core import data_root
-from .data import read_text
+from .texts import read_text
 
 # %% ../nbs/02_tokenizer.ipynb #6f9ff1a9
 special_tokens = 'xxunk xxpad xxbos xxeos xxfld xxrep xxwrep xxup xxmaj'.split()

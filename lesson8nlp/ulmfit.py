@@ -14,6 +14,7 @@ from fastai.data.transforms import RandomSplitter
 from fastai.torch_core import default_device
 
 from .core import *
+from .texts import *
 from .numericalizer import Numericalize
 from .fasttok import FastTokenizer
 from .dataloader import LMDataLoader
