@@ -34,14 +34,15 @@ from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
-from lesson8nlp import awdlstm, checkpoint, classifier, learner as ours
-from lesson8nlp.codec import decode
+from lesson8nlp import awdlstm, classifier, learner as ours
+from lesson8nlp.codec import Codec, decode
 from lesson8nlp.core import result_row, save_results
 from lesson8nlp.data import get_imdb, sample_reviews, text_files
 from lesson8nlp.dataloader import LMDataLoader
 from lesson8nlp.generate import generate
 from lesson8nlp.resume import CheckpointCallback
 from lesson8nlp.store import atomic_file
+from lesson8nlp.ulmfit import TextModel
 
 here, directions = Path(__file__).resolve().parent, ('forward', 'backward')
 stages = ['prepare', *(f'{s}_{d}' for d in directions for s in ('lm', 'choose', 'clas')), 'report']
@@ -278,7 +279,7 @@ def clas(run, b, back):
     learn, table = train_clas(run, b, back, train, holdout(run, b)[1], stage)
     run.need(run.c['reserve'])
     saved = run.out/f'classifier_{directions[back]}'
-    checkpoint.save_model(learn.model, saved, vocab=b.vocab, labels=classes, backwards=back)
+    TextModel(learn.model, Codec(None, b.vocab), classes, dict(reads=directions[back])).save(saved)
     p, y = answers(run, learn.model, b.docs(test), back), b.labels[test]
     write_arrays(run.travel/f'{stage}.npz', p=p)
     order = np.argsort(np.diff(b.offsets)[test], kind='stable')[len(test)//10:]
