@@ -8,94 +8,77 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/cli.html.md"""
 __all__ = []
 
 # %% ../nbs/12_cli.ipynb #6703a22a
-import argparse, csv, json, os, sys
-from pathlib import Path
+import argparse, json, os, sys
+from inspect import signature
+
+from fastcore.docments import docments
 
 from .texts import *
+from .generate import generate
 from .ulmfit import *
 
 # %% ../nbs/12_cli.ipynb #f36e7e40
-def _texts(a, label=None): # texts and labels of --texts; what was left out is said
-    found = read_labelled(a.texts, a.column, label, a.encoding, a.sep)
-    for o in found.ignored: print(f'Ignored, {o}.')
+def _read(texts, column='text', label=None, encoding='utf-8', sep=None): # texts and labels; what is left out is said
+    found = read_labelled(texts, column, label, encoding, sep)
+    for o in found.ignored: print(f'Ignored, {o}')
     return check_texts(found.texts), found.labels
+
+def _pick(a, f): return {k: v for k, v in vars(a).items() if k in signature(f).parameters and k != 'texts'} # what `f` takes
+
+def _start(a): return None if a.start == 'reviews' else TextModel.load(a.start) # None: the model that ships with the package
 
 def _finetune(a):
     "Train a language model on your texts."
-    out, (texts, _) = check_model_path(a.out), _texts(a)
-    how = dict(epochs=a.epochs, lr=a.lr, bs=a.bs, seq_len=a.seq_len, seed=a.seed)
-    if a.start == 'scratch': lm = pretrain(texts, make_codec(texts, a.tokenizer, a.lang, a.vocab_size, a.min_freq), a.size, **how)
-    else: lm = finetune(texts, _start(a), min_freq=a.min_freq, **how)
+    out, (texts, _) = check_model_path(a.out), _read(a.texts, **_pick(a, _read))
+    if a.start == 'scratch': lm = pretrain(texts, make_codec(texts, **_pick(a, make_codec)), **_pick(a, pretrain))
+    else: lm = finetune(texts, _start(a), **_pick(a, finetune))
     print(f'The language model is in {lm.save(out)}.')
 
 def _classify(a):
     "Train a classifier on labelled texts."
-    out, (texts, labels) = check_model_path(a.out), _texts(a, a.label)
-    clf = train_classifier(texts, labels, _start(a), epochs=a.epochs or None, lr=a.lr, bs=a.bs, seed=a.seed)
-    print(f'The classifier is in {clf.save(out)}.')
-
-def _start(a): return None if a.start == 'reviews' else TextModel.load(a.start) # None: the model that ships with the package
+    out, (texts, labels) = check_model_path(a.out), _read(a.texts, **_pick(a, _read))
+    print(f'The classifier is in {train_classifier(texts, labels, _start(a), **_pick(a, train_classifier)).save(out)}.')
 
 def _generate(a):
     "Go on with a text."
-    texts = TextModel.load(a.model).generate(a.prompt, max_tokens=a.words, n=a.n, temperature=a.temperature, top_p=a.top_p, seed=a.seed)
+    texts = TextModel.load(a.model).generate(a.prompt, a.max_tokens, a.n, a.temperature, seed=a.seed)
     print('\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/12_cli.ipynb #2502500f
 def _predict(a):
     "Label lines from standard input, or the texts of a table."
-    clf, rows = TextModel.load(a.model), ([l, t] for l, t in (_column(a) if a.texts else _lines(sys.stdin.buffer)))
-    columns = (['line'] if a.texts else []) + ['label', 'probability'] + [f'p({o})' for o in clf.labels if a.all] + ['text']
-    write, some, fault = _writer(a.format, columns), [], None
-    while fault is None:
-        try: some.append(next(rows))
-        except StopIteration: fault = ''
-        except ValueError as e: fault = e
-        if len(some) < a.bs and fault is None or not some: continue
-        df = clf.predict([t for _, t in some], all_labels=a.all)
-        for (line, _), row in zip(some, df.to_dict('records')): write(row | dict(line=line))
-        some = []
-    if fault: raise fault
+    clf, some = TextModel.load(a.model), []
+    lines = (decode_text(o, f'Line {i} of standard input').rstrip('\r\n') for i, o in enumerate(sys.stdin.buffer, 1))
+    def answer():
+        if some: _write(clf.predict(some, all_labels=a.all), a.format)
+        some.clear()
+    try:
+        for t in _read(a.texts, **_pick(a, _read))[0] if a.texts else lines:
+            some.append(t)
+            if len(some) == a.bs: answer()
+    except ValueError:
+        answer() # to what came before
+        raise
+    answer()
 
-def _lines(stream): # number and text of each line
-    for i, line in enumerate(stream, 1):
-        yield i, decode_text(line, f'Line {i} of standard input').rstrip('\r\n')
-
-def _column(a):
-    t = Table.read(a.texts, a.encoding, a.sep)
-    return zip(t.lines, t.column(a.column))
-
-def _writer(kind, columns):
-    if kind == 'json': return lambda row: print(json.dumps({k: row[k] for k in columns}, ensure_ascii=False), flush=True)
-    out = csv.writer(sys.stdout, delimiter=',' if kind == 'csv' else '\t', lineterminator='\n',
-                     **({} if kind == 'csv' else dict(quoting=csv.QUOTE_NONE, quotechar=None, escapechar='\\')))
-    if kind == 'csv': out.writerow(columns)
-    def write(row):
-        out.writerow([f'{row[k]:.3f}' if isinstance(row[k], float) else row[k] for k in columns])
-        sys.stdout.flush()
-    return write
+def _write(df, kind): # the text last, in one line whatever is in it
+    for row in df[[*(c for c in df if c != 'text'), 'text']].to_dict('records'):
+        if kind == 'json': print(json.dumps(row, ensure_ascii=False), flush=True)
+        else: print(*(f'{v:.3f}' if isinstance(v, float) else v.replace('\n', '\\n') for v in row.values()), sep='\t', flush=True)
 
 # %% ../nbs/12_cli.ipynb #a4ef9e4d
-_read = dict(texts=('REQUIRED', 'a folder of .txt files, or a table: .csv, .tsv, .jsonl, .parquet'), column=('text', 'column of texts in a table'),
-             encoding=('utf-8', 'of the files'), sep=(None, 'what separates the cells of a table, if its name does not say it'))
-_lm = dict(out=('REQUIRED', 'folder for the model')) | {'from': ('reviews', "'reviews': the model that ships with the package; 'scratch': random weights; or the folder of a model")}
-_train = dict(seed=(42, 'of everything that is random'), bs=(32, 'rows or texts of a batch'))
+_data, _train = (read_labelled, 'encoding sep'), 'epochs lr bs seed'
 _verbs = dict(
-    finetune=(_finetune, _read | _lm | _train | dict(epochs=(3, 'times through the texts'), lr=(5e-3, 'highest learning rate'),
-        seq_len=(72, 'tokens of a row'), min_freq=(3, 'a rarer token is unknown'), size=('small', 'of a new model: tiny, small, medium or full'),
-        tokenizer=('words', 'of a new model: words, subwords or characters'), lang=('en', 'language of a new model'),
-        vocab_size=(30_000, 'entries of the vocab of a new model'))),
-    classify=(_classify, _read | _lm | _train | dict(label=('label', 'column of labels in a table'),
-        epochs=(0, 'times through the texts with everything unfrozen; 0: by their number'), lr=(1e-2, 'learning rate of the head'))),
-    predict=(_predict, dict(model=('REQUIRED', 'folder of a classifier'), format=('tsv', 'tsv, csv or json'), bs=(64, 'texts at a time')) |
-        _read | dict(texts=(None, 'a table; otherwise standard input, one text a line'))),
-    generate=(_generate, dict(model=('REQUIRED', 'folder of a language model'), words=(50, 'tokens at most'), n=(1, 'texts'),
-        temperature=(0.8, '0: always the most likely word'), top_p=(0.95, 'draw from the most likely words with this probability together'),
-        seed=(None, 'the same seed, the same text'))))
-_choices = dict(size=list(sizes), tokenizer=['words', 'subwords', 'characters'], format=['tsv', 'csv', 'json'])
-_usage = 'usage: lesson8nlp VERB ...\n\n' + '\n'.join(f'  lesson8nlp {k:<9} {f.__doc__}' for k, (f, _) in _verbs.items()) + '''
-
-A classifier from a folder of texts, whose subfolders are the labels:
+    finetune=(_finetune, 'texts out start column', _data, (make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size'), (finetune, f'{_train} seq_len min_freq')),
+    classify=(_classify, 'texts out start column label', _data, (train_classifier, _train)),
+    predict=(_predict, 'model column all format', _data, (TextModel.predict, 'bs')),
+    generate=(_generate, 'prompt model', (generate, 'max_tokens n temperature seed')))
+_own = dict(texts=dict(required=True, help='a folder of .txt files, or a table: .csv, .tsv, .jsonl, .parquet'), out=dict(required=True, help='folder for the model'),
+    start=dict(default='reviews', help="'reviews': the model that ships with the package; 'scratch': random weights; or the folder of a model"),
+    column=dict(default='text', help='of texts, in a table'), label=dict(default='label', help='column of labels, in a table'),
+    model=dict(required=True, help='folder of the model'), all=dict(action='store_true', help='the probability of each label'),
+    format=dict(default='tsv', choices=['tsv', 'json'], help='of the answers'))
+_example = '''A classifier from a folder of texts, whose subfolders are the labels:
 
   lesson8nlp finetune --texts my_texts --out my_lm
   lesson8nlp classify --texts my_texts --from my_lm --out my_classifier
@@ -103,26 +86,29 @@ A classifier from a folder of texts, whose subfolders are the labels:
 
 A training that was stopped goes on when the same command is given again. More: lesson8nlp VERB --help'''
 
-def _parser(verb):
-    p = argparse.ArgumentParser(prog=f'lesson8nlp {verb}', description=_verbs[verb][0].__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    if verb == 'generate': p.add_argument('prompt', help='how the text begins')
-    if verb == 'predict': p.add_argument('--all', action='store_true', help='the probability of each label')
-    for name, (default, text) in _verbs[verb][1].items():
-        kind = int if name == 'seed' else str if default is None else type(default)
-        more = dict(required=True) if default == 'REQUIRED' else dict(default=default)
-        p.add_argument('--' + name.replace('_', '-'), dest='start' if name == 'from' else name, type=kind, help=text, choices=_choices.get(name), **more)
+def _parser():
+    p = argparse.ArgumentParser('lesson8nlp', epilog=_example, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = p.add_subparsers(dest='verb', metavar='VERB', required=True)
+    for name, (f, own, *others) in _verbs.items():
+        v = verbs.add_parser(name, help=f.__doc__, description=f.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        if name == 'generate': v.add_argument('prompt', help='how the text begins')
+        if name == 'predict': v.add_argument('--texts', help='a table; otherwise standard input, one text a line')
+        for k in own.split():
+            if k != 'prompt': v.add_argument(f'--{"from" if k == "start" else k}', dest=k, **_own[k])
+        for g, names in others:
+            for k, o in docments(g, full=True).items():
+                kind = o.anno if o.anno in (int, float) else str
+                if k in names.split(): v.add_argument('--' + k.replace('_', '-'), default=o.default, type=kind, help=o.docment)
     return p
 
 def _main(argv=None) -> int: # exit code
     "The command `lesson8nlp`."
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] in ('-h', '--help'): return print(_usage) or 0
-    if argv[0] not in _verbs: return print(f'lesson8nlp: there is no {argv[0]!r}; there are {", ".join(_verbs)}.', file=sys.stderr) or 2
-    args = _parser(argv[0]).parse_args(argv[1:])
-    try: _verbs[argv[0]][0](args)
+    a = _parser().parse_args(argv)
+    try: _verbs[a.verb][0](a)
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
     except KeyboardInterrupt:
-        more = ' The same command goes on from the last checkpoint.' if argv[0] in ('finetune', 'classify') else ''
+        more = ' The same command goes on from the last checkpoint.' if 'out' in a else ''
         return print(f'\nStopped.{more}', file=sys.stderr) or 130
-    except (ValueError, TypeError, OSError, ImportError) as e: return print(f'lesson8nlp {argv[0]}: {" ".join(str(e).split())}', file=sys.stderr) or 1
+    except (ValueError, TypeError, OSError, ImportError) as e:
+        return print(f'lesson8nlp {a.verb}: {" ".join(str(e).split())}', file=sys.stderr) or 1
     return 0

@@ -32,7 +32,7 @@ from .numericalizer import *
 from .fasttok import FastTokenizer
 from .codec import *
 from .dataloader import *
-from . import models as ladder
+from . import models as ladder, store
 from .awdlstm import *
 from .learner import *
 from .resume import *
@@ -56,47 +56,56 @@ def describe_model(
     "The name of the architecture of `model`, and what builds it again."
     for name, (_, describe) in architectures.items():
         if (config := describe(model)) is not None: return name, config
-    raise TypeError(f'TextModel does not know how to describe a {type(model).__name__}; it knows {", ".join(architectures)}. '
-                    'Tell it with register_architecture(name, build, describe).')
+    raise TypeError(f'TextModel does not know how to describe a {type(model).__name__}; it knows '
+                    f'{", ".join(architectures)}. Tell it with register_architecture(name, build, describe).')
 
 # %% ../nbs/internals/08_ulmfit.ipynb #221b34ab
-def _describe_encoder(enc): # sizes and dropouts of an AWD_LSTM
+def _encoder_config(enc): # sizes and dropouts of an AWD_LSTM
     return dict(vocab_sz=enc.encoder.num_embeddings, emb_sz=enc.emb_sz, n_hid=enc.n_hid, n_layers=enc.n_layers,
         pad_token=enc.pad_token, bidir=enc.n_dir == 2, hidden_p=enc.hidden_dps[0].p, input_p=enc.input_dp.p,
         embed_p=enc.encoder_dp.embed_p, weight_p=enc.rnns[0].weight_p)
 
-def _describe_lm(m):
-    if not (isinstance(m, nn.Sequential) and len(m) == 2 and isinstance(m[0], AWD_LSTM) and hasattr(m[1], 'decoder')): return None
-    enc, dec = m
-    return _describe_encoder(enc) | dict(output_p=dec.output_dp.p, tie_weights=dec.decoder.weight is enc.encoder.weight,
-                                         out_bias=dec.decoder.bias is not None)
+def _lm_config(m):
+    parts = list(m.children()) if isinstance(m, nn.Sequential) else []
+    if not (len(parts) == 2 and isinstance(parts[0], AWD_LSTM) and hasattr(parts[1], 'decoder')): return None
+    enc, dec = parts
+    return _encoder_config(enc) | dict(output_p=dec.output_dp.p, tie_weights=dec.decoder.weight is enc.encoder.weight,
+                                       out_bias=dec.decoder.bias is not None)
 
 def _build_lm(vocab_sz, **config): return get_language_model(AWD_LSTM, vocab_sz, config, lazy=True)
 
-register_architecture('language_model', _build_lm, _describe_lm)
+register_architecture('language_model', _build_lm, _lm_config)
 
-def _describe_classifier(m):
-    if not (isinstance(m, nn.Sequential) and len(m) == 2 and isinstance(m[0], DocumentEncoder) and isinstance(m[0].module, AWD_LSTM)): return None
-    layers = [o for o in m[1].layers if isinstance(o, LinBnDrop)]
+def _classifier_config(m):
+    parts = list(m.children()) if isinstance(m, nn.Sequential) else []
+    if not (len(parts) == 2 and isinstance(parts[0], DocumentEncoder)): return None
+    enc, head = parts
+    if not isinstance(enc.module, AWD_LSTM): return None
+    layers = [o for o in head.layers if isinstance(o, LinBnDrop)]
     out = [next(o.out_features for o in l if isinstance(o, nn.Linear)) for l in layers]
     ps = [next((o.p for o in l if isinstance(o, nn.Dropout)), 0.) for l in layers]
-    limits = [(o.low, o.high) for o in m[1].layers if isinstance(o, SigmoidRange)]
-    return _describe_encoder(m[0].module) | dict(output_p=ps[0], n_class=out[-1], lin_ftrs=out[:-1], ps=ps[1:], seq_len=m[0].seq_len,
-                                                 max_len=m[0].bptt, y_range=list(limits[0]) if limits else None)
+    limits = [[o.low, o.high] for o in head.layers if isinstance(o, SigmoidRange)]
+    return _encoder_config(enc.module) | dict(output_p=ps[0], n_class=out[-1], lin_ftrs=out[:-1], ps=ps[1:],
+        seq_len=enc.seq_len, max_len=enc.bptt, y_range=limits[0] if limits else None)
 
 def _build_classifier(vocab_sz, n_class, lin_ftrs, ps, seq_len, max_len, y_range, **config):
-    return get_text_classifier(AWD_LSTM, vocab_sz, n_class, seq_len, config, 1., lin_ftrs, ps, config['pad_token'], max_len, y_range)
+    return get_text_classifier(AWD_LSTM, vocab_sz, n_class, seq_len, config, 1., lin_ftrs, ps, config['pad_token'],
+                               max_len, y_range)
 
-register_architecture('text_classifier', _build_classifier, _describe_classifier)
+register_architecture('text_classifier', _build_classifier, _classifier_config)
 
-def _ladder_model(cls, n_layers, p): # one of LMModel1 to LMModel7
-    def describe(m):
+def _ladder_config(cls): # of LMModel1 to LMModel7
+    def config(m):
         if type(m) is not cls: return None
-        return dict(vocab_sz=m.i_h.num_embeddings, n_hidden=m.i_h.embedding_dim) | (
-            dict(n_layers=m.rnn.num_layers) if n_layers else {}) | (dict(p=m.drop.p) if p else {})
-    register_architecture(cls.__name__, cls, describe)
+        sizes = dict(vocab_sz=m.i_h.num_embeddings, n_hidden=m.i_h.embedding_dim)
+        if hasattr(m, 'rnn'): sizes['n_layers'] = m.rnn.num_layers
+        if hasattr(m, 'drop'): sizes['p'] = m.drop.p
+        return sizes
+    return config
 
-for k in range(1, 8): _ladder_model(getattr(ladder, f'LMModel{k}'), k > 4, k == 7)
+for k in range(1, 8):
+    cls = getattr(ladder, f'LMModel{k}')
+    register_architecture(cls.__name__, cls, _ladder_config(cls))
 
 # %% ../nbs/internals/08_ulmfit.ipynb #4537fa1f
 class TextModel:
@@ -109,9 +118,11 @@ class TextModel:
     ):
         self.kind, self.config = describe_model(model)
         n, n_class = self.config['vocab_sz'], self.config.get('n_class')
-        if len(codec.vocab) != n: raise ValueError(f'The vocab has {len(codec.vocab):,} entries and the model {n:,}: give the codec that the model was made for.')
+        if len(codec.vocab) != n:
+            raise ValueError(f'The vocab has {len(codec.vocab):,} entries and the model {n:,}: '
+                             'give the codec that the model was made for.')
         if n_class and labels is not None and len(labels) != n_class:
-            raise ValueError(f'There are {len(labels)} labels, and the classifier has {n_class} outputs: name each of them once.')
+            raise ValueError(f'There are {len(labels)} labels for {n_class} outputs of the classifier: name each once.')
         if hasattr(model, 'reset'): model.reset()
         self.model, self.codec, self.info = model.eval(), codec, dict(info or {})
         self.labels = list(labels) if labels is not None else [str(i) for i in range(n_class)] if n_class else None
@@ -146,7 +157,8 @@ class TextModel:
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
         probs = classify(self.model, texts, list(self.codec.vocab), self.codec.tok, bs=bs).numpy()
         best = probs.argmax(1) if len(texts) else []
-        df = pd.DataFrame(dict(text=texts, label=[self.labels[i] for i in best], probability=[float(p[i]) for p, i in zip(probs, best)]))
+        df = pd.DataFrame(dict(text=texts, label=[self.labels[i] for i in best],
+                               probability=[float(p[i]) for p, i in zip(probs, best)]))
         if all_labels: df[[f'p({o})' for o in self.labels]] = probs
         return df
 
@@ -187,15 +199,16 @@ class TextModel:
         return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state)
 
     def __repr__(self):
-        what = f'{len(self.labels)} labels: {", ".join(map(str, self.labels[:5]))}{", ..."*(len(self.labels) > 5)}' if self.labels else 'writes text'
+        some = ', '.join(map(str, (self.labels or [])[:5])) + ', ...'*(len(self.labels or []) > 5)
+        what = f'{len(self.labels)} labels: {some}' if self.labels else 'writes text'
         return f'TextModel({self.kind}, {self.n_params:,} parameters, vocab of {len(self.codec.vocab):,}, {what})'
 
     def _repr_html_(self):
-        rows = dict(kind=self.kind, parameters=f'{self.n_params:,}', vocab=f'{len(self.codec.vocab):,}', tokenizer=self.codec.tok,
-                    labels=', '.join(map(str, self.labels)) if self.labels else None) | self.info
-        cells = ''.join(f'<tr><th style="text-align:left">{html.escape(str(k))}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>'
-                        for k, v in rows.items() if v is not None)
-        return f'<table><caption>TextModel</caption>{cells}</table>'
+        rows = dict(kind=self.kind, parameters=f'{self.n_params:,}', vocab=f'{len(self.codec.vocab):,}',
+                    tokenizer=self.codec.tok, labels=self.labels and ', '.join(map(str, self.labels))) | self.info
+        cells = [f'<tr><th>{html.escape(str(k))}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>'
+                 for k, v in rows.items() if v is not None]
+        return f'<table><caption>TextModel</caption>{"".join(cells)}</table>'
 
 # %% ../nbs/internals/08_ulmfit.ipynb #4464fb56
 @contextmanager
@@ -228,8 +241,8 @@ def _mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fi
     return total/n
 
 # %% ../nbs/internals/08_ulmfit.ipynb #1c140f7e
-_codec_help = ("Choose another tokenizer: make_codec(texts, tokenizer='subwords') or 'characters' (--tokenizer on the command line), "
-               "another language (lang='th', --lang th), or for few texts a lower min_freq.")
+_codec_help = ("Choose another tokenizer, make_codec(texts, tokenizer='subwords') or 'characters' (--tokenizer on the "
+               "command line), another language (lang='th', --lang th), or for few texts a lower min_freq.")
 
 def make_codec(
     texts, # a list of texts; the vocab is made of them
@@ -241,8 +254,9 @@ def make_codec(
     "A codec for these texts."
     kinds = dict(words=lambda: Tokenizer(WordTokenizer(lang)), characters=lambda: Tokenizer(CharTokenizer(), rules=[]),
                  subwords=lambda: Tokenizer(SubwordTokenizer(lang, vocab_sz=vocab_size)))
-    if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it is one of {", ".join(map(repr, kinds))}.')
-    return _codec_of(check_texts(texts), kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
+    if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it is words, subwords or characters.')
+    return _codec_of(check_texts(texts), kinds[tokenizer](),
+                     1 if tokenizer == 'subwords' else min_freq, vocab_size)
 
 def _codec_of(texts, tok, min_freq, max_vocab):
     if hasattr(tok, 'setup'): tok.setup(texts)
@@ -258,8 +272,12 @@ def check_readable(
     n = sum(map(len, docs))
     unknown = sum(int((np.asarray(o) == codec.unk_id).sum()) for o in docs)/max(n, 1)
     short = np.mean([len(o) <= 2 for o in docs])  # a beginning and one token
-    if unknown > 0.2: raise ValueError(f'{unknown:.0%} of the tokens of these texts are unknown to the vocab of {len(codec.vocab):,} entries. {_codec_help}')
-    if short > 0.5: raise ValueError(f'{short:.0%} of these texts are a single token, so there is nothing to learn from their order. {_codec_help}')
+    if unknown > 0.2:
+        raise ValueError(f'{unknown:.0%} of the tokens of these texts are unknown to the vocab of {len(codec.vocab):,} '
+                         f'entries. {_codec_help}')
+    if short > 0.5:
+        raise ValueError(f'{short:.0%} of these texts are a single token, so nothing can be learned from their order. '
+                         f'{_codec_help}')
 
 # %% ../nbs/internals/08_ulmfit.ipynb #f24c4d15
 _model_remedy = 'Copy the folder again from where it was whole, or save the model again.'
@@ -272,25 +290,28 @@ def check_model_path(
     is_model = (path/'manifest.json').is_file()
     if path.is_file(): raise FileExistsError(f'{path} is a file; a model is saved as a folder: give another path.')
     if path in Path.cwd().resolve().parents or path == Path.cwd().resolve():
-        raise FileExistsError(f'{path} is the folder that you are in, which cannot be replaced: give the name of a new folder.')
+        raise FileExistsError(f'{path} is the folder that you are in, which cannot be replaced: name a new folder.')
     if path.is_dir() and any(path.iterdir()) and not is_model:
         raise FileExistsError(f'{path} is there and is not a saved model: give another path, or remove it.')
     return path
 
 @patch
 def save(self:TextModel,
-    path # the folder to write; a model that is there is replaced
+    path, # the folder to write; a model that is there is replaced
+    compact:bool=False # round the weights, for an eighth of the size? See "Small enough to ship"
 ) -> Path: # of the folder
     "Write weights, codec, labels and configuration into one sealed folder, whole or not at all."
     path = check_model_path(path)
     if bad := [k for k, v in self.model.state_dict().items() if not torch.isfinite(v).all()]:
-        raise ValueError(f'The weights are not finite ({bad[0]} and {len(bad) - 1} more), so this model is of no use and is not saved.')
+        raise ValueError(f'The weights are not finite ({bad[0]} and {len(bad) - 1} more): this model is not saved.')
     if rank_distrib(): return path  # one process writes
     if path.is_dir() and not any(path.iterdir()): path.rmdir()
     with sealed_folder(path, 'model', replace=True) as tmp:
-        safetensors.torch.save_model(self.model, str(tmp/'weights.safetensors'))
+        if compact: np.savez_compressed(tmp/'weights.npz', **_compact_arrays(self.model))
+        else: safetensors.torch.save_model(self.model, str(tmp/'weights.safetensors'))
         write_json(tmp/'vocab.json', list(self.codec.vocab))
-        write_json(tmp/'config.json', dict(architecture=self.kind, model=self.config, codec=self.codec.config(tmp), labels=self.labels, info=self.info))
+        write_json(tmp/'config.json', dict(architecture=self.kind, model=self.config, codec=self.codec.config(tmp),
+                                           labels=self.labels, info=self.info))
     return path
 
 # %% ../nbs/internals/08_ulmfit.ipynb #8a6af219
@@ -305,7 +326,7 @@ def load(cls:TextModel,
     if path.is_file():
         raise ValueError(f"{path.name} is a file, and TextModel.load reads a folder that TextModel.save wrote. "
                          "fastai's .pth files go into learn.load or learn.load_encoder, which read tensors only.")
-    if not path.exists(): raise FileNotFoundError(f'There is no folder {path}: give the path that TextModel.save wrote.')
+    if not path.exists(): raise FileNotFoundError(f'There is no {path}: give the path that TextModel.save wrote.')
     open_sealed(path, 'model', remedy=_model_remedy)
     try: return _load_checked(cls, path, default_device() if device is None else torch.device(device))
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:
@@ -315,68 +336,117 @@ def _load_checked(cls, path, device):
     config, vocab = (json.loads((path/f).read_text(encoding='utf-8')) for f in ('config.json', 'vocab.json'))
     name, sizes = config['architecture'], config['model']
     if name not in architectures:
-        raise ValueError(f'{path.name} holds a {name}, and only {", ".join(architectures)} are known here: import the module that registers it.')
+        raise ValueError(f'{path.name} holds a {name}, and only {", ".join(architectures)} are known here: '
+                         'import the module that registers it.')
     if len(vocab) != sizes['vocab_sz']:
-        raise ValueError(f'The vocab of {path.name} has {len(vocab):,} entries, and the model was made for {sizes["vocab_sz"]:,}: '
-                         'put back the vocab.json it was saved with.')
+        raise ValueError(f'The vocab of {path.name} has {len(vocab):,} entries, and the model was made for '
+                         f'{sizes["vocab_sz"]:,}: put back the vocab.json it was saved with.')
     try:
         with temporary_seed(0): model = architectures[name][0](**sizes)
-        safetensors.torch.load_model(model, str(path/'weights.safetensors'))
+        if (path/'weights.npz').exists(): _load_compact(model, path/'weights.npz')
+        else: safetensors.torch.load_model(model, str(path/'weights.safetensors'))
     except (RuntimeError, TypeError, ValueError) as e:
-        raise CorruptedError(f'The weights of {path.name} do not fit its configuration: {str(e).splitlines()[-1].strip()} {_model_remedy}') from e
+        why = str(e).splitlines()[-1].strip()
+        raise CorruptedError(f'The weights of {path.name} do not fit its configuration: {why} {_model_remedy}') from e
     return cls(model.to(device), Codec.from_config(config['codec'], vocab, path), config['labels'], config['info'])
+
+@patch(cls_method=True)
+def pretrained(cls:TextModel,
+    device=None # where the model goes; by default the GPU if there is one
+) -> TextModel:
+    "The language model that ships with the package: it has read film reviews."
+    path = Path(store.__file__).parent/'pretrained'/'reviews'
+    if not path.exists():
+        raise FileNotFoundError('This copy of the package lacks its pretrained language model: pass one that you '
+                                'have made with pretrain, or on the command line --from scratch.')
+    return cls.load(path, device)
+
+# %% ../nbs/internals/08_ulmfit.ipynb #46e358cc
+def _to_steps(t, per_sd=8): # a matrix as whole numbers of steps, int8, and the step of each row
+    rows = t.detach().float().cpu().flatten(1)
+    step = torch.maximum(rows.std(1, keepdim=True)/per_sd, rows.abs().amax(1, keepdim=True)/127).clamp(min=1e-12)
+    return (rows/step).round().to(torch.int8).view(t.shape).numpy(), step[:, 0].numpy()
+
+def _compact_arrays(model): # of each tensor once, however many names it has
+    arrays, seen = {}, set()
+    for name, t in model.state_dict().items():
+        if t.data_ptr() in seen: continue
+        seen.add(t.data_ptr())
+        if t.ndim < 2: arrays[name] = t.detach().cpu().numpy().astype(np.float16 if t.is_floating_point() else np.int64)
+        else: arrays[name], arrays[f'{name}/step'] = _to_steps(t)
+    return arrays
+
+def _load_compact(model, path): # tied weights are one tensor, so that each is filled once
+    with np.load(path, allow_pickle=False) as z: arrays = {k: torch.from_numpy(z[k]) for k in z.files}
+    state, filled = model.state_dict(), set()
+    for name, t in arrays.items():
+        if name.endswith('/step'): continue
+        if (step := arrays.get(f'{name}/step')) is not None: t = t.float()*step.view(-1, *[1]*(t.ndim - 1))
+        if name not in state or state[name].shape != t.shape: raise ValueError(f'{name} has shape {tuple(t.shape)}.')
+        state[name].copy_(t)
+        filled.add(state[name].data_ptr())
+    if lacks := [k for k, t in state.items() if t.data_ptr() not in filled]: raise ValueError(f'{lacks[0]} is missing.')
 
 # %% ../nbs/internals/08_ulmfit.ipynb #235db5a3
 sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, n_hid=256, n_layers=2),
              medium=dict(emb_sz=400, n_hid=600, n_layers=2), full=dict(emb_sz=400, n_hid=1152, n_layers=3))
 
-def _work_folder(path, identity): # where a run keeps its checkpoints
-    return data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path)
-
 def _split(n, valid, seed): # positions for training, and those set aside
     if isinstance(valid, (int, float)):
-        if not 0 <= valid < 1: raise ValueError(f'valid is {valid}; it is the fraction of the texts that is set aside, or a list of their positions.')
+        if not 0 <= valid < 1:
+            raise ValueError(f'valid is {valid}; it is the fraction of texts to set aside, or a list of positions.')
         order = np.random.default_rng(seed).permutation(n)
         valid = order[:max(1, int(n*valid)) if valid else 0]
     valid = np.sort(np.asarray(valid, dtype=np.int64))
     return np.setdiff1d(np.arange(n), valid), valid
 
-def _content(texts): return texts.info['key'] if hasattr(texts, 'info') else fingerprint(texts)
+def _lm_loaders(docs, codec, how, device):
+    train, valid = _split(len(docs), how['valid'], how['seed'])
+    docs = docs if hasattr(docs, 'offsets') else [np.asarray(o) for o in docs]
+    loader = partial(LMDataLoader, docs, vocab=list(codec.vocab), **{k: how[k] for k in ('bs', 'seq_len', 'seed')})
+    dls = DataLoaders(loader(docs=train, shuffle=True), loader(docs=valid), device=device or default_device())
+    dls.vocab, dls.codec = list(codec.vocab), codec
+    return dls
+
+def _lm_learner(dls, codec, config, how, start):
+    sampled = len(codec.vocab) >= 8000 and torch.device(dls.device).type == 'cpu'
+    docs, counts = dls.train.docs, None
+    if sampled: counts = np.bincount(np.concatenate([docs[i] for i in range(len(docs))]), minlength=len(codec.vocab))
+    strength = dict(alpha=0., beta=0.) if sampled else {}
+    learn = language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | config | dict(pad_token=codec.pad_id),
+        drop_mult=how['drop_mult'], pretrained=False, metrics=lm_metrics(), **strength,
+        loss_func=SampledCrossEntropy(counts) if sampled else None)
+    if start:
+        weights = match_embeds(dict(start.model.state_dict()), list(start.codec.vocab), dls.vocab)
+        learn.model.load_state_dict(weights)
+    return learn
+
+def _fit(learn, fit, path, identity, every, verbose): # with checkpoints, in a folder that the identity names
+    work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path)
+    keep = CheckpointCallback(work, every=every, verbose=verbose, identity=identity)
+    if verbose: fit(cbs=keep)
+    else:
+        with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
+    shutil.rmtree(work, ignore_errors=True)
 
 def _train_lm(texts, codec, start, config, how, path, device, verbose):
-    "Train a language model on `texts`, from the weights `start` or from random ones."
-    is_corpus = hasattr(texts, 'offsets')
-    texts = texts if is_corpus else check_texts(texts)
-    if len(texts) < 10: raise ValueError(f'There are {len(texts)} texts; a language model needs 10 at least, and better some thousands.')
-    identity = dict(texts=_content(texts), codec=codec.fingerprint(), start=start and start.fingerprint(), config=config, how=how)
-    work = _work_folder(path, identity)
-    train, valid = _split(len(texts), how['valid'], how['seed'])
+    "Train a language model on `texts`, from the weights of `start` or from random ones."
+    begin, is_corpus = time.time(), hasattr(texts, 'offsets')
+    if len(texts) < 10:
+        raise ValueError(f'There are {len(texts)} texts; a language model needs 10 at least, better some thousands.')
     docs = texts if is_corpus else codec.encode_all(texts)
     if not is_corpus: check_readable(docs, codec)
-    loader = partial(LMDataLoader, docs, bs=how['bs'], seq_len=how['seq_len'], vocab=list(codec.vocab), seed=how['seed'])
-    dls = DataLoaders(loader(docs=train, shuffle=True), loader(docs=valid), path=work, device=default_device() if device is None else device)
-    dls.vocab, dls.codec = list(codec.vocab), codec
-    sampled = len(codec.vocab) >= 8000 and torch.device(dls.device).type == 'cpu'
-    counts = np.bincount(np.concatenate([np.asarray(dls.train.docs[i]) for i in range(len(train))]), minlength=len(codec.vocab)) if sampled else None
-    begin = time.time()
+    identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
+                    start=start and start.fingerprint(), config=config, how=how)
+    dls = _lm_loaders(docs, codec, how, device)
     with temporary_seed(how['seed']):
-        learn = language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | config | dict(pad_token=codec.pad_id), drop_mult=how['drop_mult'],
-            pretrained=False, metrics=lm_metrics(), path=work, loss_func=SampledCrossEntropy(counts) if sampled else None,
-            alpha=0. if sampled else 2., beta=0. if sampled else 1.)
-        if start: learn.model.load_state_dict(match_embeds(dict(start.model.state_dict()), list(start.codec.vocab), dls.vocab))
-        _fit(learn, verbose, lambda: learn.fit_one_cycle(how['epochs'], how['lr'], cbs=CheckpointCallback(work/'run', every=200, verbose=verbose, identity=identity)))
-    ppl = float(learn.recorder.values[-1][3])
-    shutil.rmtree(work, ignore_errors=True)
-    info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(valid), perplexity=round(ppl, 2), seconds=round(time.time() - begin, 1), settings=how)
-    if verbose: print(f'Perplexity on the {len(valid):,} texts set aside: {ppl:.1f}.')
+        learn = _lm_learner(dls, codec, config, how, start)
+        _fit(learn, partial(learn.fit_one_cycle, how['epochs'], how['lr']), path, identity, 200, verbose)
+    info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs),
+                perplexity=round(float(learn.recorder.values[-1][3]), 2),
+                seconds=round(time.time() - begin, 1), settings=how)
+    if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {info["perplexity"]:.1f}.')
     return TextModel.from_learner(learn, **info)
-
-def _fit(learn, verbose, fit): # with or without progress bars and tables
-    if verbose: fit()
-    else:
-        with learn.no_bar(), learn.no_logging(): fit()
-    if not np.isfinite(learn.recorder.losses[-1].item() if learn.recorder.losses else 0.):
-        raise ValueError('The loss became NaN, so nothing has been learned: try a lower learning rate.')
 
 # %% ../nbs/internals/08_ulmfit.ipynb #1e10995c
 def pretrain(
@@ -396,11 +466,11 @@ def pretrain(
 ) -> TextModel:
     "Train a language model from random weights; a call that was killed goes on where it was."
     if size not in sizes if isinstance(size, str) else not isinstance(size, dict):
-        raise ValueError(f'size is {size!r}; it is one of {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
-    if codec is None:
-        if hasattr(texts, 'offsets'): raise ValueError('A Corpus needs its codec: pass codec=Codec(tok, corpus.vocab).')
-        texts = check_texts(texts)
-        codec = make_codec(texts)
+        raise ValueError(f'size is {size!r}; it is {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
+    if hasattr(texts, 'offsets'):
+        if codec is None: raise ValueError('A Corpus needs its codec: pass codec=Codec(tok, corpus.vocab).')
+    else: texts = check_texts(texts)
+    codec = make_codec(texts) if codec is None else codec
     how = dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed)
     return _train_lm(texts, codec, None, sizes[size] if isinstance(size, str) else size, how, path, device, verbose)
 
@@ -460,31 +530,56 @@ def bag_of_words(
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     tfidf = TfidfVectorizer(min_df=2, sublinear_tf=True, ngram_range=(1, n_words))
-    return LogisticRegression(C=10, max_iter=1000).fit(tfidf.fit_transform(texts), labels).predict(tfidf.transform(others))
+    model = LogisticRegression(C=10, max_iter=1000).fit(tfidf.fit_transform(texts), labels)
+    return model.predict(tfidf.transform(others))
 
-def _check_labels(texts, labels): # as strings, with their classes
+def _checked_labels(texts, labels): # as strings, with their classes
     labels = list(labels)
-    if len(labels) != len(texts): raise ValueError(f'There are {len(texts):,} texts and {len(labels):,} labels: one for each is needed.')
+    if len(labels) != len(texts):
+        raise ValueError(f'There are {len(texts):,} texts and {len(labels):,} labels: one for each is needed.')
     for i, o in enumerate(labels):
-        if o is None or o is pd.NA or o is pd.NaT or isinstance(o, float) and np.isnan(o) or o == '':
+        if is_missing(o) or o == '':
             raise ValueError(f'Label {i} of {len(labels)} is missing ({o!r}): remove the text, or give it a label.')
     labels = [str(o) for o in labels]
     classes = sorted(set(labels))
-    if len(classes) < 2: raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs two labels at least.' if classes else 'There are no texts.')
-    if len(texts) < 20: raise ValueError(f'There are {len(texts)} texts; a classifier needs 20 at least, and better some hundreds.')
+    if len(classes) == 1:
+        raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs two labels at least.')
+    if len(texts) < 20:
+        raise ValueError(f'There are {len(texts)} texts; a classifier needs 20 at least, and better some hundreds.')
     return labels, classes
 
 def _split_by_class(labels, valid, seed): # as `_split`, with a part of each class set aside
-    if not isinstance(valid, (int, float)): return _split(len(labels), valid, seed)
-    rng, y = np.random.default_rng(seed), np.asarray(labels)
-    parts = [rng.permutation(np.flatnonzero(y == c)) for c in sorted(set(labels))]
-    return _split(len(labels), np.concatenate([p[:int(round(len(p)*valid))] for p in parts]), seed)
+    if isinstance(valid, (int, float)):
+        rng, y = np.random.default_rng(seed), np.asarray(labels)
+        parts = [rng.permutation(np.flatnonzero(y == c)) for c in sorted(set(labels))]
+        valid = np.concatenate([p[:int(round(len(p)*valid))] for p in parts]) if 0 <= valid < 1 else valid
+    train, valid = _split(len(labels), valid, seed)
+    if not len(valid): raise ValueError('No text is set aside to see whether anything was learned: try valid=0.1.')
+    return train, valid
+
+def _classifier_learner(parts, classes, lm, how, device):
+    loader = partial(class_dl, vocab=list(lm.codec.vocab), tok=lm.codec.tok, classes=classes, bs=how['bs'],
+                     device=device)
+    dls = DataLoaders(loader(*parts[0], shuffle=True), loader(*parts[1]))
+    dls.vocab, dls.c, dls.codec = [list(lm.codec.vocab), classes], len(classes), lm.codec
+    config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
+    learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=how['drop_mult'], max_len=how['max_len'],
+                                    pretrained=False, metrics=accuracy)
+    learn.model[0].module.load_state_dict(lm.model[0].state_dict())
+    return learn
+
+def _compared(accuracy, parts): # with what can be had for less
+    (x, y), (vx, vy) = parts
+    common = max(sorted(set(y)), key=y.count)
+    bag = float(np.mean(bag_of_words(x, y, vx) == np.array(vy)))
+    return dict(accuracy=round(accuracy, 4), bag_of_words=round(bag, 4),
+                most_common=round(vy.count(common)/len(vy), 4), most_common_label=common)
 
 def train_classifier(
     texts, # a list of texts
     labels, # a label for each text; kept as strings
     lm:TextModel=None, # language model whose encoder it starts from; default: the one that ships with the package
-    epochs:int=None, # times through the texts with everything unfrozen; default: by the number of texts
+    epochs:int=0, # times through the texts with everything unfrozen; 0: by their number
     lr:float=1e-2, # learning rate of the head in the first stage
     bs:int=32, # texts of a batch
     drop_mult:float=0.4, # factor on all dropout probabilities
@@ -496,32 +591,22 @@ def train_classifier(
     verbose:bool=True # show progress?
 ) -> TextModel:
     "Train a classifier on top of a language model; a call that was killed goes on where it was."
-    texts = check_texts(texts)
-    labels, classes = _check_labels(texts, labels)
+    texts, begin = check_texts(texts), time.time()
+    labels, classes = _checked_labels(texts, labels)
+    parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in _split_by_class(labels, valid, seed)]
     lm = TextModel.pretrained() if lm is None else lm
     lm._need('language_model', 'train_classifier')
-    train, valid_i = _split_by_class(labels, valid, seed)
-    if not len(valid_i): raise ValueError(f'valid={valid} sets no text aside: nothing would say whether anything was learned.')
-    epochs = (8 if len(train) < 500 else 4 if len(train) < 5000 else 2) if epochs is None else epochs
-    how = dict(epochs=epochs, lr=lr, bs=bs, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed)
+    n = len(parts[0][0])
+    how = dict(epochs=epochs or (8 if n < 500 else 4 if n < 5000 else 2), lr=lr, bs=bs, drop_mult=drop_mult,
+               max_len=max_len, valid=valid, seed=seed)
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
-    work, begin = _work_folder(path, identity), time.time()
-    pick = lambda idx: ([texts[i] for i in idx], [labels[i] for i in idx])
     with temporary_seed(seed):
-        loader = partial(class_dl, vocab=list(lm.codec.vocab), tok=lm.codec.tok, classes=classes, bs=bs, device=device)
-        dls = DataLoaders(loader(*pick(train), shuffle=True), loader(*pick(valid_i)), path=work)
-        dls.vocab, dls.c, dls.codec = [list(lm.codec.vocab), classes], len(classes), lm.codec
-        config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
-        learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=drop_mult, max_len=max_len, pretrained=False, metrics=accuracy, path=work)
-        learn.model[0].module.load_state_dict(lm.model[0].state_dict())
-        _fit(learn, verbose, lambda: learn.fit_gradual(lr, last_epochs=epochs, show=verbose,
-                                                       cbs=CheckpointCallback(work/'run', every='epoch', verbose=verbose, identity=identity)))
-    (x, y), (vx, vy) = pick(train), pick(valid_i)
-    common = max(classes, key=y.count)
-    info = dict(n_texts=len(texts), n_valid=len(valid_i), accuracy=round(float(learn.recorder.values[-1][2]), 4),
-                bag_of_words=round(float(np.mean(bag_of_words(x, y, vx) == np.array(vy))), 4), most_common=round(vy.count(common)/len(vy), 4),
-                seconds=round(time.time() - begin, 1), settings=how)
-    shutil.rmtree(work, ignore_errors=True)
-    if verbose: print(f'Right for {info["accuracy"]:.1%} of the {len(valid_i)} texts set aside; a bag of words: {info["bag_of_words"]:.1%}; '
-                      f'always {common!r}: {info["most_common"]:.1%}.')
-    return TextModel.from_learner(learn, **info)
+        learn = _classifier_learner(parts, classes, lm, how, device)
+        fit = partial(learn.fit_gradual, lr, last_epochs=how['epochs'], show=verbose)
+        _fit(learn, fit, path, identity, 'epoch', verbose)
+    info = _compared(float(learn.recorder.values[-1][2]), parts)
+    if verbose:
+        print(f'Right for {info["accuracy"]:.1%} of the {len(parts[1][0])} texts set aside; a bag of words: '
+              f'{info["bag_of_words"]:.1%}; always {info["most_common_label"]!r}: {info["most_common"]:.1%}.')
+    return TextModel.from_learner(learn, n_texts=len(texts), n_valid=len(parts[1][0]), **info,
+                                  seconds=round(time.time() - begin, 1), settings=how)
