@@ -15,6 +15,7 @@ from fastai.text.all import (AWD_LSTM, ColReader, DataBlock, RandomSplitter, Tex
                              language_model_learner, set_seed)
 
 from lesson8nlp import awdlstm
+from lesson8nlp.codec import Codec
 from lesson8nlp.core import hardware, result_row, save_results
 from lesson8nlp.generate import generate
 
@@ -41,7 +42,7 @@ def measure(size, rounds):
     config = awdlstm.awd_lstm_lm_config | dict(zip(('emb_sz', 'n_hid', 'n_layers'), dims))
     model = awdlstm.get_language_model(awdlstm.AWD_LSTM, V, config)
     model.load_state_dict(learn.model.state_dict())
-    how = dict(stop=[], seed=42, vocab=learn.dls.vocab, tok=learn.dls.tokenizer)
+    how = dict(stop=[], seed=42, codec=Codec(learn.dls.tokenizer, learn.dls.vocab))
     ours = lambda n=1, steps=words, prompt=prompt: generate(model, prompt, steps, n=n, **how)
     theirs = lambda steps=words, prompt=prompt: learn.predict(prompt, steps, no_bar=True)
     ours(steps=2), theirs(2) # warm up

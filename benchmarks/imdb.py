@@ -199,7 +199,7 @@ def train_lm(run, b, back):
     save_8_bits(run.travel/stage, learn.model.state_dict(), run.c['part'])
     learn.model.load_state_dict(load_8_bits(run.travel/stage))
     with learn.no_bar(): again = learn.validate()
-    how = dict(seed=run.c['seed'], vocab=b.vocab, tok=str.split)
+    how = dict(seed=run.c['seed'], codec=Codec(str.split, b.vocab))
     text = lambda p, t: generate(learn.model, p, run.c['samples'], temperature=t, **how)
     samples = [] if back else [dict(prompt=p, temperature=t, text=text(p, t)) for p in prompts for t in temperatures]
     thin = max(1, len(losses)//500)
