@@ -18,7 +18,7 @@ quiet = dict(progress=False)
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch): monkeypatch.setattr(cp, '_part_size', 50_000)  # ten or more parts
+def small_parts(monkeypatch): monkeypatch.setattr(cp, 'part_size', 50_000)  # ten or more parts
 
 
 @pytest.fixture(scope='module')
@@ -109,7 +109,7 @@ def test_same_bytes_from_everywhere(tmp_path, whole, source, n_workers):
 
 @pytest.mark.parametrize('size', [1, 7_000, 10**9])
 def test_parts_leave_no_trace(tmp_path, whole, monkeypatch, size):
-    monkeypatch.setattr(cp, '_part_size', size)
+    monkeypatch.setattr(cp, 'part_size', size)
     assert content(Corpus.from_texts(texts, path=tmp_path/'c', n_workers=1, **quiet)) == content(whole)
 
 
@@ -296,12 +296,12 @@ def test_a_text_that_changes_while_it_is_read(tmp_path, monkeypatch):
     "A file that vanishes after its size was asked for."
     fs = [tmp_path/f'{i}.txt' for i in range(5)]
     for f in fs: f.write_text('here I am', encoding='utf-8')
-    asked = cp._size_of_file
-    def vanish(f):
-        n = asked(f)
+    asked = cp.PartReader.size
+    def vanish(self, f):
+        n = asked(self, f)
         fs[2].unlink(missing_ok=True)
         return n
-    monkeypatch.setattr(cp, '_size_of_file', vanish)
+    monkeypatch.setattr(cp.PartReader, 'size', vanish)
     with pytest.raises(ValueError, match='2.txt'): Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, **quiet)
     assert not (tmp_path/'c').exists()
 
@@ -344,7 +344,7 @@ os.environ['OMP_NUM_THREADS'] = '1'
 from lesson8nlp import corpus as cp
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import sample_reviews, text_files
-cp._part_size = 50_000
+cp.part_size = 50_000
 files = text_files(sample_reviews())[:600]
 '''
 
@@ -361,12 +361,12 @@ def finish(p, timeout=120):
 
 
 build = '''
-slow = cp._save_part
+slow = cp.save_part
 def save(f, part): # slower, so that the kill comes between parts as often as within one; and the parts are counted
     slow(f, part)
     print('part', flush=True)
     time.sleep(.02)
-cp._save_part = save
+cp.save_part = save
 print('ready', flush=True)
 go = sys.stdin.readline()
 c = Corpus.from_files(files, path={path!r}, n_workers={n}, progress=False)
@@ -564,7 +564,7 @@ def peak(n):
     Corpus.from_texts(source(n), path=%r + str(n), n_workers=1, progress=False)
     on[0] = False; t.join()
     return top[0] >> 20
-cp._part_size = 400_000
+cp.part_size = 400_000
 peak(3)
 print(*[peak(n) for n in %s])
 '''
