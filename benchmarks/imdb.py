@@ -33,7 +33,8 @@ from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import get_imdb, sample_reviews, text_files
 from lesson8nlp.dataloader import LMDataLoader
-from lesson8nlp.generate import decode, generate
+from lesson8nlp.codec import decode
+from lesson8nlp.generate import generate
 
 directions, classes = ('forward', 'backward'), ['neg', 'pos']
 stages = ['prepare', *(f'{s}_{d}' for d in directions for s in ('lm', 'choose', 'clas')), 'report']

@@ -26,12 +26,13 @@ from tqdm import tqdm
 from .store import *
 from .core import *
 from .texts import *
-from .texts import column_of, decode_text, first_few, newlines, read_bytes, shown, text_fault
+from .texts import column_of, decode_text, newlines, read_bytes, shown, text_fault
 from .tokenizer import *
-from .tokenizer import _settings
+from .tokenizer import tokenizer_config
 from .numericalizer import *
 from .fasttok import *
-from .fasttok import _Numbers, _portions
+from .fasttok import _Numbers as Numbers, _portions as portions
+from .codec import Codec
 
 # %% ../nbs/04_corpus.ipynb #b150613f
 @dataclass
@@ -77,7 +78,7 @@ def digest(text):
 part_size = 6 << 20 # characters of texts, bytes of files
 
 def split_parts(items, reader): # lists of items, each of about `part_size` together
-    return _portions(items, reader.size, part_size)
+    return portions(items, reader.size, part_size)
 
 def part_key(config, digests): return blake2b(config.encode() + digests, digest_size=16).hexdigest()
 
@@ -178,13 +179,13 @@ class CorpusSettings:
             raise ValueError(f"errors is {self.errors!r}; it can be 'raise', 'skip' or 'replace'.")
         if self.tok is None: self.tok = Tokenizer()
         if self.vocab is not None: self.vocab = Numericalize(self.vocab).vocab
-        self.config = fingerprint(format_version, _settings(self.tok), unicodedata.unidata_version)
+        self.config = fingerprint(format_version, tokenizer_config(self.tok), unicodedata.unidata_version)
         self.key = fingerprint(self.config, self.vocab, self.min_freq, self.max_vocab, self.errors)
 
 # %% ../nbs/04_corpus.ipynb #479a1ad2
 class TokenCounts:
     "The distinct tokens of a corpus in the order of first sight, and how often each occurs."
-    def __init__(self): self.numbers, self.counts = _Numbers(), np.zeros(0, np.int64)
+    def __init__(self): self.numbers, self.counts = Numbers(), np.zeros(0, np.int64)
 
     def add(self, tokens, ids): # `ids` are positions in `tokens`
         at = self.numbers.take(tokens)
@@ -335,7 +336,7 @@ class CorpusBuilder:
             write_array(tmp/'offsets.npy', np.int64, len(lens) + 1, [[0], np.cumsum(lens)])
             write_array(tmp/'counts.npy', np.int64, len(vocab), [np.bincount(final, self.counts.counts, len(vocab))])
             write_json(tmp/'vocab.json', vocab)
-            write_json(tmp/'info.json', info)
+            write_json(tmp/'info.json', info | dict(codec=Codec(s.tok, vocab).config(tmp, own_tok=True)))
         with atomic_file(path/'corpus.json') as f: json.dump(dict(data=name), f, separators=(',', ':'))
         return name
 
@@ -343,19 +344,19 @@ class CorpusBuilder:
 class Corpus:
     "Many documents as one stream of ids on disk: `Corpus.open` opens one, `from_files` and `from_texts` build one."
     def __init__(self, path, info, ids, offsets, counts, vocab, tok=None):
+        self._tok, self._codec = tok, None
         self.path = path # the folder
-        self.info = info # dict: key, settings, n_items, n_docs, n_tokens, skipped; data, the name of its subfolder
+        self.info = info # dict: key, settings, n_items, n_docs, n_tokens, skipped, codec; data, its subfolder
         self.ids = ids # (n_tokens,) memory-mapped, read-only, the smallest unsigned integers
         self.offsets = offsets # (n_docs + 1,) int64: document i is ids[offsets[i]:offsets[i+1]]
         self.counts = counts # (len(vocab),) int64: how often each entry of the vocab occurs
         self.vocab = vocab # list of str
-        self.tok = tok # the tokenizer it was built with; None if it was opened and nobody said it
 
     @classmethod
     def open(cls,
         path, # the folder of a corpus
         verify:bool=True, # compare the checksums of all files? Otherwise only their sizes
-        tok=None # the tokenizer that it was built with, for `tok`
+        tok=None # the tokenizer that it was built with, for `codec`; needed if it holds code of your own
     ): # -> Corpus
         "Open the corpus in `path`."
         path = Path(path)
@@ -411,10 +412,17 @@ class Corpus:
         return [self.vocab[o] for o in self[i].tolist()]
 
     @property
+    def codec(self) -> Codec:
+        "The tokenizer and the vocab of this corpus, to read other texts in the same way."
+        if self._codec is None:
+            self._codec = Codec.from_config(self.info['codec'], self.vocab, self.path/self.info['data'], self._tok)
+        return self._codec
+
+    @property
     def n_tokens(self): return len(self.ids)
     @property
     def skipped(self): return [tuple(o) for o in self.info['skipped']]
-    def __reduce__(self): return Corpus.open, (self.path, False, self.tok) # another process maps the same files
+    def __reduce__(self): return Corpus.open, (self.path, False) # another process maps the same files
     def __repr__(self):
         return (f'Corpus: {len(self):,} documents, {self.n_tokens:,} tokens as {self.ids.dtype}, '
                 f'{len(self.vocab):,} entries in the vocab')

@@ -13,6 +13,7 @@ from torch import nn
 
 from lesson8nlp.core import load_results
 from lesson8nlp.data import get_imdb, read_text, text_files
+from lesson8nlp.codec import *
 from lesson8nlp.generate import *
 from lesson8nlp.generate import _beam, _darts, _read
 from lesson8nlp.models import *
