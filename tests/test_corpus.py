@@ -1,5 +1,5 @@
 "What a notebook cannot show well about the corpus: kills at any moment, full disks, damaged files, other processes and clusters."
-import json, os, random, signal, subprocess, sys, tempfile, time, warnings
+import json, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -323,6 +323,82 @@ def test_one_text_is_not_many(tmp_path, bad):
         with pytest.raises(TypeError, match='single|one'): f(bad, path=tmp_path/'c')
     with pytest.raises(ValueError, match='errors.*raise.*skip.*replace'): Corpus.from_texts(['a'], errors='ignore', path=tmp_path/'c')
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'], ids=repr)
+def test_files_of_every_system_give_the_same_corpus(tmp_path, encoding, end):
+    "Line ends and byte order marks leave no trace: the ids are those of `read_text`, so of the classifier and of fastai."
+    ts = ['A fine film.\n\nOf 1999.\n', 'naïve\ncafé']
+    fs = [tmp_path/f'{i}.txt' for i in range(2)]
+    for f, t in zip(fs, ts): f.write_bytes(t.replace('\n', end).encode(encoding))
+    assert [read_text(f) for f in fs] == ts
+    assert_straight(Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, min_freq=1, **quiet), ts, min_freq=1)
+
+
+def test_other_encodings_are_said(tmp_path):
+    f = tmp_path/'old.txt'
+    f.write_bytes('un café noir'.encode('cp1252'))
+    with pytest.raises(ValueError, match='old.txt is not utf-8: byte 0xe9 at position 6, in line 1.*(?s:.*)encoding'): Corpus.from_files([f], path=tmp_path/'c', n_workers=1, **quiet)
+    assert_straight(Corpus.from_files([f], path=tmp_path/'c', n_workers=1, min_freq=1, encoding='cp1252', **quiet), ['un café noir'], min_freq=1)
+    with pytest.raises(ValueError, match='no encoding'): Corpus.from_files([f], path=tmp_path/'d', encoding='windoze', **quiet)
+    f.write_bytes('plain English'.encode('utf-16-le'))
+    with pytest.raises(ValueError, match='old.txt.*null'): Corpus.from_files([f], path=tmp_path/'d', n_workers=1, **quiet)
+    with pytest.warns(UserWarning, match='null'): assert len(Corpus.from_files([f], path=tmp_path/'d', n_workers=1, errors='skip', **quiet)) == 0
+
+
+def test_tables_and_dicts_are_no_texts(tmp_path):
+    for f, wrong in ((Corpus.from_texts, pd.DataFrame({'text': ['a']})), (Corpus.from_texts, {'text': ['a']}), (Corpus.from_files, pd.DataFrame({'file': ['a']})), (Corpus.from_files, {'a': 1}), (Corpus.from_texts, 3), (Corpus.from_files, None)):
+        with pytest.raises(TypeError, match='Expected a list of (texts|files)'): f(wrong, path=tmp_path/'c')
+    assert not list(tmp_path.iterdir())
+
+
+class Arrow: # a column of Arrow: it iterates over scalars
+    def __init__(self, ts): self.ts = ts
+    def __iter__(self): return (object() for _ in self.ts)
+    def __len__(self): return len(self.ts)
+    def to_pylist(self): return self.ts
+
+
+def test_columns_of_arrow(tmp_path): assert_straight(Corpus.from_texts(Arrow(texts[:20]), path=tmp_path/'c', n_workers=1, **quiet), texts[:20])
+
+
+def test_a_file_in_the_place_of_the_folder_is_noticed_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(cp.FastTokenizer, 'encode', None)
+    (tmp_path/'f').write_text('mine')
+    with pytest.raises(OSError, match='f: take a folder .*it is a file'): Corpus.from_texts(['a'], path=tmp_path/'f', n_workers=1, **quiet)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['f']
+
+
+# ---- the codec
+
+codecs = {'words': lambda: None, 'German': lambda: Tokenizer(WordTokenizer('de')), 'characters': lambda: Tokenizer(CharTokenizer()), 'few rules': lambda: Tokenizer(rules=[lowercase])}
+
+
+@pytest.mark.parametrize('kind', [*codecs, 'subwords'])
+def test_an_opened_corpus_knows_its_codec(tmp_path, kind):
+    if kind == 'subwords':
+        sub = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path/'spm')
+        sub.setup(texts[:40])
+        t = Tokenizer(sub)
+    else: t = codecs[kind]()
+    built = Corpus.from_texts(texts[:20], tok=t, path=tmp_path/'c', n_workers=1, min_freq=1, **quiet)
+    for c in (built, Corpus.open(tmp_path/'c'), pickle.loads(pickle.dumps(built))):
+        assert c.codec.vocab == list(c.vocab) and [o.tolist() for o in c.codec.encode_all(texts[:20])] == [c[i].tolist() for i in range(20)]
+    assert Corpus.open(tmp_path/'c').codec == built.codec
+
+
+def test_a_tokenizer_with_code_of_its_owner_is_asked_for(tmp_path):
+    t = Tokenizer(rules=[shout])
+    built = Corpus.from_texts(texts[:5], tok=t, path=tmp_path/'c', n_workers=1, min_freq=1, **quiet)
+    with pytest.raises(ValueError, match='tok='): Corpus.open(tmp_path/'c').codec
+    assert Corpus.open(tmp_path/'c', tok=t).codec.encode(texts[2]).tolist() == built.codec.encode(texts[2]).tolist() == built[2].tolist()
+
+
+def test_opening_without_checksums_reads_only_names_and_sizes(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr('lesson8nlp.store.file_checksum', None)  # whoever reads for a checksum now fails
+    assert content(Corpus.open(whole.path, verify=False)) == content(whole) == content(pickle.loads(pickle.dumps(whole)))
+    with pytest.raises(TypeError): Corpus.open(whole.path)
 
 
 def test_an_iterator_that_fails_leaves_the_old_corpus(tmp_path):
