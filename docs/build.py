@@ -3,7 +3,6 @@ import argparse, functools, http.server, importlib, json, os, shutil, sys, threa
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(root), str(root/'docs')]
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'agg')
 import adapter as ad
