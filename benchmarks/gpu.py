@@ -33,8 +33,7 @@ import fastai.callback.fp16
 from bundle import Bundle
 from fastai.basics import Callback, CancelFitException, DataLoader, DataLoaders, Learner, TensorCategory, set_seed
 from fastai.text import all as fa
-
-from lesson8nlp import awdlstm, classifier, learner as ours, models
+from lesson8nlp import awdlstm, classifier, experiments, learner as ours
 from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import text_files
@@ -604,24 +603,11 @@ def write(a, rows):
 # ---- ladder
 def ladder(a, rows):
     "The lesson's recipes on this machine; on a card they are small, and mostly wait."
-    for k, r in models.recipes.items():
-        secs, accs = [], []
-        for seed in a.c['ladder']:
-            dls = models.ladder_dls(k).to(a.device)
-            set_seed(seed, reproducible=True)
-            model = getattr(models, f'LMModel{k}')(30, 64, *([] if k < 5 else [2] if k < 7 else [2, 0.4]))
-            kw = dict(loss_func=fa.CrossEntropyLossFlat(), metrics=fa.accuracy)
-            if k == 7: learn = ours.TextLearner(dls, model, **kw)
-            else: learn = Learner(dls, model, cbs=[ours.ModelResetter()]*(k > 2), **kw)
-            sync()
-            t = time.perf_counter()
-            with learn.no_bar(), learn.no_logging():
-                learn.fit_one_cycle(a.c['epochs'] or r['epochs'], r['lr'], wd=r.get('wd'))
-            sync()
-            secs.append(time.perf_counter() - t)
-            accs.append(100*learn.recorder.values[-1][2])
-        rows.add(f'LMModel{k} on Human Numbers', secs, 's', model=k, epochs=a.c['epochs'] or r['epochs'],
-                 seeds=list(a.c['ladder']), accuracy=round(statistics.mean(accs), 2))
+    for k, r in experiments.ladder_recipes.items():
+        epochs = a.c['epochs'] or r['epochs']
+        runs = [experiments.train_ladder(k, seed, epochs=epochs, device=a.device)[1] for seed in a.c['ladder']]
+        rows.add(f'LMModel{k} on Human Numbers', [o['seconds'] for o in runs], 's', model=k, epochs=epochs,
+                 seeds=list(a.c['ladder']), accuracy=round(statistics.mean(o['accuracy'] for o in runs), 2))
 
 # ---- all of them
 pieces = dict(step=step, floor=floor, profile=profile, sync=sync_piece, same=same, classifier=classify, generate=write,

@@ -8,8 +8,8 @@ import lesson8nlp.core
 import numpy as np, torch
 from fastai.text.all import CrossEntropyLossFlat, DataLoaders, Learner, accuracy, set_seed
 import fastai.callback.schedule
-from lesson8nlp.data import human_tokens
 from lesson8nlp.dataloader import LMDataLoader
+from lesson8nlp.experiments import human_ids
 from lesson8nlp.learner import ModelResetter
 from lesson8nlp.models import LMModel6
 
@@ -18,9 +18,7 @@ n_hidden, n_layers, epochs, seed = 32, 1, 30, 0
 
 
 def main():
-    toks = human_tokens()
-    vocab = list(dict.fromkeys(toks))
-    ids = torch.tensor([vocab.index(t) for t in toks])
+    ids, vocab = human_ids()
     cut = int(len(ids)*0.8)
     set_seed(seed, reproducible=True)
     dls = DataLoaders(LMDataLoader(ids[:cut], bs=64, seq_len=16), LMDataLoader(ids[cut:], bs=64, seq_len=16))

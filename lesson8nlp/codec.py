@@ -20,7 +20,7 @@ from spacy.symbols import ORTH
 import lesson8nlp.tokenizer as tk
 from .store import fingerprint
 from .tokenizer import *
-from .tokenizer import _settings, _value_key
+from .tokenizer import _value_key, tokenizer_config
 from .fasttok import FastTokenizer
 
 # %% ../nbs/internals/04_codec.ipynb #5f33efbb
@@ -202,7 +202,7 @@ class Codec:
     def fingerprint(self) -> str: # 64 hexadecimal digits
         "A key of the content: equal codecs have equal keys, in every process."
         code = not hasattr(self.tok, 'config') and (hasattr(self.tok, '__code__') or not hasattr(self.tok, '__dict__'))
-        return fingerprint(_value_key(self.tok, frozenset()) if code else _settings(self.tok), self.vocab)
+        return fingerprint(_value_key(self.tok, frozenset()) if code else tokenizer_config(self.tok), self.vocab)
 
     def __eq__(self, o):
         if not isinstance(o, Codec): return NotImplemented

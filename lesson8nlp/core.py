@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, torch
 
-warnings.filterwarnings('ignore', message='.*torch.jit.script.*')  # fastai's import warns about its own use of it
-from fastai.data.external import fastai_path
+with warnings.catch_warnings(): # fastai's import warns about its own use of torch.jit.script
+    warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
+    from fastai.data.external import fastai_path
 from .store import *
 
 # %% ../nbs/00_core.ipynb #f8266840

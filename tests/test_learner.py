@@ -6,10 +6,10 @@ import lesson8nlp.core
 import numpy as np, pytest, safetensors.torch, torch
 from fastai.basics import Adam, Callback, CrossEntropyLossFlat, DataLoaders, F, L, Learner, Module, OptimWrapper, SGD, accuracy, nn, partial, ranger, set_seed
 from fastai.callback.schedule import *
-from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
+from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback, TerminateOnNaNCallback
 from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.text import learner as fl
-from fastai.text.all import AWD_LSTM as FastaiAWD, language_model_learner as fastai_lm_learner
+from fastai.text.all import AWD_LSTM as FastaiAWD, Interpretation, Perplexity, language_model_learner as fastai_lm_learner, load_learner, top_k_accuracy
 
 from lesson8nlp import models as lm
 from lesson8nlp.awdlstm import *
@@ -18,10 +18,6 @@ from lesson8nlp.fasttok import FastTokenizer
 from lesson8nlp.learner import *
 from lesson8nlp.tokenizer import *
 from small_runs import *
-
-
-
-
 
 # ---- measures
 
@@ -131,3 +127,192 @@ def test_bf16_trains_on_a_cpu():
     assert same(weights(plain), weights(fp16)) and not same(weights(plain), weights(learn))
 
 
+# ---- what a user of fastai does
+
+class ReadsPred(Callback):
+    "A callback that was written for tensors."
+    order = -10
+    def after_loss(self): self.seen = [self.pred.softmax(-1).shape[-1], (2*self.pred).max().item(), self.pred.argmax(dim=-1).shape]
+
+
+def their_cross_entropy(p, y): return F.cross_entropy(p.view(-1, p.shape[-1]), y.view(-1))
+
+
+@pytest.mark.parametrize('prepare', [lambda l: l, TextLearner.to_bf16], ids=['fp32', 'bf16'])
+def test_foreign_metrics_and_callbacks(prepare):
+    learn = prepare(learner(metrics=[top_k_accuracy, Perplexity(), their_cross_entropy, accuracy, TokenAccuracy()], cbs=ReadsPred()))
+    fit(learn, epochs=1)
+    loss, topk, ppl, ce, acc, token_acc = learn.recorder.values[-1][1:]
+    assert ce == pytest.approx(loss, rel=.05) and math.exp(loss) == pytest.approx(ppl, rel=.1) and topk > acc and acc == pytest.approx(token_acc, abs=.02)
+    assert learn.reads_pred.seen[0] == len(vocab)
+
+
+def test_everyday_calls(tmp_path, capsys):
+    learn = learner(path=tmp_path)
+    with learn.no_bar(), learn.no_logging():
+        assert 'Total params' in learn.summary()
+        assert 0 < learn.lr_find(show_plot=False).valley < 10
+        learn.fine_tune(1, 1e-2)
+        learn.fit_flat_cos(1, 1e-2, cbs=[SaveModelCallback(), EarlyStoppingCallback(), GradientAccumulation(8), TerminateOnNaNCallback()])
+        before = learn.validate()
+        preds, targs, losses = learn.get_preds(with_loss=True)
+        x, p, y, decoded, _ = learn.get_preds(with_input=True, with_decoded=True, with_loss=True)
+        learn.show_results(max_n=2)
+        Interpretation.from_learner(learn)
+        learn.export('whole.pkl')
+        again = load_learner(tmp_path/'whole.pkl')
+    assert preds.shape == (*targs.shape, len(vocab)) and torch.equal(decoded, preds.argmax(-1)) and torch.equal(p, preds)
+    assert losses.mean().item() == pytest.approx(-preds.gather(-1, targs[..., None]).log().mean().item(), rel=.02)
+    assert same(weights(again), weights(learn)) and len(before) == 2
+
+
+def test_three_outputs_may_come_as_a_list():
+    class Lists(Module):
+        def __init__(self): self.m = lm.LMModel7(len(vocab), 12, 2, 0.3)
+        def reset(self): self.m.reset()
+        def forward(self, x):
+            logits, raw, out = self.m(x)
+            return [logits, [raw], [out]]
+    a = fit(TextLearner(loaders(), Lists(), loss_func=CrossEntropyLossFlat()), epochs=1)
+    assert all(math.isfinite(float(o)) for o in a.recorder.losses) and a.rnn.raw_out.ndim == 3
+    class Two(Lists):
+        def forward(self, x): return super().forward(x)[:2]
+    with pytest.raises(TypeError, match='a list of 2'): fit(TextLearner(loaders(), Two(), loss_func=CrossEntropyLossFlat()))
+
+
+class Home(AWD_LSTM): pass
+
+
+def test_an_architecture_of_ones_own_without_a_url(monkeypatch):
+    from fastai.text.models.core import _model_meta
+    meta = {k: v for k, v in _model_meta[AWD_LSTM].items() if not k.startswith('url')}
+    monkeypatch.setitem(_model_meta, Home, meta)
+    fit(language_model_learner(loaders(), Home, config=small, pretrained=False), epochs=1)
+    with pytest.warns(UserWarning, match='no pretrained weights for Home'): learn = language_model_learner(loaders(), Home, config=small)
+    assert isinstance(learn.model[0], Home)
+
+
+@pytest.mark.parametrize('opt_func', [fused_adam, Adam])
+def test_pretrained_from_what_save_wrote(tmp_path, opt_func):
+    "Weights and the optimizer's state in one file, as `learn.save` writes them."
+    learn = fit(learner(path=tmp_path, opt_func=opt_func), epochs=1)
+    learn.save('both')
+    (tmp_path/'models'/'both.pkl').write_bytes(pickle.dumps(vocab))
+    again = language_model_learner(loaders(), AWD_LSTM, config=small, pretrained_fnames=['both', 'both'], path=tmp_path)
+    assert same(weights(again), weights(learn))
+    other = learner(seed=3, path=tmp_path, opt_func=opt_func)
+    steps = lambda l: [s.get('step') for s in l.opt.state_dict()['state']]
+    assert steps(other.load('both', with_opt=True)) == steps(learn) and steps(learner(path=tmp_path).load('both', with_opt=False)) == [None]*len(steps(learn))
+    whole = (tmp_path/'models'/'both.pth').read_bytes()
+    (tmp_path/'models'/'both.pth').write_bytes(whole[:len(whole)//2])
+    with pytest.raises(ValueError, match='both.pth is damaged'): language_model_learner(loaders(), AWD_LSTM, config=small, pretrained_fnames=['both', 'both'], path=tmp_path)
+
+
+@pytest.mark.parametrize('in_place', [False, True])
+def test_a_compiled_model_is_trained_and_saved_under_its_plain_names(tmp_path, in_place):
+    plain, learn = learner(), learner(path=tmp_path)
+    if in_place: learn.model.compile(backend='eager')
+    else: learn.model = torch.compile(learn.model, backend='eager')
+    for l in (plain, learn):
+        set_seed(5, reproducible=True)
+        fit(l, epochs=1)
+    learn.save('c'); learn.save_encoder('c_enc')
+    saved = torch.load(tmp_path/'models'/'c.pth', weights_only=False)['model']
+    assert list(saved) == list(plain.model.state_dict())
+    for (n, a), b in zip(saved.items(), plain.model.state_dict().values()): assert torch.allclose(a, b, atol=1e-4), n
+    other = learner(seed=4, path=tmp_path).load('c')
+    assert same(weights(other), saved)
+    other.load_encoder('c_enc'); learn.load('c'); learn.load_encoder('c_enc')
+    assert plain_model(learn.model) is plain_model(torch.nn.DataParallel(learn.model)) and len(learn.opt.param_lists) == 3
+
+
+# ---- a fit that goes wrong
+
+def test_a_loss_that_is_no_number_stops_the_fit():
+    learn = learner()
+    with pytest.raises(ValueError, match=r'The loss is (nan|inf) at step \d+ of epoch 0, and the weights are ruined \(first in .*lower learning rate') as e: fit(learn, lr=1e35)
+    assert learn.train_iter < 5
+
+
+@pytest.mark.parametrize('patience,n_bad,stops', [(20, 3, False), (3, 3, True), (3, 2, False)])
+def test_a_loss_that_recovers_does_not(patience, n_bad, stops):
+    "Steps whose loss is not finite while the weights stay finite, as the scaler of fp16 makes them."
+    class Overflow(Callback):
+        run_valid = False
+        def after_loss(self):
+            if 2 <= self.train_iter < 2 + n_bad:
+                self.learn.loss = torch.tensor(math.inf)
+                self.learn.loss_grad = self.learn.loss_grad*0
+    learn = learner(cbs=Overflow())
+    learn.stop_on_na_n.patience = patience
+    if stops:
+        with pytest.raises(ValueError, match='3th time|for the 3'): fit(learn, epochs=1)
+    else: assert fit(learn, epochs=1).recorder.values
+
+
+def test_a_ruined_fit_is_not_stored_as_finished(tmp_path):
+    from lesson8nlp.resume import CheckpointCallback
+    class Ruin(Callback):
+        def before_batch(self):
+            if self.training and self.train_iter == 9: next(self.model.parameters()).data.fill_(math.nan)
+    done = []
+    class End(Callback):
+        def after_fit(self): done.append(1)
+    with pytest.raises(ValueError, match='The loss is nan'): fit(learner(), Ruin(), End(), CheckpointCallback(tmp_path/'c', every=4, verbose=False))
+    names = sorted(p.name for p in (tmp_path/'c').iterdir())
+    assert not done and names and not any('end' in n for n in names) and names[-1].startswith('00000008')
+
+
+def test_the_learning_rate_finder_may_explode():
+    learn = learner()
+    with learn.no_bar(), learn.no_logging(): learn.lr_find(start_lr=1e-3, end_lr=1e30, num_it=40, stop_div=False, show_plot=False, suggest_funcs=[])
+    assert all(torch.isfinite(p).all() for p in learn.model.parameters())
+
+
+class Interrupt(Callback):
+    order = 11 # after MixedPrecision has begun
+    def __init__(self, event, error): setattr(self, event, self.stop); self.error = error
+    def stop(self): raise self.error()
+
+
+@pytest.mark.parametrize('where', ['in the model', 'before_batch', 'after_pred', 'before_backward', 'in validation'])
+def test_an_interrupt_leaves_no_autocast(where, monkeypatch):
+    learn, cbs = learner().to_bf16(), []
+    if where in ('in the model', 'in validation'):
+        forward = type(learn.model[1]).forward
+        def interrupted(self, x):
+            if where == 'in the model' or not self.training: raise KeyboardInterrupt
+            return forward(self, x)
+        monkeypatch.setattr(type(learn.model[1]), 'forward', interrupted)
+    else: cbs = [Interrupt(where, KeyboardInterrupt)]
+    with pytest.raises(KeyboardInterrupt): fit(learn, *cbs, epochs=1)
+    assert not torch.is_autocast_enabled('cpu') and (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+    monkeypatch.undo()
+    fit(learn, epochs=1)
+    assert not torch.is_autocast_enabled('cpu')
+
+
+@pytest.mark.parametrize('kind', [Learner, TextLearner])
+def test_a_batch_that_is_cancelled_leaves_no_autocast(kind):
+    from fastai.basics import CancelBatchException
+    learn = kind(loaders(), lm.LMModel7(len(vocab), 12, 2, 0.3), loss_func=CrossEntropyLossFlat(), cbs=[*(rnn_cbs() if kind is Learner else []), MixedPrecision('bf16')])
+    fit(learn, Interrupt('after_pred', CancelBatchException), epochs=1)
+    assert not torch.is_autocast_enabled('cpu')
+
+
+# ---- what the machine can do
+
+@pytest.mark.parametrize('units,want', [(dict(avx512_bf16=True), torch.bfloat16), (dict(amx_bf16=True), torch.bfloat16), (dict(avx512_bf16=False, avx2=True), torch.float32), ({}, torch.float32)])
+def test_fast_dtype_asks_torch(monkeypatch, units, want):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: units)
+    assert fast_dtype('cpu') == want and fast_dtype('mps') == torch.float32
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation=True: including_emulation)
+    assert fast_dtype('cuda') == torch.float16
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation=True: True)
+    assert fast_dtype(torch.device('cuda:0')) == torch.bfloat16
+
+
+def test_importing_leaves_the_warning_filters_alone():
+    code = 'import warnings, lesson8nlp.core, lesson8nlp.learner, lesson8nlp.all\nassert not [f for f in warnings.filters if f[1] and "torch.jit.script" in f[1].pattern]'
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert r.returncode == 0 and 'torch.jit.script' not in r.stderr, r.stderr

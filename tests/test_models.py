@@ -188,13 +188,26 @@ def test_dropout_at_its_ends():
         with expect_fail(ValueError, 'between 0 and 1'): Dropout(p)
 
 
-def test_windows_and_chunks():
-    x, y = word_windows(torch.arange(11), 3)
-    assert x.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]] and y.tolist() == [3, 6, 9]
-    assert word_windows(torch.arange(11), 3, every=True)[1].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    with expect_fail(ValueError, 'at least 5'): word_windows(torch.arange(4), 3)
-    assert group_chunks(torch.arange(7), 2).tolist() == [0, 3, 1, 4, 2, 5]
-    for bs in (8, 0):
-        with expect_fail(ValueError, f'do not fill a batch of {bs}'): group_chunks(torch.arange(7), bs)
-    for ids, sl in ((torch.arange(12).view(3, 4), 3), (torch.arange(12), 0)):
-        with expect_fail(ValueError, 'one text of shape (n,)'): word_windows(ids, sl)
+@pytest.mark.parametrize('k', every)
+def test_the_config_builds_the_model_again(k):
+    m = model(k)
+    twin = type(m)(**m.config).eval()
+    twin.load_state_dict(m.state_dict())
+    x = batch()
+    assert torch.equal(logits(twin(x)), logits(m(x)))
+    assert set(m.config) == {'vocab_sz', 'n_hidden'} | ({'n_layers'} if k > 4 else set()) | ({'p'} if k == 7 else set())
+
+
+def test_the_config_is_what_the_model_is_now():
+    m = make[7]()
+    m.drop.p = 0.1
+    assert m.config == dict(vocab_sz=V, n_hidden=16, n_layers=2, p=0.1)
+
+
+def test_networks_alone():
+    "models and beyond import no data set, no learner and no table."
+    import subprocess, sys
+    code = ("import sys, lesson8nlp.beyond; "
+            "print(sorted(m for m in sys.modules if m.startswith('lesson8nlp.')), 'fastai.learner' in sys.modules)")
+    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout
+    assert out.split('\n')[0] == "['lesson8nlp.beyond', 'lesson8nlp.models'] False", out

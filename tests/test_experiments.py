@@ -1,0 +1,169 @@
+"Recipes, loaders, seeds and tables of the experiments: the same runs as in the lessons, and rows that can be trusted."
+import json, math
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from fastcore.test import expect_fail
+
+from lesson8nlp import experiments as ex
+from lesson8nlp.dataloader import LMDataLoader
+from lesson8nlp.experiments import *
+from lesson8nlp.models import *
+
+V = 20
+results = Path(__file__).resolve().parent.parent/'benchmarks'/'results'
+text = lambda n=6000: torch.randint(0, V, (n,), generator=torch.Generator().manual_seed(0))
+
+
+def test_windows_and_chunks():
+    x, y = word_windows(torch.arange(11), 3)
+    assert x.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]] and y.tolist() == [3, 6, 9]
+    assert word_windows(torch.arange(11), 3, every=True)[1].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    with expect_fail(ValueError, 'at least 5'): word_windows(torch.arange(4), 3)
+    assert group_chunks(torch.arange(7), 2).tolist() == [0, 3, 1, 4, 2, 5]
+    for bs in (8, 0):
+        with expect_fail(ValueError, f'do not fill a batch of {bs}'): group_chunks(torch.arange(7), bs)
+    for ids, sl in ((torch.arange(12).view(3, 4), 3), (torch.arange(12), 0)):
+        with expect_fail(ValueError, 'one text of shape (n,)'): word_windows(ids, sl)
+
+
+def test_human_ids():
+    ids, vocab = human_ids()
+    assert ids.shape == (63_095,) and ids.dtype == torch.int64 and len(vocab) == len(set(vocab)) == 30
+    assert ' '.join(vocab[i] for i in ids[:4]) == 'one . two .' and ids.unique().tolist() == list(range(30))
+
+
+@pytest.mark.parametrize('bs, sl', [(64, 16), (8, 5)])
+def test_the_batches_are_those_of_the_data_loader(bs, sl):
+    "Row i of each batch continues row i of the batch before; the targets are the inputs, shifted by one."
+    ids = human_ids()[0]
+    dls = stream_dls(ids, bs=bs, sl=sl)
+    n = len(dls.train)*bs*sl
+    theirs = list(LMDataLoader(ids[:n + 1], bs=bs, seq_len=sl))
+    assert len(theirs) == len(dls.train)
+    for (xa, ya), (xb, yb) in zip(dls.train, theirs): assert torch.equal(xa, xb) and torch.equal(ya, yb)
+
+
+@pytest.mark.parametrize('valid', [(.8, 1.), (.6, .8), (.5, .7)])
+def test_no_target_of_the_validation_part_was_trained_on(valid):
+    ids = torch.arange(20_000)
+    dls = stream_dls(ids, valid=valid, bs=8)
+    train, val = (torch.cat([y.flatten() for _, y in dl]) for dl in dls)
+    assert train.max() < val.min() and abs(val.min()/len(ids) - valid[0]) < .01 and val.max() <= valid[1]*len(ids)
+    assert abs(len(val)/len(ids) - (valid[1] - valid[0])) < .02 and abs(len(train)/len(ids) - valid[0]) < .02
+
+
+@pytest.mark.parametrize('k', range(1, 8))
+def test_the_ladder_has_the_data_of_the_lesson(k):
+    dls, ids = ladder_dls(k), human_ids()[0]
+    x, y = dls.one_batch()
+    assert x.shape == (64, 3 if k < 4 else 16) and y.shape == ((64,) if k < 4 else (64, 16))
+    a, b = list(dls.train)[:2]
+    if k < 3: assert torch.equal(x.flatten(), ids[:192]) and len(dls.train.dataset) == 263 and len(dls.valid.dataset) == 66
+    else: assert all(torch.equal(i, j) for i, j in zip(b[0][:, 0], a[1][:, -1] if k > 3 else a[1])), 'row i goes on'
+    if k > 3: assert torch.equal(x[:, 1:], y[:, :-1]) and (len(dls.train), len(dls.valid)) == (49, 12)
+
+
+@pytest.mark.parametrize('k', range(1, 8))
+def test_a_run_of_the_ladder_can_be_repeated(k):
+    (learn, a), (_, b) = (train_ladder(k, 3, n_hidden=8, epochs=1) for _ in range(2))
+    assert {n: a[n] for n in a if n != 'seconds'} == {n: b[n] for n in b if n != 'seconds'}
+    assert type(learn.model).__name__ == f'LMModel{k}' and learn.model.config['n_hidden'] == 8
+    assert a['params'] == sum(p.numel() for p in learn.model.parameters()) and len(learn.recorder.values) == 1
+    loss, acc = learn.validate()
+    assert math.isclose(loss, a['valid_loss'], rel_tol=1e-5) and math.isclose(100*acc, a['accuracy'], rel_tol=1e-5)
+
+
+def test_another_seed_is_another_run():
+    a, b = (train_ladder(4, s, n_hidden=8, epochs=1)[1] for s in (0, 1))
+    assert a['valid_loss'] != b['valid_loss']
+
+
+def test_the_last_epoch_counts_and_the_best_is_beside_it():
+    learn, row = train_ladder(1, 3)
+    accs = [100*v[2] for v in learn.recorder.values]
+    assert len(accs) == ladder_recipes[1]['epochs'] == 4 and row['accuracy'] == accs[-1] and row['best'] == max(accs)
+
+
+def test_the_recipes_reach_the_learner():
+    "Rates, epochs, weight decay and dropout of the recipe are those of the run, so a changed recipe cannot go unnoticed."
+    learn, _ = train_ladder(7, 0, epochs=1)
+    assert learn.opt.hypers[0]['wd'] == 0.1 and learn.model.drop.p == 0.4 and learn.model.rnn.num_layers == 2
+    assert math.isclose(max(learn.recorder.lrs), 1e-2, rel_tol=.05) and learn.moms == (0.8, 0.7, 0.8)
+    learn, _ = train_ladder(5, 0, epochs=1)
+    assert math.isclose(max(learn.recorder.lrs), 3e-3, rel_tol=.05) and learn.opt.hypers[0]['wd'] != 0.1
+    assert [(r['epochs'], r['lr'], r.get('wd')) for r in ladder_recipes.values()] == [
+        (4, 1e-3, None), (4, 1e-3, None), (10, 3e-3, None), (15, 3e-3, None), (15, 3e-3, None), (15, 1e-2, None), (15, 1e-2, .1)]
+
+
+@pytest.mark.parametrize('name', beyond_recipes)
+def test_every_recipe_runs_on_another_text_and_can_be_repeated(name):
+    ids = torch.randint(0, V, (6000,), generator=torch.Generator().manual_seed(0))
+    ids[-1] = V - 1
+    (learn, a), (_, b) = (train_beyond(name, seed=3, ids=ids, epochs=1) for _ in range(2))
+    assert a['valid_loss'] == b['valid_loss'] and a['params'] == sum(p.numel() for p in learn.model.parameters())
+
+
+def test_a_recipe_of_ones_own():
+    class Count(ex.Callback):
+        epochs = 0
+        def after_train(self): Count.epochs += 1
+    recipe = dict(make=lambda n: LMModel7(n, 8, 1, 0.), epochs=2, lr=1e-2, cbs=Count)
+    learn, row = train_beyond('mine', ids=text(), recipe=recipe)
+    assert row['model'] == 'mine' and Count.epochs == 2 and row['params'] == V*8 + V + 4*8*18
+    assert recipe.keys() == {'make', 'epochs', 'lr', 'cbs'}, 'a recipe is not used up'
+    assert math.isclose(row['perplexity'], math.exp(row['valid_loss']))
+
+
+def test_the_cache_is_put_around_the_trained_model():
+    learn, row = train_beyond('ContinuousCache', ids=text(), epochs=1, cache=dict(window=7, theta=2., lam=.3))
+    assert (learn.model.window, learn.model.theta, learn.model.lam) == (7, 2., .3)
+    plain = train_beyond('LMModel7', ids=text(), epochs=1)[1]
+    assert row['params'] == plain['params'] and row['valid_loss'] != plain['valid_loss']
+
+
+def test_hits_are_in_the_order_of_the_text():
+    "A model that always says the same word is right exactly where the text has that word."
+    class Constant(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.p = torch.nn.Parameter(torch.zeros(1))
+        def forward(self, x): return torch.nn.functional.one_hot(torch.full_like(x, 3), V).float()
+    ids = text(3000)
+    dls = stream_dls(ids, bs=8)
+    ok = hits(ex.Learner(dls, Constant(), loss_func=ex.CrossEntropyLossFlat()))
+    start, n = int(len(word_windows(ids, 16)[0])*.8)*16, ok.shape[1]
+    want = torch.stack([ids[start + r*n + 1:start + (r + 1)*n + 1] == 3 for r in range(8)])
+    assert ok.shape == (8, len(dls.valid)*16) and torch.equal(ok, want) and ok.any() and not ok.all()
+
+
+def test_a_row_sums_up_its_runs():
+    made = lambda seed: (None, dict(accuracy=50. + seed, best=60. + seed, params=7, valid_loss=1 + seed/10, seconds=2.))
+    r = seed_row('x', made, 'this test', seeds=(0, 2, 4), page=41.)
+    assert (r['ours'], r['sd'], r['each'], r['best_epoch'], r['seeds']) == (52., 2., [50., 52., 54.], [60., 62., 64.], [0, 2, 4])
+    assert (r['params'], r['valid_loss'], r['seconds'], r['page'], r['unit'], r['command']) == (7, 1.2, 2., 41., '%', 'this test')
+    one = seed_row('x', made, 'this test', seeds=[1], value='valid_loss', unit='nats')
+    assert one['ours'] == 1.1 and 'sd' not in one and one['unit'] == 'nats'
+    json.dumps([r, one])
+
+
+def test_the_saved_rows_are_those_of_the_recipes():
+    rows = ladder_rows(results)
+    assert [r['what'] for r in rows] == [f'LMModel{k}' for k in ladder_recipes] + list(beyond_recipes)[1:]
+    for k, r in zip(ladder_recipes, rows): assert dict(page=r['page'], book=r['book']) == published[k]
+    for r in rows: assert abs(sum(r['each'])/len(r['each']) - r['ours']) < .06 and len(r['each']) == len(r['seeds'])
+    table = ladder_markdown(rows, each=True).splitlines()
+    assert len(table) == 2 + len(rows) and len({l.count('|') for l in table}) == 1
+    assert '8,030' in table[2] and '46.3 45.3' in table[2] and '46.3 45.3' not in ladder_markdown(rows)
+
+
+def test_wrong_arguments_are_explained():
+    for k in (0, 8, '7'):
+        with expect_fail(ValueError, 'LMModel1 to LMModel7'): ladder_dls(k)
+        with expect_fail(ValueError, 'LMModel1 to LMModel7'): train_ladder(k)
+    for bad in ((.8,), (0, 1), (.9, .8), (.5, 1.1)):
+        with expect_fail(ValueError, 'fractions'): stream_dls(torch.arange(5000) % V, valid=bad)
+    with expect_fail(ValueError, 'not a model of this lesson'): train_beyond('LMModel8')
+    with expect_fail(FileNotFoundError, 'ladder.json'): ladder_rows('nowhere')
