@@ -75,7 +75,8 @@ class Bench:
 # ---- what is run
 def lay_out(work, quick):
     "Write the reviews and the names of their files into the folder `work`, in random order; this warms the page cache."
-    from lesson8nlp.data import get_imdb, read_text, text_files
+    from lesson8nlp.data import get_imdb
+    from lesson8nlp.texts import read_text, text_files
     path = get_imdb(download=False)
     files = text_files(path, 'train' if quick else None)
     random.Random(42).shuffle(files)
