@@ -1,10 +1,10 @@
 "What `imdb.py` moves between machines: the ids of all reviews, and a language model with 8 bits for each weight."
-import json, lzma, math, sys, time
+import json, lzma, math, sys
 from pathlib import Path
 
 import numpy as np, torch
 
-from common import machine
+from common import Clock, machine
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.store import open_sealed, sealed_folder, write_json
 
@@ -33,9 +33,8 @@ class Bundle:
     @classmethod
     def make(cls, path, files, texts, max_vocab):
         "From `files` below the folder `texts`, which has the parts of IMDB."
-        began = time.perf_counter()
-        corpus = Corpus.from_files(files, max_vocab=max_vocab, progress=sys.stderr.isatty())
-        took, where = time.perf_counter() - began, [f.relative_to(texts).parts for f in files]
+        with Clock() as c: corpus = Corpus.from_files(files, max_vocab=max_vocab, progress=sys.stderr.isatty())
+        where = [f.relative_to(texts).parts for f in files]
         labels = np.array([255 if w[0] == 'unsup' else classes.index(w[1]) for w in where], np.uint8)
         with sealed_folder(path, 'bundle', replace=True) as tmp:
             (tmp/'ids.xz').write_bytes(lzma.compress(np.ascontiguousarray(corpus.ids).tobytes(), preset=6))
@@ -43,7 +42,7 @@ class Bundle:
                                 part=np.array([parts.index(w[0]) for w in where], np.uint8))
             write_json(tmp/'vocab.json', list(corpus.vocab))
             write_json(tmp/'info.json', dict(dtype=str(corpus.ids.dtype), n_docs=len(corpus), n_tokens=len(corpus.ids),
-                                             n_vocab=len(corpus.vocab), seconds=round(took, 1), machine=machine()))
+                                             n_vocab=len(corpus.vocab), seconds=round(c.s, 1), machine=machine()))
         return cls(path)
 
 

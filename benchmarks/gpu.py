@@ -36,10 +36,10 @@ from fastai.text import all as fa
 from lesson8nlp import awdlstm, classifier, experiments, learner as ours
 from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.corpus import Corpus
-from lesson8nlp.data import text_files
 from lesson8nlp.dataloader import LMDataLoader
 from lesson8nlp.codec import Codec
 from lesson8nlp.generate import generate
+from lesson8nlp.texts import text_files
 
 full = dict(vocab_sz=60_000, emb_sz=400, n_hid=1152, n_layers=3, bs=128, seq_len=80, n_docs=75_000, warm=10, steps=40,
             more_bs=(256, 512, 1024, 2048, 4096), chunks=(128, 256, 559, 1024, 2048, 5120), matrix=8192, copy=2**28,

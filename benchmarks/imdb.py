@@ -37,11 +37,12 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss
 from lesson8nlp import awdlstm, classifier, learner as ours
 from lesson8nlp.codec import Codec, decode
 from lesson8nlp.core import result_row, save_results
-from lesson8nlp.data import get_imdb, sample_reviews, text_files
+from lesson8nlp.data import get_imdb, sample_reviews
 from lesson8nlp.dataloader import LMDataLoader
 from lesson8nlp.generate import generate
 from lesson8nlp.resume import CheckpointCallback
 from lesson8nlp.store import atomic_file
+from lesson8nlp.texts import text_files
 from lesson8nlp.ulmfit import TextModel
 
 here, directions = Path(__file__).resolve().parent, ('forward', 'backward')

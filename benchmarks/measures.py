@@ -1,7 +1,7 @@
 """The single measurements of `bench.py`: each runs alone, in a process of its own.
 
 A measurement is a generator that stops twice: when its libraries are imported (from there on memory counts),
-and with its result, a dict of figures. What a peer needs beforehand (a trained vocabulary, say) is outside the clock."""
+and with its result, a dict of figures. What a peer needs beforehand, such as a vocabulary, is outside the clock."""
 import json, os
 from itertools import chain, islice
 from pathlib import Path
@@ -128,12 +128,13 @@ def ours_cached(a):
 # ---- files -> Corpus
 @measure
 def ours_corpus(a):
-    "From files to a `Corpus` on disk with all cores (or `--workers`), nothing cached; the file names are read outside the clock."
+    "From files to a `Corpus` on disk with all cores (or `--workers`), nothing cached; names are listed before."
     from lesson8nlp.corpus import Corpus
     yield
     paths = files(a)
     with Clock() as c: corpus = Corpus.from_files(paths, path=a.work/a.folder, n_workers=a.workers, progress=False)
-    yield dict(s=c.s, n=len(paths), mb=sum(os.stat(o).st_size for o in paths)/1e6, n_tokens=corpus.n_tokens, dtype=str(corpus.ids.dtype))
+    mb = sum(os.stat(o).st_size for o in paths)/1e6
+    yield dict(s=c.s, n=len(paths), mb=mb, n_tokens=corpus.n_tokens, dtype=str(corpus.ids.dtype))
 
 # ---- ids -> batches
 def epoch(dl):
@@ -145,12 +146,12 @@ def loaded(seconds, a, **more): return dict(s=median(s for s, _ in seconds), n_t
 
 @measure
 def fastai_batches(a):
-    "fastai's `LMDataLoader` on documents that are tensors in memory, lengths known."
+    "fastai's `LMDataLoader` at its fastest: documents are plain tensors in memory, lengths are known."
     import torch
-    from fastai.text.all import LMDataLoader, TensorText
+    from fastai.text.all import LMDataLoader
     from lesson8nlp.corpus import Corpus
     yield
-    docs = [TensorText(torch.from_numpy(o.astype(np.int64))) for o in first_docs(Corpus.open(a.work/'corpus'), a.n)]
+    docs = [torch.from_numpy(o.astype(np.int64)) for o in first_docs(Corpus.open(a.work/'corpus'), a.n)]
     dl = LMDataLoader(docs, lens=[len(o) for o in docs], bs=bs, seq_len=seq_len, shuffle=True, num_workers=0)
     yield loaded([epoch(dl)], a)
 
@@ -174,7 +175,8 @@ def limit_batches(a):
     ids = torch.from_numpy(np.array(Corpus.open(a.work/'corpus').ids))
     n = (len(ids) - 1)//bs*bs
     x, y = ids[:n].view(bs, -1), ids[1:n+1].view(bs, -1)
-    slices = [epoch((x[:, i:i+seq_len].long(), y[:, i:i+seq_len].long()) for i in range(0, x.shape[1], seq_len)) for _ in range(3)]
+    pairs = lambda: ((x[:, i:i+seq_len].long(), y[:, i:i+seq_len].long()) for i in range(0, x.shape[1], seq_len))
+    slices = [epoch(pairs()) for _ in range(3)]
     src = x.reshape(-1).long().numpy()
     dst = np.zeros((2, n), np.int64)
     def copy():
@@ -183,7 +185,7 @@ def limit_batches(a):
     yield loaded(slices, a, copy=median(copy() for _ in range(3)))
 
 def run_one(a):
-    "Run the measurement `a.one` and print its result as one line of JSON; with `a.memory`, wait for a line after the imports."
+    "Run the measurement `a.one` and print its result as a line of JSON; with `a.memory` wait for a line after imports."
     a.n, steps = a.n or None, measures[a.one](a)
     next(steps)
     if a.memory:

@@ -127,7 +127,7 @@ def parse():
     p.add_argument('--out', help='folder for the results; benchmarks/results without it')
     p.add_argument('--rounds', type=int, default=0, help='how often the two take turns; 3, or 1 with --quick')
     p.add_argument('--threads', type=int, nargs='+', default=[1], help='numbers of threads to measure with; [1]')
-    p.add_argument('--one', choices=['fastai', 'ours'], help='run one contestant only (this program calls itself with it)')
+    p.add_argument('--one', choices=['fastai', 'ours'], help='run one contestant only, as this program does by itself')
     a = p.parse_args()
     a.rounds = a.rounds or (1 if a.quick else 3)
     if a.quick and not a.one and (not a.out or Path(a.out).resolve() == results.resolve()):

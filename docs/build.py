@@ -3,7 +3,6 @@ import argparse, functools, http.server, importlib, json, os, shutil, sys, threa
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(root), str(root/'docs')]
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MPLBACKEND', 'agg')
 import adapter as ad
@@ -28,7 +27,7 @@ def prepared(force):
 def stage(force=True):
     "Write every page of the site as a notebook or a file of MyST markdown into build/docs-source."
     proc = prepared(force)
-    import reference, widgets
+    import architecture, reference, widgets
     from lesson8nlp.all import module_order
     pages, addr, times = ad.pages(), urls(), run_times()
     known, links = {p.rel: p for p in pages}, ad.Links(pages, addr)
@@ -47,6 +46,7 @@ def stage(force=True):
         if p.rel == 'index.ipynb': cells.append(ad.markdown(contents(pages, modules)))
         page(p.doc, cells, p)
     for p in modules: page(p.api, reference.module_page(p, addr['Repository']), p, reference=True)
+    page('architecture', architecture.page(modules, module_order), known['index.ipynb'], reference=True)
     page('api/index', reference.overview(modules, addr['Repository']), known['index.ipynb'], reference=True)
     page('exercises', exercises(lessons, pages, known), known['index.ipynb'], reference=True)
     written.append(ad.write(source/'pages.json', json.dumps(dict(pages=info, urls=addr, names=reference_of(modules)))))
@@ -80,7 +80,7 @@ def contents(pages, modules):
     front = [p.doc for p in pages if p.group == 'page' and p.doc not in ('index', 'glossary')]
     results = sorted(front, key=lambda d: (d != 'results', d)) + of('tutorials')
     parts = {'The course': [*of('course'), 'exercises', 'glossary'], 'Internals': of('internals'), 'How to': of('howto'),
-             'Results': results, 'Library': ['api/index', *[p.api for p in modules]]}
+             'Results': results, 'Library': ['api/index', 'architecture', *[p.api for p in modules]]}
     return '\n\n'.join(tree(caption, docs) for caption, docs in parts.items() if docs)
 
 

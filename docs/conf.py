@@ -1,9 +1,8 @@
 "Sphinx's configuration: the theme, the markdown of the notebooks, and what extras.py adds to each page."
-import json, sys, tomllib
+import tomllib
 from pathlib import Path
 
 here = Path(__file__).resolve().parent
-sys.path.insert(0, str(here))
 toml = tomllib.loads((here.parent/'pyproject.toml').read_text(encoding='utf-8'))['project']
 
 project, author, html_title = toml['name'], toml['authors'][0]['name'], toml['name']

@@ -146,7 +146,16 @@ def test_side_bar_shows_the_parts():
     parts = {k: re.findall(r'href="([\w/]+)\.html"', v) for k, v in zip(bar[1::2], bar[2::2])}
     assert list(parts) == ['The course', 'Internals', 'How to', 'Results', 'Library']
     assert parts['Internals'] == [p.doc for p in adapter.pages() if p.rel.startswith('internals/')]
-    assert parts['Library'][1:] == [f'api/{m}' for m in module_order if m in page_of]
+    assert parts['Library'][:2] == ['api/index', 'architecture']
+    assert parts['Library'][2:] == [f'api/{m}' for m in module_order if m in page_of]
+
+
+def test_architecture_page_names_what_each_module_imports(pages):
+    from lesson8nlp.all import module_order
+    rows = dict(re.findall(r'<tr[^>]*><td>.*?href="api/(\w+)\.html".*?</td>\s*<td>.*?</td>\s*<td>(.*?)</td>', (site/'architecture.html').read_text(encoding='utf-8'), re.S))
+    assert [m for m in module_order if m in page_of] == list(rows)[:len(page_of)]
+    assert {'api/store.html', 'api/learner.html'} <= set(re.findall(r'href="([^"#]+)"', rows['resume']))
+    assert 'nothing' in rows['store'] and 'all of them' in rows['all']
 
 
 # in a browser ----------------------------------------------------------------------------------------------------------

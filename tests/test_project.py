@@ -101,7 +101,7 @@ def test_readme_is_what_the_index_says(tmp_path):
 def imported(p):
     for node in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
         if isinstance(node, ast.ImportFrom):
-            if node.level: yield node.module or ''
+            if node.level: yield from [node.module] if node.module else [a.name for a in node.names if not a.name.startswith('__')]
             elif (node.module or '').startswith('lesson8nlp.'): yield node.module.split('.')[1]
             elif node.module == 'lesson8nlp': yield from (a.name for a in node.names)
         if isinstance(node, ast.Import): yield from (a.name.split('.')[1] for a in node.names if a.name.startswith('lesson8nlp.'))
@@ -128,7 +128,7 @@ def test_public_names_are_documented(m):
 def test_all_brings_every_public_name():
     every = importlib.import_module('lesson8nlp.all')
     public = [m for m in every.module_order if m in modules and m not in every._internals]
-    assert list(imported(root/'lesson8nlp'/'all.py')) == public, 'star imports and module_order name the same modules'
+    assert set(imported(root/'lesson8nlp'/'all.py')) == set(public), 'star imports and module_order name the same modules'
     assert len(set(every.module_order)) == len(every.module_order) and set(every._internals) < set(every.module_order)
     for m in public:
         for n in importlib.import_module(f'lesson8nlp.{m}').__all__:
@@ -230,3 +230,36 @@ except OSError as e: print(type(e).__name__)
 def test_one_notebook_that_does_not_exist():
     r = subprocess.run([sys.executable, root/'tools'/'run_tests.py', '99_nothing'], capture_output=True, text=True, timeout=60)
     assert r.returncode == 1 and 'no notebook 99_nothing' in r.stderr
+
+
+def imports_of(p):
+    "The top-level names that a file imports, wherever in it."
+    for node in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import): yield from (a.name.split('.')[0] for a in node.names)
+        if isinstance(node, ast.ImportFrom) and not node.level: yield node.module.split('.')[0]
+
+
+@pytest.mark.parametrize('folder', ('benchmarks', 'docs', 'tools'))
+def test_imports_go_in_no_circle(folder):
+    files = {p.stem: p for p in (root/folder).glob('*.py')}
+    def above(name, path=()):
+        assert name not in path, f'{" -> ".join(path)} -> {name}'
+        for o in set(imports_of(files[name])) & set(files): above(o, (*path, name))
+    for name in files: above(name)
+
+
+@pytest.mark.parametrize('folder', ('benchmarks', 'docs', 'tests', 'tools'))
+def test_nothing_changes_the_path_of_imports(folder):
+    "pyproject.toml says where pytest finds what it imports, and a program finds what is beside it."
+    for p in (root/folder).glob('*.py'):
+        found = re.search(r'^.*sys\.path(\.insert|\.append|\[[^]]*\] *\+?=).*$', p.read_text(encoding='utf-8'), re.M)
+        assert not found, f'{p.name}: {found[0]}'
+
+
+@pytest.mark.parametrize('p', sorted((root/'benchmarks').glob('*.py')), ids=lambda p: p.name)
+def test_benchmarks_can_be_read(p):
+    "No line is longer than 120 characters, and checksums are the store's."
+    source = p.read_text(encoding='utf-8')
+    long = [i for i, l in enumerate(source.splitlines(), 1) if len(l) > 120]
+    assert not long, f'{p.name}, lines {long}'
+    assert 'hashlib' not in source, 'the store has checksums'

@@ -251,9 +251,10 @@ def test_loader_without_a_place(tmp_path):
     assert same(weights(a), weights(fit(make(seed=1), CheckpointCallback(tmp_path/'c', every='epoch'), epochs=3)))
 
 
+beside = os.pathsep.join([str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')])  # where a child finds this file
+
 killed = textwrap.dedent('''
     import os, random, signal, sys, time
-    sys.path.insert(0, sys.argv[1])
     import torch
     torch.set_num_threads(1)
     from test_resume import *
@@ -287,7 +288,7 @@ killed = textwrap.dedent('''
 
 
 def kill_often(tmp_path, n, seed):
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', killed, str(Path(__file__).parent), str(tmp_path), str(n), str(seed)], capture_output=True, text=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', killed, str(Path(__file__).parent), str(tmp_path), str(n), str(seed)], capture_output=True, text=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=beside))
     assert r.returncode == 0, r.stderr[-3000:]
     a, b = (safetensors.torch.load_file(tmp_path/f'{o}.safetensors') for o in ('whole', 'killed'))
     assert same(a, b) and (tmp_path/'whole.json').read_text() == (tmp_path/'killed.json').read_text()
@@ -340,7 +341,6 @@ def test_killed_while_writing_a_checkpoint(tmp_path, whole, where):
 
 two = textwrap.dedent('''
     import sys
-    sys.path.insert(0, sys.argv[1])
     import torch
     torch.set_num_threads(1)
     from test_resume import *
@@ -381,7 +381,7 @@ two = textwrap.dedent('''
 
 
 def launch(tmp_path, mode, n=2):
-    script, env = tmp_path/'two.py', os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    script, env = tmp_path/'two.py', os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=beside)
     script.write_text(two)
     r = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), str(script), str(Path(__file__).parent), str(tmp_path), mode], capture_output=True, text=True, timeout=240, env=env)
     assert r.returncode == 0, r.stderr[-3000:]
