@@ -28,7 +28,7 @@ from .tokenizer import *
 from .tokenizer import _settings
 from .numericalizer import *
 from .fasttok import *
-from .fasttok import _Numbers, _portions
+from .fasttok import Numbers, portions
 
 # %% ../nbs/04_corpus.ipynb #b150613f
 class _File(str): pass # the name of a file that holds a document
@@ -58,7 +58,7 @@ def _bytes(path): # all of a file
 # %% ../nbs/04_corpus.ipynb #85ad02a2
 _part_size = 6 << 20 # characters of texts, bytes of files
 
-def _parts(items, size): return _portions(items, size, _part_size)
+def _parts(items, size): return portions(items, size, _part_size)
 
 def _size_of_text(t): return len(t) if isinstance(t, str) else 0
 
@@ -261,7 +261,7 @@ class _Build: # what one call of from_files or from_texts asks for
 @patch
 def first_pass(self:_Build): # encode, save and count all parts
     have, tok = {f.stem for f in self.work.glob('*.npz')}, None if self.n_workers == 1 or _forks() else self.tok
-    self.table, self.counts, self.wrong, self.done, self.n = _Numbers(), np.zeros(0, np.int64), [], [], 0
+    self.table, self.counts, self.wrong, self.done, self.n = Numbers(), np.zeros(0, np.int64), [], [], 0
     digests = []
     with tqdm(total=self.n_parts, disable=not self.progress, unit='part', desc='Corpus') as bar:
         for items, part in self.each(_encode_part, self.config, tok, have):
