@@ -31,7 +31,7 @@ from .tokenizer import *
 from .tokenizer import tokenizer_config
 from .numericalizer import *
 from .fasttok import *
-from .fasttok import _Numbers as Numbers, _portions as portions
+from .fasttok import Numbers, portions
 from .codec import Codec
 
 # %% ../nbs/04_corpus.ipynb #b150613f
