@@ -10,10 +10,10 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lesson test test-slow lab docs docs-serve export save results bench gpu imdb clean
+.PHONY: help install lesson test test-offline test-slow lab docs docs-serve export save results bench gpu imdb clean
 
 help: ## list the targets
-	@$(PYTHON) -c "import re; [print(f'make {m[1]:<10} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
+	@$(PYTHON) -c "import re; [print(f'make {m[1]:<13} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
 
 install: $(VENV)/.installed ## make the environment, with pinned versions (done by the others when needed)
 
@@ -28,13 +28,20 @@ $(VENV)/.installed: constraints.txt settings.ini setup.py pyproject.toml
 lesson: install ## run every lesson from top to bottom; the executed notebooks land in build/lesson/
 	@$(PY) tools/run_notebooks.py
 
-test: install ## prove that the notebooks are clean, in step with the package, and right; and that the wheel works
+test: install ## check notebooks, package, site and wheel; with NB=02_tokenizer one notebook and its tests, in seconds
+ifdef NB
+	$(PY) tools/run_tests.py $(NB)
+else
 	$(PY) -m pytest tests/test_project.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --do-print
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" --ignore tests/test_project.py
+endif
+
+test-offline: install ## once more what reads reviews, with an empty data folder and without a network
+	$(PY) tools/run_tests.py --offline
 
 test-slow: test ## the long tests too
-	$(PY) -m pytest -m slow
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow
 
 lab: install ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir nbs

@@ -2,9 +2,7 @@
 
 TF-IDF and logistic regression (scikit-learn) on the 25,000 training reviews of IMDB, tested on the 25,000 test reviews,
 with words alone and with pairs of words. Rows go to results/baseline.json; nothing is tuned on the test part."""
-import time
-from pathlib import Path
-
+from common import Clock, results
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -20,10 +18,11 @@ def reviews(path, part):
 
 def bag_of_words(train, test, pairs):
     "Accuracy in percent and seconds, from texts to answers."
-    start = time.perf_counter()
-    bag = TfidfVectorizer(min_df=3, sublinear_tf=True, ngram_range=(1, 2 if pairs else 1))
-    model = LogisticRegression(C=10, max_iter=1000).fit(bag.fit_transform(train[0]), train[1])
-    return 100*model.score(bag.transform(test[0]), test[1]), time.perf_counter() - start, len(bag.vocabulary_)
+    with Clock() as c:
+        bag = TfidfVectorizer(min_df=3, sublinear_tf=True, ngram_range=(1, 2 if pairs else 1))
+        model = LogisticRegression(C=10, max_iter=1000).fit(bag.fit_transform(train[0]), train[1])
+        accuracy = 100*model.score(bag.transform(test[0]), test[1])
+    return accuracy, c.s, len(bag.vocabulary_)
 
 def main():
     path = get_imdb(download=False)
@@ -32,8 +31,9 @@ def main():
     rows = []
     for what, pairs in (('words', False), ('words and pairs of words', True)):
         accuracy, s, n = bag_of_words(train, test, pairs)
-        rows.append(result_row(f'bag of words, {what}', accuracy, '%', command, kind='baseline', seconds=round(s, 1), n_features=n, n_train=len(train[0]), n_test=len(test[0])))
+        rows.append(result_row(f'bag of words, {what}', accuracy, '%', command, kind='baseline', seconds=round(s, 1),
+                               n_features=n, n_train=len(train[0]), n_test=len(test[0])))
         print(f'{what:<26}{accuracy:6.2f} %  {s:5.1f} s  {n:,} features')
-    save_results(Path(__file__).parent/'results'/'baseline.json', rows)
+    save_results(results/'baseline.json', rows)
 
 if __name__ == '__main__': main()

@@ -2,12 +2,13 @@
 
 A measurement is a generator that stops twice: when its libraries are imported (from there on memory counts),
 and with its result, a dict of figures. What a peer needs beforehand (a trained vocabulary, say) is outside the clock."""
-import json, os, time
+import json, os
 from itertools import chain, islice
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from common import Clock
 
 bs, seq_len = 64, 72 # rows and columns of a batch, for all loaders
 measures = {}
@@ -16,13 +17,6 @@ def measure(f):
     "Make the generator `f` known by its name."
     measures[f.__name__] = f
     return f
-
-class Clock:
-    "`with Clock() as c: ...; c.s`: seconds"
-    def __enter__(self):
-        self.start = time.perf_counter()
-        return self
-    def __exit__(self, *_): self.s = time.perf_counter() - self.start
 
 # ---- the reviews, as `bench.py` has laid them out in its work folder
 def reviews(a):
@@ -73,21 +67,26 @@ def hf_train(a, kind):
     path = a.work/f'{kind}.{a.n}.json'
     if path.exists(): return
     if kind == 'wordlevel':
-        tok, trainer = Tokenizer(models.WordLevel(unk_token='[UNK]')), trainers.WordLevelTrainer(vocab_size=60000, min_frequency=3, special_tokens=['[UNK]'], show_progress=False)
+        tok = Tokenizer(models.WordLevel(unk_token='[UNK]'))
         tok.normalizer, tok.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+        how = dict(vocab_size=60000, min_frequency=3, special_tokens=['[UNK]'], show_progress=False)
+        trainer = trainers.WordLevelTrainer(**how)
     else:
-        tok, trainer = Tokenizer(models.BPE()), trainers.BpeTrainer(vocab_size=30000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+        tok = Tokenizer(models.BPE())
         tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        how = dict(vocab_size=30000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+        trainer = trainers.BpeTrainer(**how)
     tok.train_from_iterator(reviews(a), trainer)
     tok.save(str(path))
 
-def hf_ids(a, kind, fast=False):
-    "Hugging Face's Rust, with as many threads as the environment allows; the ids end in flat arrays."
+def hf_ids(a, kind, fast=True):
+    "Hugging Face's Rust, with as many threads as the environment allows; `fast` leaves out where each token stands."
     from tokenizers import Tokenizer
     yield
     tok, texts = Tokenizer.from_file(str(a.work/f'{kind}.{a.n}.json')), reviews(a)
     encode = tok.encode_batch_fast if fast else tok.encode_batch
-    with Clock() as c: ids = [np.fromiter(chain.from_iterable(e.ids for e in encode(b)), np.int32) for b in batches(texts)]
+    flat = lambda b: np.fromiter(chain.from_iterable(e.ids for e in encode(b)), np.int32)
+    with Clock() as c: ids = [flat(b) for b in batches(texts)]
     yield result(c.s, texts, n_tokens=sum(map(len, ids)))
 
 @measure
@@ -97,32 +96,24 @@ def hf_bpe_train(a): yield; yield dict(s=hf_train(a, 'bpe'))
 @measure
 def hf_wordlevel(a): return hf_ids(a, 'wordlevel')
 @measure
-def hf_wordlevel_fast(a): return hf_ids(a, 'wordlevel', fast=True)
+def hf_wordlevel_offsets(a): return hf_ids(a, 'wordlevel', fast=False)
 @measure
 def hf_bpe(a): return hf_ids(a, 'bpe')
 
-class ToVocab:
-    "From the places in `FastTokenizer.tokens` to the ids of a vocabulary."
-    def __init__(self, vocab): self.o2i, self.tokens = {w: i for i, w in enumerate(vocab) if w != 'xxfake'}, None
-    def __call__(self, ids, tokens):
-        if tokens is not self.tokens: self.tokens, self.table = tokens, np.zeros(0, np.int32) # it has forgotten, or is new
-        new = tokens[len(self.table):]
-        self.table = np.concatenate([self.table, np.fromiter((self.o2i.get(w, 0) for w in new), np.int32, len(new))])
-        return self.table[ids]
-
 @measure
 def ours_ids(a):
-    "`FastTokenizer` on one core: a new object (cold), then the same object again (warm); ids of a vocabulary in both."
+    "`Codec.encode_all` on one core: a new object (cold), then the same object again (warm)."
+    from lesson8nlp.codec import Codec
     from lesson8nlp.corpus import Corpus
-    from lesson8nlp.fasttok import FastTokenizer
+    from lesson8nlp.tokenizer import Tokenizer
     yield
-    texts, to_vocab = reviews(a), ToVocab(Corpus.open(a.work/'corpus').vocab)
-    def run(fast): return [to_vocab(fast.encode(b)[0], fast.tokens) for b in batches(texts)]
+    texts, vocab = reviews(a), Corpus.open(a.work/'corpus').vocab
+    def run(codec): return [ids for b in batches(texts) for ids in codec.encode_all(b)]
     with Clock() as cold:
-        fast = FastTokenizer()
-        ids = run(fast)
-    with Clock() as warm: run(fast)
-    yield result(cold.s, texts, warm=warm.s, n_tokens=sum(map(len, ids)), n_slow=fast.n_slow)
+        codec = Codec(Tokenizer(), vocab)
+        ids = run(codec)
+    with Clock() as warm: run(codec)
+    yield result(cold.s, texts, warm=warm.s, n_tokens=sum(map(len, ids)))
 
 @measure
 def ours_cached(a):

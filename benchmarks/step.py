@@ -1,19 +1,20 @@
-"""Seconds and peak memory of a training step of a large AWD-LSTM: fastai's `language_model_learner` beside this library.
+"""Seconds and peak memory of a training step of a large AWD-LSTM: `language_model_learner`, fastai's and ours.
 
     python benchmarks/step.py                              # about 5 minutes; replaces results/step.json
     python benchmarks/step.py --quick --out build/bench    # a small model: does everything run?
 
-A contestant is a `Learner` in a process of its own, and they take turns. The clock covers whole steps: forward, loss with
-AR and TAR, backward, optimizer; the first two are not counted. The median counts. On a machine that others use too, the
-processor time is the steadier of the two. Memory is the highest resident set (VmHWM) from the first step to
-the last, minus what was resident when imports were done and the model was built: gradients, Adam's averages and
-all that a step needs for a while, but not the weights. Both see the same batches, and the losses of their steps are compared."""
+A contestant is a `Learner` in a process of its own, and they take turns. The clock covers whole steps: forward, loss
+with AR and TAR, backward, optimizer; the first two are not counted. The median counts. On a machine that others use
+too, the processor time is the steadier of the two. Memory is the highest resident set (VmHWM) from the first step to
+the last, minus what was resident when imports were done and the model was built: gradients, Adam's averages and all
+that a step needs for a while, but not the weights. Both see the same batches, and the losses of their steps are
+compared."""
 import argparse, json, os, subprocess, sys, time
 from pathlib import Path
 from statistics import median
 
-here = Path(__file__).resolve().parent
-sys.path.insert(0, str(here.parent))
+from common import results
+
 command = 'python benchmarks/step.py'
 full = dict(vocab_sz=60_000, bs=16, seq_len=72, emb_sz=400, n_hid=1152, n_layers=3, steps=6, warm=2)
 trial = dict(vocab_sz=2_000, bs=4, seq_len=20, emb_sz=20, n_hid=30, n_layers=2, steps=4, warm=2)
@@ -26,8 +27,9 @@ def batches(c):
     "Batches of made-up text: ids with the frequencies of words, the same for both."
     import torch
     torch.manual_seed(0)
-    p = 1/torch.arange(1, c['vocab_sz'] + 1).float()
-    return [tuple(torch.multinomial(p, c['bs']*(c['seq_len'] + 1), replacement=True).view(c['bs'], -1).unfold(1, c['seq_len'], 1).unbind(1)) for _ in range(c['steps'])]
+    p, bs, seq_len = 1/torch.arange(1, c['vocab_sz'] + 1).float(), c['bs'], c['seq_len']
+    drawn = [torch.multinomial(p, bs*(seq_len + 1), replacement=True).view(bs, -1) for _ in range(c['steps'])]
+    return [tuple(ids.unfold(1, seq_len, 1).unbind(1)) for ids in drawn]
 
 def learner(who, c):
     "The `Learner` of `who`, on the same weights."
@@ -37,13 +39,11 @@ def learner(who, c):
     dls.vocab = [f'w{i}' for i in range(c['vocab_sz'])]
     torch.manual_seed(1)
     sizes = {k: c[k] for k in ('emb_sz', 'n_hid', 'n_layers')}
-    if who == 'fastai':
-        from fastai.text.all import AWD_LSTM, awd_lstm_lm_config, language_model_learner
-        return language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | sizes, pretrained=False, lr=1e-3)
-    from lesson8nlp.awdlstm import AWD_LSTM, ChunkedCrossEntropy, awd_lstm_lm_config, awd_lstm_lm_split, fused_adam, get_language_model
-    from lesson8nlp.learner import TextLearner
-    model = get_language_model(AWD_LSTM, c['vocab_sz'], awd_lstm_lm_config | sizes, lazy=True)
-    return TextLearner(dls, model, loss_func=ChunkedCrossEntropy(), opt_func=fused_adam, splitter=awd_lstm_lm_split, lr=1e-3)
+    if who == 'fastai': from fastai.text.all import AWD_LSTM, awd_lstm_lm_config, language_model_learner
+    else:
+        from lesson8nlp.awdlstm import AWD_LSTM, awd_lstm_lm_config
+        from lesson8nlp.learner import language_model_learner
+    return language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | sizes, pretrained=False, lr=1e-3)
 
 def run_one(who, c):
     "Train `who` for a few steps and print what it took as a line of JSON."
@@ -54,7 +54,8 @@ def run_one(who, c):
         order = 1000
         def before_train(self):
             torch.manual_seed(2)
-            self.times, self.cpu, self.losses, self.start, self.cpu_start = [], [], [], time.perf_counter(), time.process_time()
+            self.times, self.cpu, self.losses = [], [], []
+            self.start, self.cpu_start = time.perf_counter(), time.process_time()
         def after_batch(self):
             now, cpu = time.perf_counter(), time.process_time()
             self.times.append(now - self.start)
@@ -66,34 +67,42 @@ def run_one(who, c):
     base = status('VmRSS')
     Path('/proc/self/clear_refs').write_text('5') # the highest resident set starts from here
     with learn.no_bar(), learn.no_logging(): learn.fit(1, cbs=watch)
-    print(json.dumps(dict(s=median(watch.times[c['warm']:]), cpu_s=median(watch.cpu[c['warm']:]), mb=(watch.peak - base)/1024, base=base/1024, losses=watch.losses)))
+    secs, cpu = median(watch.times[c['warm']:]), median(watch.cpu[c['warm']:])
+    print(json.dumps(dict(s=secs, cpu_s=cpu, mb=(watch.peak - base)/1024, base=base/1024, losses=watch.losses)))
 
 # ---- all of them, by turns
 def run(who, threads, quick):
     "Start a process for `who` and return what it measured."
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
-    out = subprocess.run([sys.executable, __file__, '--one', who, *['--quick']*quick], env=env, check=True, capture_output=True, text=True, timeout=600)
-    return json.loads(out.stdout.splitlines()[-1])
+    args = [sys.executable, __file__, '--one', who, *['--quick']*quick]
+    out = subprocess.run(args, env=env, check=True, capture_output=True, text=True, timeout=600).stdout
+    return json.loads(out.splitlines()[-1])
 
 def rows_of(runs, threads, c, rounds, cmd):
     "A row of seconds and a row of memory: `ratio` times as fast, or as small, as fastai."
     from lesson8nlp.core import result_row
     ours, theirs = ([o[who] for o in runs] for who in ('ours', 'fastai'))
-    for a, b in zip(ours, theirs):
-        for x, y in zip(a['losses'], b['losses']):
-            if abs(x - y) > 1e-4*abs(y): raise SystemExit(f'The losses differ: {a["losses"]} and {b["losses"]}')
+    pairs = [(x, y) for a, b in zip(ours, theirs) for x, y in zip(a['losses'], b['losses'])]
+    if any(abs(x - y) > 1e-4*abs(y) for x, y in pairs):
+        raise SystemExit(f'The losses of ours and fastai differ: {pairs}')
     rows, case = [], f'{threads} thread' + 's'*(threads > 1)
-    for what, key, unit, aim in ('a training step', 's', 's', 1.3), ('processor time of a training step', 'cpu_s', 'CPU s', None), ('peak memory of a training step', 'mb', 'MB', 2):
+    common = dict(case=case, who='fastai language_model_learner(AWD_LSTM)', n_runs=rounds, sizes=c,
+                  loss_difference=max(abs(x - y) for x, y in pairs))
+    kinds = [('a training step', 's', 's', 1.3), ('processor time of a training step', 'cpu_s', 'CPU s', None),
+             ('peak memory of a training step', 'mb', 'MB', 2)]
+    for what, key, unit, aim in kinds:
         a, b = median(o[key] for o in ours), median(o[key] for o in theirs)
         ratios = sorted(y[key]/x[key] for x, y in zip(ours, theirs))
-        rows.append(result_row(f'{what}, {case}', round(a, 3), unit, cmd, peer=round(b, 3), ratio=round(b/a, 2), spread=[round(ratios[0], 2), round(ratios[-1], 2)],
-                               per_s=round(1/a, 3) if unit == 's' else None, peer_per_s=round(1/b, 3) if unit == 's' else None, at_least=aim, reached=None if cmd != command or aim is None else b/a >= aim,
-                               case=case, who='fastai language_model_learner(AWD_LSTM)', n_runs=rounds, sizes=c, loss_difference=max(abs(x - y) for o, t in zip(ours, theirs) for x, y in zip(o['losses'], t['losses']))))
+        rate = dict(per_s=round(1/a, 3), peer_per_s=round(1/b, 3)) if unit == 's' else dict(per_s=None, peer_per_s=None)
+        reached = None if cmd != command or aim is None else b/a >= aim
+        spread = [round(ratios[0], 2), round(ratios[-1], 2)]
+        rows.append(result_row(f'{what}, {case}', round(a, 3), unit, cmd, peer=round(b, 3), ratio=round(b/a, 2),
+                               spread=spread, at_least=aim, reached=reached, **rate, **common))
     return rows
 
 def main(a):
     from lesson8nlp.core import save_results
-    out, c = Path(a.out) if a.out else here/'results', trial if a.quick else full
+    out, c = Path(a.out) if a.out else results, trial if a.quick else full
     cmd = f'{command} --quick --out {out.name}' if a.quick else command
     rows = []
     for threads in a.threads:
@@ -101,24 +110,28 @@ def main(a):
         for i in range(a.rounds): # by turns, and every other time the other one first
             order = ('fastai', 'ours') if i % 2 == 0 else ('ours', 'fastai')
             runs.append({who: run(who, threads, a.quick) for who in order})
-            print(f'{threads} thread(s), round {i + 1}: ' + ', '.join(f'{w} {runs[-1][w]["s"]:.2f} s and {runs[-1][w]["mb"]:,.0f} MB' for w in ('fastai', 'ours')), flush=True)
+            said = ', '.join(f'{w} {o["s"]:.2f} s and {o["mb"]:,.0f} MB' for w, o in sorted(runs[-1].items()))
+            print(f'{threads} thread(s), round {i + 1}: {said}', flush=True)
         rows += rows_of(runs, threads, c, a.rounds, cmd)
     out.mkdir(parents=True, exist_ok=True)
     save_results(out/'step.json', rows)
     for o in rows:
         aim = f'at least {o["at_least"]}×; ' if o['at_least'] else ''
-        print(f'{o["what"]:<46}{o["ours"]:>9,.2f} {o["unit"]:<6} fastai {o["peer"]:>9,.2f} {o["unit"]:<6} {o["ratio"]:.2f}× ({aim}runs {o["spread"][0]} to {o["spread"][1]})')
+        spread = f'{aim}runs {o["spread"][0]} to {o["spread"][1]}'
+        said = '{what:<46}{ours:>9,.2f} {unit:<6} fastai {peer:>9,.2f} {unit:<6} {ratio:.2f}×'
+        print(said.format(**o), f'({spread})')
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--quick', action='store_true', help='a small model, one round; needs --out')
     p.add_argument('--out', help='folder for the results; benchmarks/results without it')
     p.add_argument('--rounds', type=int, default=0, help='how often the two take turns; 3, or 1 with --quick')
-    p.add_argument('--threads', type=int, nargs='+', default=[1], help='numbers of threads to measure with, 1 without it')
-    p.add_argument('--one', choices=['fastai', 'ours'], help='run one contestant only (what this program calls itself with)')
+    p.add_argument('--threads', type=int, nargs='+', default=[1], help='numbers of threads to measure with; [1]')
+    p.add_argument('--one', choices=['fastai', 'ours'], help='run one contestant only (this program calls itself with it)')
     a = p.parse_args()
     a.rounds = a.rounds or (1 if a.quick else 3)
-    if a.quick and not a.one and (not a.out or Path(a.out).resolve() == (here/'results').resolve()): p.error('--quick writes no results of record: give another folder, --out DIR')
+    if a.quick and not a.one and (not a.out or Path(a.out).resolve() == results.resolve()):
+        p.error('--quick writes no results of record: give another folder, --out DIR')
     return a
 
 if __name__ == '__main__':

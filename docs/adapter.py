@@ -24,14 +24,20 @@ class Page:
         head = next(text(c) for c in self.nb['cells'] if c['cell_type'] == 'markdown')
         self.title = re.search(r'^# (.+)', head, re.M)[1].strip()
         self.subtitle = m[1].strip() if (m := re.search(r'^> (.+)', head, re.M)) else ''
-        self.lesson = '/' not in self.rel and self.rel[0].isdigit()
+        self.lesson = path.name[0].isdigit() and self.rel.split('/')[0] in (self.rel, 'internals')
         exp = [d.split()[1] for c in self.nb['cells'] for d in directives(c) if d.startswith('default_exp')]
         self.module = exp[0] if exp else None
 
     @property
-    def group(self): # lesson, answers, or the folder; page: at the top
-        if self.lesson: return 'lesson'
-        return 'answers' if Path(self.rel).name.startswith('answers_') else self.rel.split('/')[0] if '/' in self.rel else 'page'
+    def group(self): # answers, or the folder; at the top course or page
+        if self.path.name.startswith('answers_'): return 'answers'
+        return self.rel.split('/')[0] if '/' in self.rel else 'course' if self.lesson else 'page'
+
+    @property
+    def answers(self): return f'tutorials/answers_{self.path.name}'
+
+    @property
+    def api(self): return f'api/{self.module}'
 
     def minutes(self):
         "Time to read: 220 words of prose a minute, and 3 seconds for a line of code."
@@ -139,7 +145,7 @@ def sections(cells):
 
 def answers(page, known):
     "From the page's notebook of answers: {'Questionnaire': markdown, '1': cells, '2': cells, ...}."
-    other = known.get(f'tutorials/answers_{page.rel}')
+    other = known.get(page.answers)
     found, n = {}, None
     if not other: return found
     for h2, c in sections(other.nb['cells']):
@@ -183,7 +189,7 @@ def convert(page, prepared, links, known, widgets, public):
     "The cells of a page: what nbdev prepared, with the code that it exports put back, since that is what a lesson teaches."
     ready = {c.get('id'): c for c in prepared['cells']}
     out, found, exercise = [], answers(page, known) if page.lesson else {}, None
-    other = known.get(f'tutorials/answers_{page.rel}')
+    other = known.get(page.answers)
     at = _At(other.rel, page.doc) if other else None
     for i, (h2, c) in enumerate(sections(page.nb['cells'])):
         ds, s = directives(c), text(c)

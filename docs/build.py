@@ -29,11 +29,12 @@ def stage(force=True):
     "Write every page of the site as a notebook or a file of MyST markdown into build/docs-source."
     proc = prepared(force)
     import reference, widgets
+    from lesson8nlp.all import module_order
     pages, addr, times = ad.pages(), urls(), run_times()
     known, links = {p.rel: p for p in pages}, ad.Links(pages, addr)
     written, info = [], {}
     lessons = [p for p in pages if p.lesson]
-    modules = [p for p in lessons if p.module]
+    modules = sorted((p for p in lessons if p.module), key=lambda p: module_order.index(p.module))
     public = {n for p in modules for n in importlib.import_module(f'lesson8nlp.{p.module}').__all__}
     marks = widgets.marks(pages, times)
     def page(doc, cells, made_of, **kw):
@@ -45,10 +46,10 @@ def stage(force=True):
         cells = ad.convert(p, json.loads((proc/p.rel).read_text(encoding='utf-8')), links, known, marks, public)
         if p.rel == 'index.ipynb': cells.append(ad.markdown(contents(pages, modules)))
         page(p.doc, cells, p)
-    for p in modules: page(f'api/{p.doc}', reference.module_page(p, addr['Repository']), p, reference=True)
+    for p in modules: page(p.api, reference.module_page(p, addr['Repository']), p, reference=True)
     page('api/index', reference.overview(modules, addr['Repository']), known['index.ipynb'], reference=True)
     page('exercises', exercises(lessons, pages, known), known['index.ipynb'], reference=True)
-    written.append(ad.write(source/'pages.json', json.dumps(dict(pages=info, urls=addr, names=reference_of(modules), lessons=[p.doc for p in lessons]))))
+    written.append(ad.write(source/'pages.json', json.dumps(dict(pages=info, urls=addr, names=reference_of(modules)))))
     for f in source.rglob('*'):
         if f.is_file() and f not in written and 'static-made' not in f.parts: f.unlink()
     widgets.data(source/'static-made')
@@ -60,12 +61,12 @@ def reference_of(modules):
     import reference
     names = {}
     for p in modules:
-        names[f'lesson8nlp.{p.module}'] = f'api/{p.doc}'
+        names[f'lesson8nlp.{p.module}'] = p.api
         mod, here = reference.own(p)
         for n in here:
             o = getattr(mod, n)
-            names.setdefault(n, f'api/{p.doc}')
-            if isinstance(o, type): names |= {f'{n}.{m}': f'api/{p.doc}' for m, _, _ in reference.methods(o)}
+            names.setdefault(n, p.api)
+            if isinstance(o, type): names |= {f'{n}.{m}': p.api for m, _, _ in reference.methods(o)}
     return names
 
 
@@ -74,11 +75,13 @@ def tree(caption, docs, **opts):
 
 
 def contents(pages, modules):
-    "The side bar: what there is, in the order of the file names."
+    "The side bar: course, internals and how-to pages in the order of the file names, the library in the order of its modules."
     of = lambda g: [p.doc for p in pages if p.group == g]
     front = [p.doc for p in pages if p.group == 'page' and p.doc not in ('index', 'glossary')]
-    return '\n\n'.join([tree('The lesson', [*of('lesson'), 'exercises', 'glossary']), tree('How to', of('howto')), tree('Results', sorted(front, key=lambda d: (d != 'results', d)) + of('tutorials')),
-        tree('Library', ['api/index', *[f'api/{p.doc}' for p in modules]])])
+    results = sorted(front, key=lambda d: (d != 'results', d)) + of('tutorials')
+    parts = {'The course': [*of('course'), 'exercises', 'glossary'], 'Internals': of('internals'), 'How to': of('howto'),
+             'Results': results, 'Library': ['api/index', *[p.api for p in modules]]}
+    return '\n\n'.join(tree(caption, docs) for caption, docs in parts.items() if docs)
 
 
 def exercises(lessons, pages, known):
@@ -89,7 +92,7 @@ def exercises(lessons, pages, known):
         rows = [ad.text(c).strip() for h, c in ad.sections(cells) if h == 'Exercises' and c['cell_type'] == 'markdown' and ad.text(c).startswith('**')]
         n = sum(ad.re.match(r'\d+\. ', l) is not None for h, c in ad.sections(cells) if h == 'Questionnaire' for l in ad.text(c).splitlines())
         if not rows: continue
-        other = known.get(f'tutorials/answers_{p.rel}')
+        other = known.get(p.answers)
         links = ad.Links(list(known.values()), urls())
         head = f'## {p.title}\n\n[{n} questions]({p.doc}.ipynb#questionnaire) · [the exercises, with hidden answers]({p.doc}.ipynb#exercises)'
         if other: head += f' · [the answers, executed]({other.doc}.ipynb)'

@@ -28,14 +28,14 @@ limits = 'Both steps are calculated in your browser: the rules are written again
 
 def rules_static(page):
     from lesson8nlp.tokenizer import Tokenizer, text_rules
-    t, steps = sentence, []
+    t, steps, api = sentence, [], f'{"../"*page.doc.count("/")}{page.api}.html'
     for r in text_rules:
         new = r(t)
         steps.append((r.__name__, 'nothing to do' if new == t else new.replace('\n', '⏎ '), new == t))
         t = new
-    lis = ''.join(f'<li class="{"same" if same else ""}"><a href="api/{page.doc}.html#{n}"><code>{n}</code></a><span class="w-text">{html.escape(s)}</span></li>' for n, s, same in steps)
+    lis = ''.join(f'<li class="{"same" if same else ""}"><a href="{api}#{n}"><code>{n}</code></a><span class="w-text">{html.escape(s)}</span></li>' for n, s, same in steps)
     toks = ''.join(f'<li class="{"special" if o.startswith("xx") else ""}">{html.escape(o).replace(chr(10), "⏎")}</li>' for o in Tokenizer()(sentence))
-    return box('rules', f'<p class="w-title">What each rule does with: {html.escape(sentence)}</p><ol class="w-steps">{lis}</ol><p class="w-title" style="margin-top:.8rem">then spaCy cuts it into tokens</p><ul class="w-tokens" aria-label="tokens">{toks}</ul>', reference=f'api/{page.doc}.html', text=sentence, note=limits)
+    return box('rules', f'<p class="w-title">What each rule does with: {html.escape(sentence)}</p><ol class="w-steps">{lis}</ol><p class="w-title" style="margin-top:.8rem">then spaCy cuts it into tokens</p><ul class="w-tokens" aria-label="tokens">{toks}</ul>', reference=api, text=sentence, note=limits)
 
 
 def js_pattern(p):
@@ -143,14 +143,14 @@ def ladder_static(page):
 
 
 # the front page --------------------------------------------------------------------------------------------------------
-doors = [(None, 'The lesson', 'an ordered path, step by step'), ('api/index', 'The library', 'every name, with examples'),
+doors = [(None, 'The course', 'an ordered path, step by step'), ('api/index', 'The library', 'every name, with examples'),
     ('results', 'Results', 'beside the published figures'), ('benchmarks', 'Benchmarks', 'speed beside the peers'), ('howto', 'How to', 'your texts, Colab, resume …'),
     ('glossary', 'Glossary', 'the terms of the field'), ('exercises', 'Exercises', 'with hidden answers'), ('index', 'In order', 'all lessons, with times')]
 
 
 def doors_static(pages):
     first = lambda group: next(p.doc for p in pages if p.group == group)
-    to = lambda d: first(d or 'lesson') if d in (None, 'howto') else d
+    to = lambda d: first(d or 'course') if d in (None, 'howto') else d
     hash_of = {'index': '#the-lessons'}
     return '<ul class="doors">' + ''.join(f'<li><a href="{to(d)}.html{hash_of.get(d, "")}"><strong>{t}</strong>{s}</a></li>' for d, t, s in doors) + '</ul>'
 

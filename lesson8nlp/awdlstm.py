@@ -1,4 +1,4 @@
-"""The LSTM language model behind ULMFiT, by hand: three kinds of dropout, tied weights, and a loss over 60,000 words that never makes the whole table of logits. Its weights go into fastai's model and back.
+"""The LSTM behind ULMFiT, by hand: three kinds of dropout, tied weights, a loss in pieces; with fastai's weights.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/awdlstm.html.md"""
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch, torch.nn.functional as F
 from torch import nn
 from torch.optim import adam, adamw
+from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
 from .core import *
@@ -26,9 +27,11 @@ from fastai.optimizer import weight_decay
 from fastai.text.models import awdlstm as fa, core as fc
 
 # %% ../nbs/07_awdlstm.ipynb #62b8a628
-def _check_p(**ps): # every probability of dropout that came in, by name
+def _check_p(**ps): # every dropout probability that came in, by name
     for name, p in ps.items():
-        if not 0 <= p < 1: raise ValueError(f'{name} is {p}; a probability of dropout is at least 0 and less than 1. With drop_mult, the product counts.')
+        if not 0 <= p < 1:
+            raise ValueError(f'{name} is {p}; a probability of dropout is at least 0 and less than 1. '
+                             'With drop_mult, the product counts.')
 
 def dropout_mask(
     x:Tensor, # gives dtype and device
@@ -60,7 +63,9 @@ class EmbeddingDropout(Module):
         embed_p:float # probability that a word is dropped, everywhere in the batch
     ):
         _check_p(embed_p=embed_p)
-        if emb.max_norm is not None: raise ValueError('EmbeddingDropout takes an embedding without max_norm: its rows would be shortened before they are masked.')
+        if emb.max_norm is not None:
+            raise ValueError('EmbeddingDropout takes an embedding without max_norm: '
+                             'its rows would be shortened before they are masked.')
         self.emb, self.embed_p = emb, embed_p
 
     def forward(self, words, scale=None): # (bs, sl) int64 -> (bs, sl, emb_sz)
@@ -72,7 +77,7 @@ class EmbeddingDropout(Module):
 
 # %% ../nbs/07_awdlstm.ipynb #ce81b21b
 class WeightDropout(Module):
-    "Wrap `module` so that in training each call uses its weights `layer_names` with a part of them set to zero."
+    "Wrap `module` so that in training each call uses its weights `layer_names` with some of them set to zero."
     def __init__(self,
         module:nn.Module, # an LSTM, or any module with such weights
         weight_p:float, # probability that a weight is dropped
@@ -81,57 +86,47 @@ class WeightDropout(Module):
         _check_p(weight_p=weight_p)
         self.module, self.weight_p, self.layer_names = module, weight_p, L(layer_names)
         for name in self.layer_names:
-            if name not in module._parameters: raise ValueError(f'{type(module).__name__} has no weight {name!r} to drop; it has {", ".join(module._parameters)}.')
+            if name not in module._parameters:
+                raise ValueError(f'{type(module).__name__} has no weight {name!r} to drop; '
+                                 f'it has {", ".join(module._parameters)}.')
             self.register_parameter(f'{name}_raw', nn.Parameter(module._parameters.pop(name).data))
-        if isinstance(module, nn.RNNBase): module.flatten_parameters = self._do_nothing # see `_flatten`
+        if isinstance(module, nn.RNNBase): module.flatten_parameters = self._keep_layout
         self.reset()
 
     def forward(self, *args):
-        self._use(lambda raw: F.dropout(raw, self.weight_p) if self.training and self.weight_p else raw.view_as(raw))
-        try: return self._call(*args)
-        finally: self._use(torch.detach, self.module) # what was used stays to be looked at, without its history
+        for name, raw in self.raw_weights():
+            dropped = F.dropout(raw, self.weight_p) if self.training and self.weight_p else raw.view_as(raw)
+            setattr(self.module, name, dropped)
+        try:
+            with warnings.catch_warnings(): # cuDNN says that it gathers the dropped weights for this call
+                if self.training: warnings.filterwarnings('ignore', '.*single contiguous chunk', UserWarning)
+                return self.module(*args)
+        finally: # what was used can still be looked at, without its history
+            for name in self.layer_names: setattr(self.module, name, getattr(self.module, name).detach())
 
     def reset(self):
         "Give the wrapped module its full weights, and reset it if it can be reset."
-        self._use(torch.detach)
+        for name, raw in self.raw_weights(): setattr(self.module, name, raw.detach())
         if hasattr(self.module, 'reset'): self.module.reset()
 
-# %% ../nbs/07_awdlstm.ipynb #d2dd325a
-@patch
-def _use(self:WeightDropout, f, of=None): # set the wrapped module's weights to `f` of the full ones, or of those of the module `of`
-    for name in self.layer_names:
-        setattr(self.module, name, f(getattr(of, name) if of is not None else getattr(self, f'{name}_raw')))
+    def raw_weights(self): # pairs of a name and the full weights, which are trained and saved
+        return [(name, getattr(self, f'{name}_raw')) for name in self.layer_names]
 
-@patch
-def _call(self:WeightDropout, *args):
-    with warnings.catch_warnings(): # dropped weights are new memory: cuDNN gathers them for this call, and says so
-        if self.training: warnings.filterwarnings('ignore', message='.*single contiguous chunk', category=UserWarning)
-        return self.module(*args)
+    def _keep_layout(self): pass # in place of `flatten_parameters` of the LSTM: `_apply` does it, when it is due
 
-@patch
-def _do_nothing(self:WeightDropout): pass
+    def _apply(self, fn, *args, **kwargs): # what .to(), .cuda() and .half() call
+        super()._apply(fn, *args, **kwargs)
+        m, raw = self.module, dict(self.raw_weights())
+        if isinstance(m, nn.RNNBase): # put all weights into one piece of memory, the full ones among them
+            m._flat_weights = [raw[n] if n in raw else getattr(m, n) for n in m._flat_weights_names]
+            type(m).flatten_parameters(m)
+            for name, w in raw.items(): setattr(m, name, w.detach())
+        return self
 
-# %% ../nbs/07_awdlstm.ipynb #b92eb23a
-@patch
-def _flatten(self:WeightDropout): # lay the weights of an LSTM out in one piece, the full ones among them
-    m = self.module
-    if not isinstance(m, nn.RNNBase): return
-    m._flat_weights = [getattr(self, f'{n}_raw') if n in self.layer_names else getattr(m, n) for n in m._flat_weights_names]
-    type(m).flatten_parameters(m)
-    self._use(torch.detach)
-
-@patch
-def _apply(self:WeightDropout, fn, *args, **kwargs): # what .to(), .cuda() and .half() call
-    nn.Module._apply(self, fn, *args, **kwargs)
-    self._flatten()
-    return self
-
-# %% ../nbs/07_awdlstm.ipynb #7139c897
-@patch
-def _load_from_state_dict(self:WeightDropout, state_dict, prefix, *args, **kwargs):
-    for name in self.layer_names:
-        if f'{prefix}{name}_raw' in state_dict: state_dict.pop(f'{prefix}module.{name}', None)
-    nn.Module._load_from_state_dict(self, state_dict, prefix, *args, **kwargs)
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs): # older files hold the dropped weights too
+        for name in self.layer_names:
+            if f'{prefix}{name}_raw' in state_dict: state_dict.pop(f'{prefix}module.{name}', None)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 # %% ../nbs/07_awdlstm.ipynb #06c6e3c1
 class AWD_LSTM(Module):
@@ -150,58 +145,57 @@ class AWD_LSTM(Module):
         bidir:bool=False # read in both directions?
     ):
         self.n_dir = 2 if bidir else 1
-        _check_sizes(vocab_sz, emb_sz, n_hid, n_layers, pad_token, self.n_dir)
+        _check_sizes(self.n_dir, pad_token, vocab_sz=vocab_sz, emb_sz=emb_sz, n_hid=n_hid, n_layers=n_layers)
         _check_p(hidden_p=hidden_p, input_p=input_p, embed_p=embed_p, weight_p=weight_p)
         store_attr('emb_sz,n_hid,n_layers,pad_token')
         self.bs = 1
         self.encoder = nn.Embedding(vocab_sz, emb_sz, padding_idx=pad_token)
         self.encoder_dp = EmbeddingDropout(self.encoder, embed_p)
         sizes = [emb_sz] + [n_hid]*(n_layers - 1) + [emb_sz]
-        self.rnns = nn.ModuleList(WeightDropout(nn.LSTM(i, o//self.n_dir, batch_first=True, bidirectional=bidir), weight_p)
-                                  for i, o in zip(sizes[:-1], sizes[1:]))
+        def lstm(n_in, n_out): return nn.LSTM(n_in, n_out//self.n_dir, batch_first=True, bidirectional=bidir)
+        self.rnns = nn.ModuleList(WeightDropout(lstm(*io), weight_p) for io in zip(sizes[:-1], sizes[1:]))
         nn.init.uniform_(self.encoder.weight, -self.initrange, self.initrange)
         self.input_dp = RNNDropout(input_p)
         self.hidden_dps = nn.ModuleList(RNNDropout(hidden_p) for _ in range(n_layers))
         self.reset()
 
+    def forward(self,
+        inp:Tensor, # token ids, (bs, sl) int64, or with `from_embeds` their features, (bs, sl, emb_sz)
+        from_embeds:bool=False # is `inp` already embedded?
+    ) -> Tensor: # outputs of the last layer, (bs, sl, emb_sz)
+        "Read `inp` from where the last call has stopped."
+        if not from_embeds: _check_ids(inp, self.encoder.num_embeddings)
+        self._fit_state(inp.shape[0])
+        x = self.input_dp(inp if from_embeds else self.encoder_dp(inp))
+        for l, (rnn, drop) in enumerate(zip(self.rnns, self.hidden_dps)):
+            x, h = rnn(x, self.hidden[l])
+            self.hidden[l] = tuple(o.detach() for o in h)
+            if l < self.n_layers - 1: x = drop(x)
+        return x
+
+    def reset(self):
+        "Forget the hidden state."
+        for rnn in self.rnns: rnn.reset()
+        w = self.rnns[0].weight_hh_l0_raw
+        self.hidden = [(w.new_zeros(self.n_dir, self.bs, rnn.module.hidden_size),)*2 for rnn in self.rnns]
+
+    def _fit_state(self, bs): # as many rows as the batch has, on the device and in the type of the weights
+        w = self.rnns[0].weight_hh_l0_raw
+        def fit(h):
+            if h.shape[1] < bs: h = torch.cat([h, h.new_zeros(len(h), bs - h.shape[1], h.shape[2])], dim=1)
+            return h[:, :bs].to(w).contiguous()
+        self.hidden, self.bs = [tuple(map(fit, hc)) for hc in self.hidden], bs
+
 # %% ../nbs/07_awdlstm.ipynb #b4328c82
-def _check_sizes(vocab_sz, emb_sz, n_hid, n_layers, pad_token, n_dir):
-    for name, n in dict(vocab_sz=vocab_sz, emb_sz=emb_sz, n_hid=n_hid, n_layers=n_layers).items():
+def _check_sizes(n_dir, pad_token, **sizes):
+    for name, n in sizes.items():
         if n < 1: raise ValueError(f'{name} is {n}; it must be at least 1.')
-    if emb_sz % n_dir or n_hid % n_dir: raise ValueError(f'With bidir=True each direction gets half of the units: emb_sz and n_hid must be even, got {emb_sz} and {n_hid}.')
-    if pad_token is not None and not -vocab_sz <= pad_token < vocab_sz: raise ValueError(f'pad_token is {pad_token}; a vocab of {vocab_sz} has the ids 0 to {vocab_sz - 1}.')
-
-# %% ../nbs/07_awdlstm.ipynb #b7577cfb
-@patch
-def forward(self:AWD_LSTM,
-    inp:Tensor, # token ids, (bs, sl) int64, or with `from_embeds` their features, (bs, sl, emb_sz)
-    from_embeds:bool=False # is `inp` already embedded?
-) -> Tensor: # outputs of the last layer, (bs, sl, emb_sz)
-    "Read `inp` from where the last call has stopped."
-    if not from_embeds: _check_ids(inp, self.encoder.num_embeddings)
-    self._fit_state(inp.shape[0])
-    x = self.input_dp(inp if from_embeds else self.encoder_dp(inp))
-    for l, (rnn, drop) in enumerate(zip(self.rnns, self.hidden_dps)):
-        x, h = rnn(x, self.hidden[l])
-        self.hidden[l] = tuple(o.detach() for o in h)
-        if l < self.n_layers - 1: x = drop(x)
-    return x
-
-# %% ../nbs/07_awdlstm.ipynb #ccbd774f
-@patch
-def reset(self:AWD_LSTM):
-    "Forget the hidden state."
-    for rnn in self.rnns: rnn.reset()
-    w = self.rnns[0].weight_hh_l0_raw
-    self.hidden = [(w.new_zeros(self.n_dir, self.bs, rnn.module.hidden_size),)*2 for rnn in self.rnns]
-
-@patch
-def _fit_state(self:AWD_LSTM, bs): # as many rows as the batch has, on the device and in the type of the weights
-    w = self.rnns[0].weight_hh_l0_raw
-    def fit(h):
-        if len(h[0]) < bs: h = torch.cat([h, h.new_zeros(len(h), bs - len(h[0]), h.shape[2])], dim=1)
-        return h[:, :bs].to(w).contiguous()
-    self.hidden, self.bs = [tuple(map(fit, hc)) for hc in self.hidden], bs
+    emb_sz, n_hid, vocab_sz = sizes['emb_sz'], sizes['n_hid'], sizes['vocab_sz']
+    if emb_sz % n_dir or n_hid % n_dir:
+        raise ValueError('With bidir=True each direction gets half of the units: emb_sz and n_hid must be even, '
+                         f'got {emb_sz} and {n_hid}.')
+    if pad_token is not None and not -vocab_sz <= pad_token < vocab_sz:
+        raise ValueError(f'pad_token is {pad_token}; a vocab of {vocab_sz} has the ids 0 to {vocab_sz - 1}.')
 
 # %% ../nbs/07_awdlstm.ipynb #a6a3ebca
 class LinearDecoder(Module):
@@ -223,7 +217,8 @@ class LinearDecoder(Module):
 
     def forward(self, x): # (bs, sl, n_hid) -> logits (bs, sl, n_out), x, x after dropout
         out = self.output_dp(x)
-        logits = LazyLogits(out, self.decoder.weight, self.decoder.bias) if self.lazy else self.decoder(out)
+        lazy = self.lazy and not torch.compiler.is_exporting() # an exported model returns tensors
+        logits = LazyLogits(out, self.decoder.weight, self.decoder.bias) if lazy else self.decoder(out)
         return logits, x, out
 
 # %% ../nbs/07_awdlstm.ipynb #7dad7c30
@@ -234,7 +229,8 @@ class SequentialRNN(nn.Sequential):
 
 # %% ../nbs/07_awdlstm.ipynb #1bc54c66
 _sizes = dict(emb_sz=400, n_hid=1152, n_layers=3, pad_token=1, bidir=False)
-awd_lstm_lm_config = _sizes | dict(output_p=0.1, hidden_p=0.15, input_p=0.25, embed_p=0.02, weight_p=0.2, tie_weights=True, out_bias=True)
+awd_lstm_lm_config = _sizes | dict(output_p=0.1, hidden_p=0.15, input_p=0.25, embed_p=0.02, weight_p=0.2,
+                                   tie_weights=True, out_bias=True)
 awd_lstm_clas_config = _sizes | dict(output_p=0.4, hidden_p=0.3, input_p=0.4, embed_p=0.05, weight_p=0.5)
 
 # %% ../nbs/07_awdlstm.ipynb #c480891c
@@ -246,12 +242,14 @@ def get_language_model(
     lazy:bool=False # let the model return `LazyLogits` in place of a tensor?
 ) -> SequentialRNN: # from ids to logits, outputs, outputs after dropout
     "A language model: the encoder `arch` and a linear decoder."
-    config = ifnone(config, fc._model_meta[arch]['config_lm'])
-    config = {k: v*drop_mult if k.endswith('_p') else v for k, v in config.items()}
-    tie, output_p, bias, init = (config.pop(k, d) for k, d in dict(tie_weights=True, output_p=0.1, out_bias=True, init=None).items())
-    _check_p(output_p=output_p, **{k: v for k, v in config.items() if k.endswith('_p')})
+    meta = fc._model_meta[arch]
+    config = {k: v*drop_mult if k.endswith('_p') else v for k, v in ifnone(config, meta['config_lm']).items()}
+    _check_p(**{k: v for k, v in config.items() if k.endswith('_p')})
+    tie, output_p = config.pop('tie_weights', True), config.pop('output_p', 0.1)
+    bias, init = config.pop('out_bias', True), config.pop('init', None)
     encoder = arch(vocab_sz, **config)
-    decoder = LinearDecoder(vocab_sz, config[fc._model_meta[arch]['hid_name']], output_p, encoder.encoder if tie else None, bias, lazy)
+    tie_encoder = encoder.encoder if tie else None
+    decoder = LinearDecoder(vocab_sz, config[meta['hid_name']], output_p, tie_encoder, bias, lazy)
     model = SequentialRNN(encoder, decoder)
     return model if init is None else model.apply(init)
 
@@ -271,8 +269,9 @@ def awd_lstm_clas_split(
     return L([params(nn.ModuleList([enc.encoder, enc.encoder_dp])), *map(params, enc.rnns), params(model[1])])
 
 # %% ../nbs/07_awdlstm.ipynb #a603f126
-fc._model_meta[AWD_LSTM] = fc._model_meta[fa.AWD_LSTM] | dict(config_lm=awd_lstm_lm_config, split_lm=awd_lstm_lm_split,
-                                                            config_clas=awd_lstm_clas_config, split_clas=awd_lstm_clas_split)
+fc._model_meta[AWD_LSTM] = fc._model_meta[fa.AWD_LSTM] | dict(
+    config_lm=awd_lstm_lm_config, split_lm=awd_lstm_lm_split,
+    config_clas=awd_lstm_clas_config, split_clas=awd_lstm_clas_split)
 
 # %% ../nbs/07_awdlstm.ipynb #b745cce9
 def _recomputed(h, w, b, y, chunk, **kwargs): # cross entropy in pieces, each computed again on the way back
@@ -282,7 +281,7 @@ def _recomputed(h, w, b, y, chunk, **kwargs): # cross entropy in pieces, each co
     return torch.cat([checkpoint(piece, *o, use_reentrant=False) for o in zip(h.split(chunk), y.split(chunk))])
 
 # %% ../nbs/07_awdlstm.ipynb #a349eb94
-def _loss_and_slope(x, y, keep, smooth): # logits (n, V) -> losses (n,), and in the memory of `x` the slopes d loss/d logits
+def _loss_and_slope(x, y, keep, smooth): # logits (n, V) -> losses (n,) and slopes d loss/d logits, in the memory of `x`
     top, y = x.amax(1, keepdim=True), y[:, None]
     right = x.gather(1, y)
     mean = x.mean(1, keepdim=True) if smooth else 0.
@@ -299,28 +298,30 @@ class _ChunkedSum(torch.autograd.Function): # the sum of the cross entropies, an
     def forward(ctx, h, w, b, y, keep, smooth, chunk, with_grad):
         kind = h.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
-        acc = torch.promote_types(dtype, torch.float32)
-        need_h, need_w, need_b = (with_grad and o for o in ctx.needs_input_grad[:3])
+        acc = torch.promote_types(dtype, torch.float32) # for sums: at least fp32, for half precision too
+        needed = [with_grad and o for o in ctx.needs_input_grad[:3]]
         with torch.autocast(kind, enabled=False):
-            hs, ws, bs = h.detach().to(dtype), w.detach().to(dtype), None if b is None else b.detach().to(dtype)
+            hs, ws, bs = (None if o is None else o.detach().to(dtype) for o in (h, w, b))
             total, memory = h.new_zeros((), dtype=acc), h.new_empty(min(chunk, len(h)), len(w), dtype=dtype)
-            gh, gw, gb = (torch.zeros_like(o, dtype=acc) if need else None for o, need in ((h, need_h), (w, need_w), (b, need_b)))
+            gh, gw, gb = (torch.zeros_like(o, dtype=acc) if need else None for o, need in zip((h, w, b), needed))
             for i in range(0, len(h), chunk):
                 part = slice(i, i + chunk)
                 x = torch.mm(hs[part], ws.T, out=memory[:len(y[part])])
                 if bs is not None: x.add_(bs)
                 loss, slope = _loss_and_slope(x.to(acc), y[part], keep[part, None].to(acc), smooth)
                 total += loss.sum()
-                if need_b: gb += slope.sum(0)
+                if gb is not None: gb += slope.sum(0)
                 slope = slope.to(dtype)
-                if need_h: gh[part] = slope @ ws
-                if need_w: gw.addmm_(slope.T, hs[part]) if dtype == acc else gw.add_(slope.T @ hs[part])  # in fp32 also for half
+                if gh is not None: gh[part] = slope @ ws
+                if gw is not None: gw.addmm_(slope.T, hs[part]) if dtype == acc else gw.add_(slope.T @ hs[part])
         ctx.grads, ctx.dtypes = (gh, gw, gb), (h.dtype, w.dtype, None if b is None else b.dtype)
         return total
 
     @staticmethod
     def backward(ctx, g):
-        if ctx.grads is None: raise RuntimeError('The gradients of a chunked cross entropy can be taken once: they are kept in one place to save memory.')
+        if ctx.grads is None:
+            raise RuntimeError('The gradients of a chunked cross entropy can be taken once: '
+                               'their memory is used again for the result.')
         grads, ctx.grads = ctx.grads, None
         return *(None if o is None else o.mul_(g).to(t) for o, t in zip(grads, ctx.dtypes)), *[None]*5
 
@@ -332,20 +333,30 @@ def chunked_cross_entropy(
     y:Tensor, # the right words, (...) int64
     ignore_index:int=-100, # targets that do not count
     reduction:str='mean', # 'mean', 'sum' or 'none'
-    label_smoothing:float=0., # share of a target that is spread over all words
+    label_smoothing:float=0., # fraction of a target that is spread over all words
     chunk:int=None # predictions at a time; default: as many as make at most 128 MB of logits
 ) -> Tensor: # a scalar, or with 'none' a loss for each target, flat
     "`F.cross_entropy` of `F.linear(h, weight, bias)` without ever making all the logits."
-    if reduction not in ('mean', 'sum', 'none'): raise ValueError(f"reduction is {reduction!r}; it is one of 'mean', 'sum', 'none'.")
-    if h.shape[:-1].numel() != y.numel(): raise ValueError(f'{h.shape[:-1].numel()} predictions for {y.numel()} targets: shapes {tuple(h.shape)} and {tuple(y.shape)}.')
     h, y = h.reshape(-1, h.shape[-1]), y.reshape(-1).long()
     keep = y != ignore_index
-    if y.device.type == 'cpu' and len(y) and not ((y >= 0) & (y < len(weight)) | ~keep).all():
-        raise ValueError(f'The targets go from {int(y.min())} to {int(y.max())}; this model knows 0 to {len(weight) - 1}. Were they made with another vocab?')
-    chunk = max(1, -(-len(h)//-(-len(h)//ifnone(chunk, _chunk(weight))))) # pieces of about one size
-    if reduction == 'none': return _recomputed(h, weight, bias, y, chunk, ignore_index=ignore_index, label_smoothing=label_smoothing)
-    res = _ChunkedSum.apply(h, weight, bias, y.masked_fill(~keep, 0), keep, label_smoothing, chunk, torch.is_grad_enabled())
-    return res/keep.sum() if reduction == 'mean' else res
+    _check_targets(len(h), y, keep, len(weight), reduction)
+    n_chunks = -(-len(h)//ifnone(chunk, _chunk(weight)))
+    chunk = max(1, -(-len(h)//max(1, n_chunks))) # pieces of about one size
+    if reduction == 'none':
+        return _recomputed(h, weight, bias, y, chunk, ignore_index=ignore_index, label_smoothing=label_smoothing)
+    y, grad = y.masked_fill(~keep, 0), torch.is_grad_enabled()
+    res = _ChunkedSum.apply(h, weight, bias, y, keep, label_smoothing, chunk, grad)
+    if reduction == 'sum': return res
+    n = keep.sum()
+    return torch.where(n > 0, res/n.clamp(min=1), torch.nan) # as PyTorch: NaN where nothing counts, and no gradient
+
+def _check_targets(n, y, keep, vocab_sz, reduction):
+    if reduction not in ('mean', 'sum', 'none'):
+        raise ValueError(f"reduction is {reduction!r}; it is one of 'mean', 'sum', 'none'.")
+    if n != len(y): raise ValueError(f'{n} predictions for {len(y)} targets: each prediction needs one target.')
+    if y.device.type == 'cpu' and len(y) and not ((y >= 0) & (y < vocab_sz) | ~keep).all():
+        raise ValueError(f'The targets go from {int(y.min())} to {int(y.max())}; this model knows 0 to {vocab_sz - 1}. '
+                         'Were they made with another vocab?')
 
 # %% ../nbs/07_awdlstm.ipynb #972f6623
 def _chunk(weight): return max(1, 2**25//len(weight)) # rows of logits that make 128 MB in fp32
@@ -353,7 +364,7 @@ def _chunk(weight): return max(1, 2**25//len(weight)) # rows of logits that make
 # %% ../nbs/07_awdlstm.ipynb #ff73af6b
 @dataclass(eq=False, repr=False)
 class LazyLogits:
-    "The logits `F.linear(hidden, weight, bias)`, computed in pieces when something is asked of them."
+    "The logits `F.linear(hidden, weight, bias)`, computed in pieces, or in full for whoever asks for more than that."
     hidden:Tensor # features, (..., n_hid)
     weight:Tensor # of the decoder, (vocab_sz, n_hid)
     bias:Tensor=None # of the decoder, (vocab_sz,)
@@ -363,29 +374,41 @@ class LazyLogits:
     @property
     def device(self): return self.hidden.device
 
-    def full(self): # the real logits, a tensor
-        return F.linear(self.hidden, self.weight, self.bias)
+    def full(self): return self._linear(self.hidden) # the real logits, a tensor
+    def _linear(self, h): return F.linear(h.to(self.weight.dtype), self.weight, self.bias)
 
-    def argmax(self, dim=-1): # ids of the highest scores, (...) int64
-        if dim not in (-1, len(self.shape) - 1): raise ValueError(f'LazyLogits knows the argmax over words, dim=-1, not dim={dim}: use .full().')
+    def argmax(self, dim=None, keepdim=False): # ids of the highest scores; without words as `dim` in full
+        if dim not in (-1, len(self.shape) - 1): return self.full().argmax(dim, keepdim)
         rows = self.hidden.detach().flatten(0, -2).split(_chunk(self.weight))
-        return torch.cat([F.linear(o, self.weight, self.bias).argmax(-1) for o in rows]).view(self.shape[:-1])
+        best = torch.cat([self._linear(o).argmax(-1) for o in rows]).view(self.shape[:-1])
+        return best[..., None] if keepdim else best
 
-    def flatten(self, start_dim=0, end_dim=-2): return LazyLogits(self.hidden.flatten(start_dim, end_dim), self.weight, self.bias)
+    def flatten(self, start_dim=0, end_dim=-1): # lazy as long as the words stay an axis of their own
+        if end_dim in (-1, len(self.shape) - 1): return self.full().flatten(start_dim, end_dim)
+        return LazyLogits(self.hidden.flatten(start_dim, end_dim), self.weight, self.bias)
+
+    def __getitem__(self, i): # lazy for rows and positions: logits[:, -1]
+        index = i if isinstance(i, tuple) else (i,)
+        n_dims = sum(o.ndim if getattr(o, 'dtype', None) == torch.bool else 1 for o in index)
+        if n_dims >= len(self.shape) or any(o is None or o is Ellipsis for o in index): return self.full()[i]
+        return LazyLogits(self.hidden[i], self.weight, self.bias)
+
+    def __getattr__(self, name): # `topk`, `softmax`, `view`: what is not defined here
+        if name.startswith('__') or name in ('hidden', 'weight', 'bias'): raise AttributeError(name)
+        return getattr(self.full(), name)
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None): # torch.softmax(logits), F.cross_entropy(logits, y)
+        if func is torch.is_floating_point: return False # fastai's to_float asks, and so leaves the object as it is
+        full = lambda o: o.full() if isinstance(o, LazyLogits) else o
+        return func(*tree_map(full, args), **tree_map(full, kwargs or {}))
+
     def __repr__(self): return f'LazyLogits{tuple(self.shape)}'
 
 # %% ../nbs/07_awdlstm.ipynb #9e48d977
-@patch
-def __getitem__(self:LazyLogits, i): # the logits of some places: logits[:, -1]
-    first = i if isinstance(i, tuple) else (i,)
-    if len(first) >= len(self.shape) or any(o is None or o is Ellipsis for o in first):
-        raise IndexError(f'LazyLogits of shape {tuple(self.shape)} can be indexed by row and place only: use .full() first.')
-    return LazyLogits(self.hidden[i], self.weight, self.bias)
-
-@patch(cls_method=True)
-def __torch_function__(cls:LazyLogits, func, types, args=(), kwargs=None):
-    if func is torch.is_floating_point: return False # to_fp16 asks, and leaves it as it is
-    raise TypeError(f'torch.{func.__name__} needs real logits and got LazyLogits: use .full(), or `with full_logits(model):`.')
+_operators = 'add radd sub rsub mul rmul truediv rtruediv pow matmul neg abs len iter eq ne lt le gt ge'
+for _name in _operators.split(): # `logits + 1`: Python looks operators up in the class and not by __getattr__
+    setattr(LazyLogits, f'__{_name}__', lambda self, *args, _name=_name: getattr(self.full(), f'__{_name}__')(*args))
 
 # %% ../nbs/07_awdlstm.ipynb #f09b0a9a
 class ChunkedCrossEntropy(CrossEntropyLossFlat):
@@ -400,8 +423,9 @@ class ChunkedCrossEntropy(CrossEntropyLossFlat):
     def __call__(self, inp, targ, **kwargs): # logits (bs, sl, vocab_sz) and targets (bs, sl)
         if not isinstance(inp, LazyLogits): return super().__call__(inp, targ, **kwargs)
         if self.func.weight is not None: return super().__call__(inp.full(), targ, **kwargs)
-        return chunked_cross_entropy(inp.hidden, inp.weight, inp.bias, targ, ignore_index=self.func.ignore_index,
-                                     reduction=self.reduction, label_smoothing=self.func.label_smoothing, chunk=self.chunk)
+        kw = dict(ignore_index=self.func.ignore_index, label_smoothing=self.func.label_smoothing)
+        kw |= dict(reduction=self.reduction, chunk=self.chunk)
+        return chunked_cross_entropy(inp.hidden, inp.weight, inp.bias, targ, **kw)
 
     def activation(self, x): return super().activation(x.full() if isinstance(x, LazyLogits) else x)
 
@@ -419,39 +443,58 @@ def full_logits(
 
 # %% ../nbs/07_awdlstm.ipynb #eef0a055
 class SampledCrossEntropy(ChunkedCrossEntropy):
-    "In training, the cross entropy over the words of the batch, corrected for how they came to be there; elsewhere over all words."
+    "In training, the cross entropy over the words of the batch, corrected for sampling; elsewhere over all words."
     def __init__(self,
         counts # how often each word of the vocabulary occurs in the training texts, (vocab_sz,)
     ):
         super().__init__()
-        self.p = torch.as_tensor(np.asarray(counts, float)) + 1
-        if self.p.ndim != 1 or not (self.p >= 1).all(): raise ValueError(f'counts are of shape {tuple(self.p.shape)}: one number for each word is needed, none below 0.')
+        self.p = np.asarray(counts, float) + 1
+        if self.p.ndim != 1 or not (self.p >= 1).all():
+            raise ValueError(f'counts are of shape {self.p.shape}: one number for each word is needed, none below 0.')
         self.p /= self.p.sum()
+
+    def log_in_batch(self, words, n): # log-probability that each of `words` is among `n` tokens, float32
+        p = self.p[words.cpu().numpy()] # NumPy: in double precision, which not every device has
+        log_p = np.log(-np.expm1(n*np.log1p(-p)))
+        return torch.from_numpy(log_p.astype(np.float32)).to(words.device)
 
     def __call__(self, inp, targ, **kwargs): # LazyLogits (bs, sl, vocab_sz) and targets (bs, sl)
         if not isinstance(inp, LazyLogits) or not torch.is_grad_enabled(): return super().__call__(inp, targ, **kwargs)
-        if len(self.p) != len(inp.weight): raise ValueError(f'SampledCrossEntropy has counts of {len(self.p):,} words, the model predicts {len(inp.weight):,}: they need the same vocabulary.')
-        self.p = self.p.to(targ.device)
-        words, place = targ.flatten().as_subclass(Tensor).unique(return_inverse=True)
-        there = -torch.expm1(targ.numel()*torch.log1p(-self.p[words])) # probability that a word is in the batch
-        logits = F.linear(inp.hidden.flatten(0, -2), inp.weight[words], None if inp.bias is None else inp.bias[words])
-        return F.cross_entropy(logits.float() - there.log().float(), place)
+        if len(self.p) != len(inp.weight):
+            raise ValueError(f'SampledCrossEntropy has counts of {len(self.p):,} words, the model predicts '
+                             f'{len(inp.weight):,}: they need the same vocabulary.')
+        words, index = targ.flatten().as_subclass(Tensor).unique(return_inverse=True)
+        bias = -self.log_in_batch(words, targ.numel())
+        if inp.bias is not None: bias = bias + inp.bias[words]
+        return chunked_cross_entropy(inp.hidden, inp.weight[words], bias, index, chunk=512) # 512 rows stay in the cache
 
 # %% ../nbs/07_awdlstm.ipynb #61c6a216
 class _FusedAdam(Optimizer):
-    "fastai's `Adam` with PyTorch's fused step"
+    "fastai's `Adam` with PyTorch's fused step, on devices that have one."
+    fused = True
     def step(self, closure=None):
         if closure is not None: raise NotImplementedError('fastai optimizers currently do not support closure')
         for p, pg, state, hyper in self.all_params(with_grad=True):
-            if p.device.type not in ('cpu', 'cuda') or not p.is_floating_point() or p.grad.is_sparse or p.grad.dtype != p.dtype:
-                raise TypeError(f'fused_adam takes dense gradients on a CPU or a CUDA GPU, of the type of their weights; got {p.grad.dtype} on {p.device.type}: use fastai\'s Adam.')
+            if not p.is_floating_point() or p.is_meta or p.grad.is_sparse or p.grad.dtype != p.dtype:
+                raise TypeError('fused_adam takes dense gradients of the type of their weights; '
+                                f'got {p.grad.dtype} on {p.device.type}: use fastai\'s Adam.')
             if 'grad_avg' not in state: state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p), step=0)
-            steps, fused = torch.full((), float(state['step']), device=p.device), adamw.adamw if weight_decay in self.cbs else adam.adam
-            with torch.no_grad():
-                fused([p], [p.grad], [state['grad_avg']], [state['sqr_avg']], [], [steps], fused=True, amsgrad=False, maximize=False,
-                           beta1=hyper['mom'], beta2=hyper['sqr_mom'], lr=hyper['lr'], eps=hyper['eps'], weight_decay=hyper['wd']*state.get('do_wd', True))
+            self._update(p, state, hyper)
             state['step'] += 1
             self.state[p] = state
+
+    @torch.no_grad()
+    def _update(self, p, state, hyper):
+        update = adamw.adamw if weight_decay in self.cbs else adam.adam
+        def run(fused):
+            steps = torch.full((), float(state['step']), device=p.device if fused else 'cpu')
+            update([p], [p.grad], [state['grad_avg']], [state['sqr_avg']], [], [steps], fused=fused, foreach=False,
+                   amsgrad=False, maximize=False, beta1=hyper['mom'], beta2=hyper['sqr_mom'], lr=hyper['lr'],
+                   eps=hyper['eps'], weight_decay=hyper['wd']*state.get('do_wd', True))
+        if self.fused:
+            try: return run(True)
+            except RuntimeError: self.fused = False # PyTorch has no fused step for this device
+        run(False)
 
     def zero_grad(self):
         for p, *_ in self.all_params(with_grad=True): p.grad = None

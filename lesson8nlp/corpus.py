@@ -1,4 +1,4 @@
-"""Many documents become one stream of ids on disk: in parallel, in little memory, keyed by content, and nothing is lost when the power goes.
+"""Many documents become one stream of ids on disk: in parallel, in little memory, and safe when the power goes.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/corpus.html.md"""
 
@@ -8,89 +8,91 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/corpus.html.md"""
 __all__ = ['Corpus']
 
 # %% ../nbs/04_corpus.ipynb #29ea3601
-import errno, gc, io, json, os, re, shutil, sys, threading, time, unicodedata, uuid, warnings, zipfile, zlib
+import errno, gc, json, os, re, shutil, sys, threading, time, unicodedata, uuid, warnings, zipfile, zlib
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from fastcore.basics import patch
 from joblib import Parallel, cpu_count, delayed
 from joblib.parallel import LokyBackend, ParallelBackendBase, get_active_backend
 from tqdm import tqdm
 
 from .store import *
 from .core import *
+from .texts import *
+from .texts import column_of, decode_text, newlines, read_bytes, shown, text_fault
 from .tokenizer import *
-from .tokenizer import _settings
+from .tokenizer import tokenizer_config
 from .numericalizer import *
 from .fasttok import *
-from .fasttok import _Numbers, _portions
+from .fasttok import _Numbers as Numbers, _portions as portions
+from .codec import Codec
 
 # %% ../nbs/04_corpus.ipynb #b150613f
-class _File(str): pass # the name of a file that holds a document
+@dataclass
+class PartReader:
+    "How items become texts; it travels to the processes that do the work."
+    are_files:bool # are the items paths of text files? Otherwise they are texts
+    errors:str='raise' # 'replace' repairs what it can
+    encoding:str='utf-8' # of files
 
-def _read(item, errors): # -> text, or None; and what was wrong, or None
-    if not isinstance(item, str): return None, f'not a text but {type(item).__name__} {item!r:.40}'
-    if not isinstance(item, _File):
-        try: item.isascii() or item.encode()
-        except UnicodeEncodeError as e:
-            fixed = item.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') if errors == 'replace' else None
-            return fixed, f'half of a surrogate pair at position {e.start}'
-        return item, None
-    try: data = _bytes(item)
-    except OSError as e: return None, f'{e.strerror} ({type(e).__name__})'
-    try: return data.decode(), None
-    except UnicodeDecodeError as e:
-        return data.decode(errors='replace') if errors == 'replace' else None, f'not UTF-8: byte {data[e.start]:#04x} at position {e.start}'
+    def size(self, item): # characters of a text, bytes of a file
+        if not self.are_files: return len(item) if isinstance(item, str) else 0
+        try: return os.stat(item).st_size
+        except OSError: return 0
 
-def _bytes(path): # all of a file
-    f = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
-    try:
-        out = [os.read(f, 1 << 20)]
-        while len(out[-1]) == 1 << 20: out.append(os.read(f, 1 << 20))
-    finally: os.close(f)
-    return b''.join(out)
+    def read(self, item): # its text, or None, and what is wrong with it, or ''
+        if not self.are_files: return self.checked(item)
+        try: data = read_bytes(item)
+        except OSError as e: return None, f'cannot be read: {e.strerror}'
+        try: return newlines(decode_text(data, '', self.encoding)), ''
+        except ValueError as e: why = str(e).split('. ')[0].strip() # what to do is said once, for all of them
+        return newlines(data.decode(self.encoding, 'replace')) if self.errors == 'replace' else None, why
+
+    def checked(self, text):
+        fault = text_fault(text)
+        if not fault: return text, ''
+        repair = self.errors == 'replace' and isinstance(text, str)
+        return text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') if repair else None, fault
+
+    def read_part(self, items): # texts, [(position, what is wrong)], and the digests of all items
+        if self.are_files:
+            read_all, some = lambda o: [*map(self.read, o)], [items[k:k+100] for k in range(0, len(items), 100)]
+            with ThreadPoolExecutor(4) as ex: read = list(chain.from_iterable(ex.map(read_all, some)))
+        else: read = [*map(self.read, items)]
+        wrong = [(i, why) for i, (_, why) in enumerate(read) if why]
+        texts = ['' if t is None and self.errors == 'replace' else t for t, _ in read]
+        return [t for t in texts if t is not None], wrong, b''.join(map(digest, texts))
+
+def digest(text):
+    kind = b'none' if text is None else b'text'
+    return blake2b((text or '').encode(), digest_size=16, person=kind).digest()
 
 # %% ../nbs/04_corpus.ipynb #85ad02a2
-_part_size = 6 << 20 # characters of texts, bytes of files
+part_size = 6 << 20 # characters of texts, bytes of files
 
-def _parts(items, size): return _portions(items, size, _part_size)
+def split_parts(items, reader): # lists of items, each of about `part_size` together
+    return portions(items, reader.size, part_size)
 
-def _size_of_text(t): return len(t) if isinstance(t, str) else 0
-
-def _size_of_file(path):
-    try: return os.stat(path).st_size
-    except OSError: return 0
-
-# %% ../nbs/04_corpus.ipynb #0c4e4c3a
-def _read_all(items, errors): # [(text, what was wrong)]
-    if not any(isinstance(o, _File) for o in items): return [_read(o, errors) for o in items]
-    some = [items[k:k+100] for k in range(0, len(items), 100)]
-    with ThreadPoolExecutor(4) as ex: return list(chain.from_iterable(ex.map(lambda part: [_read(o, errors) for o in part], some)))
-
-def _digest(t): return blake2b(b'' if t is None else t.encode(), digest_size=16, person=b'none' if t is None else b'text').digest()
-
-def _read_part(items, errors): # -> texts, [(place, what was wrong)], and the digests of all items
-    read = _read_all(items, errors)
-    wrong = [(i, why) for i, (_, why) in enumerate(read) if why is not None]
-    texts = ['' if t is None and errors == 'replace' else t for t, _ in read]
-    return [t for t in texts if t is not None], wrong, b''.join(map(_digest, texts))
-
-def _part_key(config, digests): return blake2b(config.encode() + digests, digest_size=16).hexdigest()
+def part_key(config, digests): return blake2b(config.encode() + digests, digest_size=16).hexdigest()
 
 # %% ../nbs/04_corpus.ipynb #22d1c745
-_mine, _toks = threading.local(), {}
-_max_chunks = 300_000 # that a process knows at a time
+tokenizers = {} # by configuration: forked processes find theirs here
+here = threading.local() # the fast tokenizer of this thread
+max_chunks = 300_000 # that it knows at a time
 
-def _fast(config, tok): # this process's (and thread's) tokenizer for a configuration
-    if getattr(_mine, 'config', None) != config: _mine.config, _mine.fast = config, FastTokenizer(_toks.get(config, tok), _max_chunks)
-    return _mine.fast
+def fast_tokenizer(config, tok): # this process's (and thread's) tokenizer for a configuration
+    if getattr(here, 'config', None) != config:
+        here.config, here.fast = config, FastTokenizer(tokenizers.get(config, tok), max_chunks)
+    return here.fast
 
-def _in_order(ids, n): # renumber ids below n by first occurrence -> new ids, and the old id of each
+def renumber(ids, n): # ids below n by first occurrence -> new ids, and the old id of each
     first = np.full(n, -1, np.int64)
     first[ids[::-1]] = np.arange(len(ids))[::-1]
     seen = np.flatnonzero(first >= 0)
@@ -99,19 +101,19 @@ def _in_order(ids, n): # renumber ids below n by first occurrence -> new ids, an
     new[seen] = np.arange(len(seen))
     return new[ids], seen
 
-def _digest_part(items, errors): return _read_part(items, errors)[2]
+def digest_part(items, reader): return reader.read_part(items)[2]
 
-def _encode_part(items, errors, config, tok, have):
-    texts, wrong, digests = _read_part(items, errors)
-    part = dict(key=_part_key(config, digests), digests=digests, wrong=wrong)
+def encode_part(items, reader, config, tok, have): # a dict: the key of the part, and its arrays unless `have` has them
+    texts, wrong, digests = reader.read_part(items)
+    part = dict(key=part_key(config, digests), digests=digests, wrong=wrong)
     if part['key'] in have: return part
-    fast = _fast(config, tok)
+    fast = fast_tokenizer(config, tok)
     ids, lens = fast.encode(texts)
-    ids, seen = _in_order(ids, len(fast.tokens))
+    ids, seen = renumber(ids, len(fast.tokens))
     return part | dict(ids=ids, lens=lens, tokens=[fast.tokens[i] for i in seen])
 
 # %% ../nbs/04_corpus.ipynb #21b642a8
-class _Fork(ParallelBackendBase): # joblib's interface for a backend
+class ForkBackend(ParallelBackendBase): # joblib's interface for a backend
     supports_retrieve_callback = True
     def effective_n_jobs(self, n_jobs): return max(1, cpu_count() + 1 + n_jobs) if n_jobs < 0 else n_jobs
     def configure(self, n_jobs=1, parallel=None, **kwargs):
@@ -129,63 +131,275 @@ class _Fork(ParallelBackendBase): # joblib's interface for a backend
         if ensure_ready: self.configure(self.parallel.n_jobs, self.parallel)
 
 # %% ../nbs/04_corpus.ipynb #0393a95d
-def _forks(): return type(get_active_backend()[0]) is LokyBackend and sys.platform == 'linux'
+def can_fork(): return type(get_active_backend()[0]) is LokyBackend and sys.platform == 'linux'
 
-def _each(func, parts, n_workers, *args): # (part, func(part, *args)) in order, parts taken as they are needed
+def map_parts(func, parts, n_workers, *args): # (part, func(part, *args)) in order, parts taken as they are needed
     if n_workers == 1: return ((p, func(p, *args)) for p in parts)
     sent = deque()
-    def keep():
+    def remember():
         for p in parts:
             sent.append(p)
             yield p
-    own = dict(backend=_Fork()) if _forks() else {}
-    out = Parallel(n_jobs=n_workers or -1, return_as='generator', batch_size=1, pre_dispatch='2*n_jobs', **own)(delayed(func)(p, *args) for p in keep())
-    return ((sent.popleft(), o) for o in out)
+    backend = dict(backend=ForkBackend()) if can_fork() else {}
+    run = Parallel(n_jobs=n_workers or -1, return_as='generator', batch_size=1, pre_dispatch='2*n_jobs', **backend)
+    return ((sent.popleft(), o) for o in run(delayed(func)(p, *args) for p in remember()))
 
 # %% ../nbs/04_corpus.ipynb #5394e6f7
-def _save_part(path, part):
+def save_part(path, part):
     tokens = np.frombuffer(json.dumps(part['tokens']).encode(), np.uint8)
-    with atomic_file(path, 'wb') as f: np.savez(f, ids=part['ids'], lens=part['lens'], tokens=tokens, key=np.array(path.stem))
+    with atomic_file(path, 'wb') as f:
+        np.savez(f, ids=part['ids'], lens=part['lens'], tokens=tokens, key=np.array(path.stem))
 
-def _load_part(path): # None if it is not there, or damaged
+def load_part(path): # None if it is not there, or damaged
     try:
         with np.load(path, allow_pickle=False) as z:
-            if z['key'] == path.stem: return dict(ids=z['ids'], lens=z['lens'], tokens=json.loads(z['tokens'].tobytes()))
+            if z['key'] != path.stem: return None
+            return dict(ids=z['ids'], lens=z['lens'], tokens=json.loads(z['tokens'].tobytes()))
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile): return None
 
 # %% ../nbs/04_corpus.ipynb #4deb98ed
-class _Npy: # a .npy file written piece by piece; `close` gives size and CRC-32
-    def __init__(self, path, dtype, n):
-        self.f, self.dtype, self.size, self.crc = open(path, 'wb'), np.dtype(dtype), 0, 0
-        head = io.BytesIO()
-        np.lib.format.write_array_header_1_0(head, dict(descr=self.dtype.str, fortran_order=False, shape=(int(n),)))
-        self._put(head.getvalue())
-    def _put(self, data):
-        self.f.write(data)
-        self.size, self.crc = self.size + len(data), zlib.crc32(data, self.crc)
-    def write(self, a): self._put(np.ascontiguousarray(a, self.dtype).tobytes())
-    def close(self):
-        with self.f:
-            self.f.flush()
-            os.fsync(self.f.fileno())
-        return [self.size, self.crc]
-
-def _crc(path):
-    crc = 0
-    with open(path, 'rb') as f:
-        while data := f.read(1 << 22): crc = zlib.crc32(data, crc)
-    return crc
+def write_array(path, dtype, n, pieces): # the concatenation of `pieces`, `n` numbers together, as a .npy file
+    header = dict(descr=np.dtype(dtype).str, fortran_order=False, shape=(int(n),))
+    with open(path, 'wb') as f:
+        np.lib.format.write_array_header_1_0(f, header)
+        for a in pieces: f.write(np.ascontiguousarray(a, dtype))
 
 # %% ../nbs/04_corpus.ipynb #6cd10114
+@dataclass
+class CorpusSettings:
+    "What decides the ids of a corpus, beside its texts."
+    tok:object=None # a tokenizer; `Tokenizer()` by default
+    vocab:list=None # use this one; by default one is made of the corpus
+    min_freq:int=3 # for the vocab
+    max_vocab:int=60000 # for the vocab
+    errors:str='raise' # what is done about what cannot be read
+
+    def __post_init__(self):
+        if self.errors not in ('raise', 'skip', 'replace'):
+            raise ValueError(f"errors is {self.errors!r}; it can be 'raise', 'skip' or 'replace'.")
+        if self.tok is None: self.tok = Tokenizer()
+        if self.vocab is not None: self.vocab = Numericalize(self.vocab).vocab
+        self.config = fingerprint(format_version, tokenizer_config(self.tok), unicodedata.unidata_version)
+        self.key = fingerprint(self.config, self.vocab, self.min_freq, self.max_vocab, self.errors)
+
+# %% ../nbs/04_corpus.ipynb #479a1ad2
+class TokenCounts:
+    "The distinct tokens of a corpus in the order of first sight, and how often each occurs."
+    def __init__(self): self.numbers, self.counts = Numbers(), np.zeros(0, np.int64)
+
+    def add(self, tokens, ids): # `ids` are positions in `tokens`
+        at = self.numbers.take(tokens)
+        self.counts = np.concatenate([self.counts, np.zeros(len(self.numbers) - len(self.counts), np.int64)])
+        self.counts[at] += np.bincount(ids, minlength=len(at))
+
+    def make_vocab(self, min_freq, max_vocab):
+        return make_vocab(dict(zip(self.numbers, self.counts.tolist())), min_freq, max_vocab)
+
+    def to_vocab(self, vocab): # the final id of each provisional number
+        o2i = {w: i for i, w in enumerate(vocab) if w != 'xxfake'}
+        return np.fromiter((o2i.get(w, o2i[UNK]) for w in self.numbers), np.int64, len(self.numbers))
+
+# %% ../nbs/04_corpus.ipynb #5bb97f18
+remedy = 'Build the corpus again with from_files or from_texts, which replaces it.'
+
+def data_folder(path): # the subfolder with the corpus in `path`; None if there is none
+    f = Path(path)/'corpus.json'
+    if not f.is_file(): return None
+    try:
+        folder = f.parent/json.loads(f.read_text(encoding='utf-8'))['data']
+        if folder.parent == f.parent and folder.is_dir(): return folder
+    except (ValueError, KeyError, TypeError): pass
+    raise CorruptedError(f'{f} is not as it was written, or what it names is gone. {remedy}')
+
+def read_info(path): # how the corpus in `path` was made, as far as that can be read
+    try: folder = data_folder(path)
+    except CorruptedError: folder = None
+    if folder is None: return {}
+    try: return dict(json.loads((folder/'info.json').read_text(encoding='utf-8')), data=folder.name)
+    except (OSError, ValueError, TypeError): return dict(data=folder.name)
+
+# %% ../nbs/04_corpus.ipynb #8a1821d4
+@contextmanager
+def disk_errors(path): # an OSError of the disk in words that help
+    try: yield
+    except FileNotFoundError: raise
+    except OSError as e:
+        full = e.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))
+        what = 'There is no room to write the corpus to' if full else 'The corpus cannot be written to'
+        remedy = 'free some, or take a folder on another disk' if full else 'take a folder that may be written to'
+        kept = 'What was there before is untouched, and what is done is kept'
+        raise OSError(e.errno, f'{what} {path}: {remedy}. {kept} ({e.strerror})') from e
+
+remedies = {
+    'raise': 'Save them as UTF-8, set their encoding, or remove them; or set errors to "skip" or "replace". '
+             'What is done is kept, and the next run goes on from there.',
+    'skip': 'They were left out.',
+    'replace': 'Wrong bytes became U+FFFD; what could not be read at all, an empty document.'}
+
+def report(wrong, n, errors): # about documents that could not be read, as an error or a warning
+    lines = [f'  {o if isinstance(o, str) else f"text {o}"} {why}\n' for o, why in wrong[:20]]
+    if len(wrong) > 20: lines.append(f'  and {len(wrong) - 20:,} more\n')
+    message = f'{len(wrong):,} of {n:,} documents could not be read as they are:\n{"".join(lines)}{remedies[errors]}'
+    if errors == 'raise': raise ValueError(message)
+    warnings.warn(message)
+
+def tidy(path, old, new, work, files): # remove what a new corpus replaces, and what killed runs have left behind
+    is_old = lambda p: time.time() - p.stat().st_mtime > 86400
+    ours = re.compile(r'\.?[0-9a-f]{16}-[0-9a-f]{8}(\..*)?')
+    left = [p for p in path.iterdir() if ours.fullmatch(p.name) and p.is_dir() and p.name != new]
+    for p in left:
+        if p.name == old or is_old(p): shutil.rmtree(p, ignore_errors=True)
+    for f in files + [f for f in work.glob('*') if f.is_file() and is_old(f)]: f.unlink(missing_ok=True)
+    try: work.rmdir()
+    except OSError: pass # parts of another corpus
+
+# %% ../nbs/04_corpus.ipynb #68f19eef
+def find_corpus(folders, settings_key, n_items, make_key): # the folder of the whole corpus with this key, or None
+    infos = [(p, read_info(p)) for p in folders]
+    like = [(p, o['key']) for p, o in infos if (o.get('settings'), o.get('n_items')) == (settings_key, n_items)]
+    key = make_key() if like else None
+    for p, k in like:
+        try:
+            if k == key and open_sealed(data_folder(p), 'corpus'): return p
+        except (ValueError, OSError): pass # damaged: it is built again
+
+# %% ../nbs/04_corpus.ipynb #b47fd1e8
+class CorpusBuilder:
+    "Finds a corpus, or builds it in two passes; the old one stays until the new one is whole."
+    def __init__(self, items, reader, settings, path=None, n_workers=None, progress=True):
+        self.items, self.reader, self.settings, self.progress = items, reader, settings, progress
+        self.path, self.root = path and Path(path), None if path else data_root()/'corpus'
+        self.work = self.path.parent/f'.{self.path.name}.parts' if path else self.root/f'.{settings.config[:16]}.parts'
+        self.n_items = len(items) if hasattr(items, '__len__') else None # None: an iterator, to be read only once
+        self.parts = split_parts(items, reader) if self.n_items is None else list(split_parts(items, reader))
+        self.n_workers = 1 if n_workers is None and self.n_items is not None and len(self.parts) < 3 else n_workers
+        self.counts, self.done, self.wrong = TokenCounts(), [], []
+
+    def run(self): # -> the folder of the corpus
+        with disk_errors(self.path or self.root):
+            if self.path and self.path.is_file(): raise NotADirectoryError(errno.ENOTDIR, 'it is a file')
+            if self.n_items is not None:
+                make_key = lambda: self.key(b''.join(o for _, o in self.map(digest_part)))
+                folders = [self.path] if self.path else self.root.glob('*')
+                if found := find_corpus(folders, self.settings.key, self.n_items, make_key): return found
+            self.work.mkdir(parents=True, exist_ok=True)
+            key = self.first_pass()
+            path = self.path or self.root/key[:16]
+            old = read_info(path).get('data')
+            new = self.second_pass(path, key)
+        tidy(path, old, new, self.work, [f for f, _, _ in self.done])
+        return path
+
+    def key(self, digests): return fingerprint(self.settings.key, digests)
+    def map(self, func, *args): return map_parts(func, self.parts, self.n_workers, self.reader, *args)
+
+    def first_pass(self): # encode, save and count all parts -> the key of the corpus
+        config, tok = self.settings.config, self.settings.tok
+        tokenizers[config] = tok
+        if self.n_workers == 1 or can_fork(): tok = None # it is found in `tokenizers`
+        have, digests, n = {f.stem for f in self.work.glob('*.npz')}, [], 0
+        n_parts = None if self.n_items is None else len(self.parts)
+        with tqdm(total=n_parts, disable=not self.progress, unit='part', desc='Corpus') as bar:
+            for items, part in self.map(encode_part, config, tok, have):
+                f = self.work/f'{part["key"]}.npz'
+                if 'ids' in part: save_part(f, part)
+                else: part |= self.part_again(f, items)
+                self.counts.add(part['tokens'], part['ids'])
+                self.done.append((f, part['lens'], None if n_parts is None else items))
+                self.wrong += [(shown(items[i]) if self.reader.are_files else n + i, why) for i, why in part['wrong']]
+                digests.append(part['digests'])
+                n += len(items)
+                bar.update()
+        if self.wrong: report(self.wrong, n, self.settings.errors)
+        self.n_items = n
+        return self.key(b''.join(digests))
+
+    def part_again(self, f, items): # from its file, or from the texts if the file is gone or damaged
+        if (part := load_part(f)) is not None: return part
+        if items is None: raise FileNotFoundError(f'{f} is gone, another process has built this corpus: run it again.')
+        part = encode_part(items, self.reader, self.settings.config, self.settings.tok, set())
+        if part['key'] != f.stem: raise ValueError('A text changed while the corpus was built: run it again.')
+        save_part(f, part)
+        return part
+
+    def second_pass(self, path, key): # write the corpus into `path` -> the name of its subfolder
+        s, name = self.settings, f'{key[:16]}-{uuid.uuid4().hex[:8]}'
+        vocab = self.counts.make_vocab(s.min_freq, s.max_vocab) if s.vocab is None else s.vocab
+        final, dtype = self.counts.to_vocab(vocab), np.min_scalar_type(len(vocab) - 1)
+        parts = (self.part_again(f, items) for f, _, items in self.done)
+        ids = (final[self.counts.numbers.take(o['tokens'])].astype(dtype)[o['ids']] for o in parts)
+        lens = np.concatenate([np.zeros(0, np.int64)] + [o for _, o, _ in self.done])
+        info = dict(key=key, settings=s.key, n_items=self.n_items, n_docs=len(lens), n_tokens=int(lens.sum()),
+                    skipped=self.wrong)
+        with sealed_folder(path/name, 'corpus') as tmp:
+            write_array(tmp/'ids.npy', dtype, lens.sum(), ids)
+            write_array(tmp/'offsets.npy', np.int64, len(lens) + 1, [[0], np.cumsum(lens)])
+            write_array(tmp/'counts.npy', np.int64, len(vocab), [np.bincount(final, self.counts.counts, len(vocab))])
+            write_json(tmp/'vocab.json', vocab)
+            write_json(tmp/'info.json', info | dict(codec=Codec(s.tok, vocab).config(tmp, own_tok=True)))
+        with atomic_file(path/'corpus.json') as f: json.dump(dict(data=name), f, separators=(',', ':'))
+        return name
+
+# %% ../nbs/04_corpus.ipynb #70bf1f23
 class Corpus:
-    "Many documents as one stream of ids on disk: open one with `Corpus.open`, build one with `from_files` or `from_texts`."
-    def __init__(self, path, info, ids, offsets, counts, vocab):
+    "Many documents as one stream of ids on disk: `Corpus.open` opens one, `from_files` and `from_texts` build one."
+    def __init__(self, path, info, ids, offsets, counts, vocab, tok=None):
+        self._tok, self._codec = tok, None
         self.path = path # the folder
-        self.info = info # what corpus.json says
+        self.info = info # dict: key, settings, n_items, n_docs, n_tokens, skipped, codec; data, its subfolder
         self.ids = ids # (n_tokens,) memory-mapped, read-only, the smallest unsigned integers
         self.offsets = offsets # (n_docs + 1,) int64: document i is ids[offsets[i]:offsets[i+1]]
         self.counts = counts # (len(vocab),) int64: how often each entry of the vocab occurs
         self.vocab = vocab # list of str
+
+    @classmethod
+    def open(cls,
+        path, # the folder of a corpus
+        verify:bool=True, # compare the checksums of all files? Otherwise only their sizes
+        tok=None # the tokenizer that it was built with, for `codec`; needed if it holds code of your own
+    ): # -> Corpus
+        "Open the corpus in `path`."
+        path = Path(path)
+        if (folder := data_folder(path)) is None:
+            raise FileNotFoundError(f'There is no corpus in {path}, it has no corpus.json: '
+                                    'build one with Corpus.from_files or Corpus.from_texts.')
+        open_sealed(folder, 'corpus', verify, remedy)
+        info, vocab = read_info(path), json.loads((folder/'vocab.json').read_text(encoding='utf-8'))
+        mode = 'r' if info['n_tokens'] else None # nothing cannot be mapped
+        ids = np.load(folder/'ids.npy', mode, allow_pickle=False)
+        offsets, counts = (np.load(folder/f'{k}.npy', allow_pickle=False) for k in ('offsets', 'counts'))
+        return cls(path, info, ids, offsets, counts, vocab, tok)
+
+    @classmethod
+    def from_files(cls,
+        files, # paths of text files, one document each
+        tok=None, # default: `Tokenizer()`
+        vocab:list=None, # use this one; by default one is made of the corpus
+        path=None, # the folder to keep the corpus in; by default one named by its content, under `data_root()`
+        n_workers:int=None, # processes; by default as many as there are cores, 1 for a small corpus
+        progress:bool=True, # show a bar?
+        min_freq:int=3, # for the vocab
+        max_vocab:int=60000, # for the vocab
+        errors:str='raise', # about files that cannot be read: 'raise' (at the end, with all names), 'skip' or 'replace'
+        encoding:str='utf-8' # of the files; a byte order mark says more
+    ): # -> Corpus
+        "The corpus of these files, in their order: opened if it is there already, else built."
+        decode_text(b'a', encoding=encoding) # is there such an encoding?
+        files = [os.fspath(o) for o in column_of(files, 'files')]
+        settings = CorpusSettings(tok, vocab, min_freq, max_vocab, errors)
+        path = CorpusBuilder(files, PartReader(True, errors, encoding), settings, path, n_workers, progress).run()
+        return cls.open(path, verify=False, tok=settings.tok)
+
+    @classmethod
+    def from_texts(cls,
+        texts, # list of str, a column of a table, or an iterator that is too large for memory
+        tok=None, vocab:list=None, path=None, n_workers:int=None, progress:bool=True,
+        min_freq:int=3, max_vocab:int=60000, errors:str='raise'
+    ): # -> Corpus
+        "The corpus of these texts, in their order; the arguments are those of `from_files`."
+        settings = CorpusSettings(tok, vocab, min_freq, max_vocab, errors)
+        path = CorpusBuilder(column_of(texts), PartReader(False, errors), settings, path, n_workers, progress).run()
+        return cls.open(path, verify=False, tok=settings.tok)
 
     def __len__(self): return len(self.offsets) - 1
     def __getitem__(self, i): # the ids of document i
@@ -196,225 +410,19 @@ class Corpus:
     def tokens(self, i) -> list: # of str
         "The tokens of document `i`."
         return [self.vocab[o] for o in self[i].tolist()]
+
+    @property
+    def codec(self) -> Codec:
+        "The tokenizer and the vocab of this corpus, to read other texts in the same way."
+        if self._codec is None:
+            self._codec = Codec.from_config(self.info['codec'], self.vocab, self.path/self.info['data'], self._tok)
+        return self._codec
+
     @property
     def n_tokens(self): return len(self.ids)
     @property
     def skipped(self): return [tuple(o) for o in self.info['skipped']]
-    def __reduce__(self): return Corpus.open, (self.path,) # another process maps the same files
-    def __repr__(self): return f'Corpus: {len(self):,} documents, {self.n_tokens:,} tokens as {self.ids.dtype}, {len(self.vocab):,} entries in the vocab'
-
-# %% ../nbs/04_corpus.ipynb #91c3b7e3
-_version = 1
-
-def _broken(path, why): return ValueError(f'{path} {why}: the corpus is damaged. Build it again with from_files or from_texts, which replaces it.')
-
-def _read_info(path): # what corpus.json says; None if there is none
-    f = path/'corpus.json'
-    if not f.is_file(): return None
-    try:
-        info = json.loads(f.read_text(encoding='utf-8'))
-        crc = info.pop('crc')
-        if crc != zlib.crc32(json.dumps(info, sort_keys=True).encode()): raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError): raise _broken(f, 'is not as it was written') from None
-    if info['version'] != _version: raise ValueError(f'{f} is of version {info["version"]}, and this lesson8nlp reads version {_version}: install the matching release, or build the corpus again.')
-    return info
-
-# %% ../nbs/04_corpus.ipynb #2c52ddf3
-def _check(f, size, crc): # is this file as it was written?
-    if not f.is_file(): raise _broken(f, 'is missing')
-    if f.stat().st_size != size: raise _broken(f, f'has {f.stat().st_size:,} bytes instead of {size:,}')
-    if _crc(f) != crc: raise _broken(f, 'has been altered')
-
-@patch(cls_method=True)
-def open(cls:Corpus,
-    path # the folder of a corpus
-) -> Corpus:
-    "Open the corpus in `path`, after a comparison of all checksums."
-    path = Path(path)
-    if (info := _read_info(path)) is None: raise FileNotFoundError(f'There is no corpus in {path}, it has no corpus.json: build one with Corpus.from_files or Corpus.from_texts.')
-    folder = path/info['data']
-    for name, written in info['files'].items(): _check(folder/name, *written)
-    ids = np.load(folder/'ids.npy', mmap_mode='r' if info['n_tokens'] else None, allow_pickle=False) # nothing cannot be mapped
-    offsets, counts = (np.load(folder/f'{k}.npy', allow_pickle=False) for k in ('offsets', 'counts'))
-    return cls(path, info, ids, offsets, counts, json.loads((folder/'vocab.json').read_text(encoding='utf-8')))
-
-# %% ../nbs/04_corpus.ipynb #95c045ef
-class _Build: # what one call of from_files or from_texts asks for
-    def __init__(self, items, size, name, tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors):
-        if errors not in ('raise', 'skip', 'replace'): raise ValueError(f"errors is {errors!r}; it can be 'raise', 'skip' or 'replace'.")
-        self.items, self.size, self.name, self.progress, self.errors = items, size, name, progress, errors
-        self.tok, self.path = Tokenizer() if tok is None else tok, path and Path(path)
-        self.vocab, self.limits = None if vocab is None else Numericalize(vocab).vocab, (min_freq, max_vocab)
-        self.config = fingerprint(_version, _settings(self.tok), unicodedata.unidata_version)
-        self.settings = fingerprint(self.config, self.vocab, *self.limits, errors)
-        self.root = None if path else data_root()/'corpus'
-        self.work = self.path.parent/f'.{self.path.name}.parts' if path else self.root/f'.{self.config[:16]}.parts'
-        self.n_items = len(items) if hasattr(items, '__len__') else None # None: an iterator, which can be read only once
-        self.known = None if self.n_items is None else list(_parts(items, size))
-        self.n_parts = None if self.known is None else len(self.known)
-        self.n_workers = 1 if n_workers is None and self.n_parts is not None and self.n_parts < 3 else n_workers
-
-    def parts(self): return _parts(self.items, self.size) if self.known is None else self.known
-    def each(self, func, *args): return _each(func, self.parts(), self.n_workers, self.errors, *args)
-
-# %% ../nbs/04_corpus.ipynb #b4ea0e20
-@patch
-def first_pass(self:_Build): # encode, save and count all parts
-    have, tok = {f.stem for f in self.work.glob('*.npz')}, None if self.n_workers == 1 or _forks() else self.tok
-    self.table, self.counts, self.wrong, self.done, self.n = _Numbers(), np.zeros(0, np.int64), [], [], 0
-    digests = []
-    with tqdm(total=self.n_parts, disable=not self.progress, unit='part', desc='Corpus') as bar:
-        for items, part in self.each(_encode_part, self.config, tok, have):
-            f = self.work/f'{part["key"]}.npz'
-            if 'ids' in part: _save_part(f, part)
-            else: part |= self.part_again(f, items)
-            self.count(part)
-            self.wrong += [(self.name(self.n + i), why) for i, why in part['wrong']]
-            self.done.append((f, part['lens'], None if self.n_items is None else items))
-            digests.append(part['digests'])
-            self.n += len(items)
-            bar.update()
-    self.key = fingerprint(self.settings, b''.join(digests))
-
-@patch
-def count(self:_Build, part): # how often each token occurs
-    t = self.table.take(part['tokens'])
-    self.counts = np.concatenate([self.counts, np.zeros(len(self.table) - len(self.counts), np.int64)])
-    self.counts[t] += np.bincount(part['ids'], minlength=len(t))
-
-# %% ../nbs/04_corpus.ipynb #802935bb
-@patch
-def part_again(self:_Build, f, items): # from its file, or from the texts if the file is gone or damaged
-    if (part := _load_part(f)) is None:
-        if items is None: raise FileNotFoundError(f'{f} is gone: another process has finished the same corpus. Run this again.')
-        part = _encode_part(items, self.errors, self.config, self.tok, set())
-        if f'{part["key"]}.npz' != f.name: raise ValueError('A text changed while the corpus was built: run this again.')
-        _save_part(f, part)
-    return part
-
-# %% ../nbs/04_corpus.ipynb #aa3c2760
-@patch
-def arrays(self:_Build, vocab): # name, type, length and pieces of each array
-    o2i = {w: i for i, w in enumerate(vocab) if w != 'xxfake'}
-    final = np.fromiter((o2i.get(w, o2i[UNK]) for w in self.table), np.int64, len(self.table))
-    lens = np.concatenate([np.zeros(0, np.int64)] + [n for _, n, _ in self.done])
-    dtype = np.min_scalar_type(len(vocab) - 1)
-    parts = (self.part_again(f, items) for f, _, items in self.done)
-    yield 'ids', dtype, lens.sum(), (final[self.table.take(o['tokens'])].astype(dtype)[o['ids']] for o in parts)
-    yield 'offsets', np.int64, len(lens) + 1, [np.concatenate([[0], np.cumsum(lens)])]
-    yield 'counts', np.int64, len(vocab), [np.bincount(final, self.counts, len(vocab))]
-
-@patch
-def second_pass(self:_Build, path, vocab): # write the corpus into `path`
-    name = f'{self.key[:16]}-{uuid.uuid4().hex[:8]}'
-    folder, files, n = path/name, {}, sum(len(lens) for _, lens, _ in self.done)
-    try:
-        folder.mkdir(parents=True)
-        for k, dtype, size, pieces in self.arrays(vocab):
-            out = _Npy(folder/f'{k}.npy', dtype, size)
-            for a in pieces: out.write(a)
-            files[f'{k}.npy'] = out.close()
-        with atomic_file(folder/'vocab.json') as f: json.dump(vocab, f, ensure_ascii=False)
-        files['vocab.json'] = [(folder/'vocab.json').stat().st_size, _crc(folder/'vocab.json')]
-        info = dict(version=_version, data=name, files=files, key=self.key, settings=self.settings, n_items=self.n, skipped=self.wrong,
-                    n_docs=n, n_tokens=int(sum(lens.sum() for _, lens, _ in self.done)))
-        info['crc'] = zlib.crc32(json.dumps(info, sort_keys=True).encode())
-        with atomic_file(path/'corpus.json') as f: json.dump(info, f, sort_keys=True, indent=1)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-# %% ../nbs/04_corpus.ipynb #f7f2b932
-@patch
-def find(self:_Build, cls): # a corpus of the same settings and texts, or None
-    like = []
-    for p in [self.path] if self.path else self.root.glob('*'):
-        try: info = _read_info(p)
-        except (ValueError, OSError): continue
-        if info and info['settings'] == self.settings and info['n_items'] == self.n_items: like.append((p, info['key']))
-    if not like: return None
-    key = fingerprint(self.settings, b''.join(o for _, o in self.each(_digest_part)))
-    for p, k in like:
-        try:
-            if k == key: return cls.open(p)
-        except (ValueError, OSError): pass # damaged: it is built again
-    return None
-
-# %% ../nbs/04_corpus.ipynb #c54af5a8
-@patch
-def complain(self:_Build): # about documents that could not be read as they are
-    if not self.wrong: return
-    if self.errors == 'raise': raise ValueError(_report(self.wrong, self.n, 'Mend or remove them, or choose errors="skip" or errors="replace"; what is done is kept, and the next run goes on from there.'))
-    warnings.warn(_report(self.wrong, self.n, 'They were left out.' if self.errors == 'skip' else 'Wrong bytes became U+FFFD; what could not be read at all, an empty document.'))
-
-def _report(wrong, n, what):
-    lines = '\n'.join(f'  {o if isinstance(o, str) else f"text {o}"}: {why}' for o, why in wrong[:20])
-    return f'{len(wrong)} of {n:,} documents could not be read as they are:\n{lines}\n' + (f'  and {len(wrong) - 20:,} more\n' if len(wrong) > 20 else '') + what
-
-# %% ../nbs/04_corpus.ipynb #368144bf
-class _said: # an OSError of the disk in words that help
-    def __init__(self, path): self.path = path
-    def __enter__(self): pass
-    def __exit__(self, kind, e, tb):
-        if not isinstance(e, OSError) or isinstance(e, FileNotFoundError): return
-        full = e.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))
-        what = f'There is no room to write the corpus to {self.path}. Free some, or give path= on another disk' if full else f'The corpus cannot be written to {self.path}. Give a folder that may be written with path='
-        raise OSError(e.errno, f'{what}; what was there before is untouched, and what is done is kept ({e.strerror})') from e
-
-# %% ../nbs/04_corpus.ipynb #d4206e70
-def _data_of(path): # the subfolder that a corpus in `path` uses
-    try: return (_read_info(path) or {}).get('data')
-    except (ValueError, OSError): return None
-
-def _tidy(path, old, new, work, files): # remove what the corpus replaces, and what killed runs have left behind
-    for p in path.iterdir():
-        left = re.fullmatch('[0-9a-f]{16}-[0-9a-f]{8}', p.name) and p.name != new and p.is_dir() and (p.name == old or time.time() - p.stat().st_mtime > 86400)
-        if left: shutil.rmtree(p, ignore_errors=True)
-    stale = [f for f in work.glob('*') if f.is_file() and time.time() - f.stat().st_mtime > 86400]
-    for f in files + stale: f.unlink(missing_ok=True)
-    try: work.rmdir()
-    except OSError: pass # parts of another corpus
-
-# %% ../nbs/04_corpus.ipynb #25e1fd05
-@patch
-def run(self:_Build, cls): # the corpus: found, or built
-    if self.n_items is not None and (found := self.find(cls)) is not None: return found
-    with _said(self.path or self.root):
-        self.work.mkdir(parents=True, exist_ok=True)
-        _toks[self.config] = self.tok
-        self.first_pass()
-        self.complain()
-        path = self.path or self.root/self.key[:16]
-        old = _data_of(path)
-        vocab = make_vocab(dict(zip(self.table, self.counts.tolist())), *self.limits) if self.vocab is None else self.vocab
-        self.second_pass(path, vocab)
-        out = cls.open(path)
-    _tidy(path, old, out.info['data'], self.work, [f for f, _, _ in self.done])
-    return out
-
-# %% ../nbs/04_corpus.ipynb #446160ed
-@patch(cls_method=True)
-def from_files(cls:Corpus,
-    files, # paths of UTF-8 text files, one document each
-    tok=None, # default: `Tokenizer()`
-    vocab:list=None, # use this one; by default one is made of the corpus
-    path=None, # the folder to keep the corpus in; by default one named by its content, under `data_root()`
-    n_workers:int=None, # processes; by default as many as there are cores, 1 for a small corpus
-    progress:bool=True, # show a bar?
-    min_freq:int=3, # for the vocab
-    max_vocab:int=60000, # for the vocab
-    errors:str='raise' # what is done about files that cannot be read: 'raise' (at the end, with all names), 'skip' or 'replace'
-) -> Corpus:
-    "The corpus of these files, in their order: opened if it is there already, else built."
-    if isinstance(files, (str, bytes, Path)): raise TypeError(f'Expected a list of files, got a single {type(files).__name__}: for a folder use text_files(path).')
-    files = [_File(o if isinstance(o, (str, Path)) else Path(o)) for o in files]
-    return _Build(files, _size_of_file, lambda i: str(files[i]), tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors).run(cls)
-
-@patch(cls_method=True)
-def from_texts(cls:Corpus,
-    texts, # list of str, a DataFrame column, or an iterator that is too large for memory
-    tok=None, vocab:list=None, path=None, n_workers:int=None, progress:bool=True, min_freq:int=3, max_vocab:int=60000, errors:str='raise'
-) -> Corpus:
-    "The corpus of these texts, in their order; the arguments are those of `from_files`."
-    if isinstance(texts, (str, bytes)): raise TypeError(f'Expected many texts, got a single {type(texts).__name__}: put it into a list, [text].')
-    return _Build(texts, _size_of_text, lambda i: i, tok, vocab, path, n_workers, progress, min_freq, max_vocab, errors).run(cls)
+    def __reduce__(self): return Corpus.open, (self.path, False) # another process maps the same files
+    def __repr__(self):
+        return (f'Corpus: {len(self):,} documents, {self.n_tokens:,} tokens as {self.ids.dtype}, '
+                f'{len(self.vocab):,} entries in the vocab')

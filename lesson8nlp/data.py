@@ -6,7 +6,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/data.html.md"""
 
 # %% auto #0
 __all__ = ['number_words', 'human_numbers', 'human_tokens', 'expand', 'sample_review', 'sample_reviews', 'extract_folder',
-           'get_imdb', 'text_files', 'read_text']
+           'get_imdb']
 
 # %% ../nbs/01_data.ipynb #9d620992
 import gzip, os, random, re, shutil, tarfile, zlib
@@ -16,10 +16,10 @@ from urllib.request import Request, urlopen
 
 from .store import *
 from .core import *
+from .texts import *
 
 import fastai.data
 from fastai.data.external import URLs, fastai_cfg
-from fastai.data.transforms import get_text_files
 from fastdownload import FastDownload
 
 # %% ../nbs/01_data.ipynb #5c604075
@@ -208,36 +208,3 @@ def get_imdb(
         raise ValueError(f'The IMDB folder {path} is incomplete, it lacks {", ".join(lacks)}: remove it and call get_imdb() again.')
     print(f'Reviews: the real IMDB, {sum(len(os.listdir(path/o)) for o in _imdb_folders):,} of them.')
     return path
-
-# %% ../nbs/01_data.ipynb #0ed4f715
-def text_files(
-    path, # a folder
-    folders=None, # only these of its subfolders, e.g. ['train', 'test']
-    n:int=None, # only so many, drawn at random; None: all
-    seed:int=42 # seed of the draw
-) -> list: # of paths, sorted
-    "The .txt files below `path`, always in the same order."
-    path = Path(path)
-    if not path.is_dir(): raise FileNotFoundError(f'There is no folder {path}.')
-    if isinstance(folders, str): folders = [folders]
-    if lacks := [o for o in folders or [] if not (path/o).is_dir()]:
-        raise FileNotFoundError(f'{path.name} has no folder {lacks[0]!r}; it has {sorted(o.name for o in path.iterdir() if o.is_dir())}.')
-    files = sorted((f for d in folders or ['.'] for f in get_text_files(path/d)), key=lambda f: f.relative_to(path).parts)
-    if not files: raise ValueError(f'No .txt file in {path}' + (f' below {folders}.' if folders else '.'))
-    if n is None: return files
-    if n > len(files): raise ValueError(f'{n} files were asked for, and {path.name} has {len(files)}.')
-    return sorted(random.Random(seed).sample(files, n))
-
-# %% ../nbs/01_data.ipynb #50876fe4
-def read_text(
-    path, # a text file
-    encoding:str='utf-8' # how its bytes are to be read
-) -> str:
-    "The text of the file at `path`, or an error that names the file."
-    path = Path(path)
-    try: return path.read_text(encoding=encoding)
-    except UnicodeDecodeError as e:
-        bad = e.object[e.start]
-        raise ValueError(f'{path} is not {encoding}: byte 0x{bad:02x} at position {e.start}. Save it as UTF-8, '
-                         f"or read it with read_text(path, encoding='cp1252') if it comes from Windows.") from e
-    except IsADirectoryError: raise IsADirectoryError(f'{path} is a folder, not a text file: text_files lists the files in it.') from None

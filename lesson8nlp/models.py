@@ -21,6 +21,7 @@ def _check_ids(x, vocab_sz, sl=None):
     if x.ndim != 2 or (sl and x.shape[1] != sl):
         raise ValueError(f'A model takes ids of shape (bs, {sl or "sl"}), got {tuple(x.shape)}.' + (' Add a batch dimension: x[None].' if x.ndim == 1 else ''))
     if not x.numel(): raise ValueError(f'A model takes at least one row and one word, got ids of shape {tuple(x.shape)}.')
+    if torch.compiler.is_compiling(): return # torch.compile and torch.export see no values
     if x.device.type == 'cpu' and not 0 <= int(x.min()) <= int(x.max()) < vocab_sz:
         raise ValueError(f'The ids go from {int(x.min())} to {int(x.max())}; this model knows 0 to {vocab_sz - 1}. Were they made with another vocab?')
 

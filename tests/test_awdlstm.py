@@ -2,6 +2,7 @@
 import copy, io, pickle, random, subprocess, sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -254,6 +255,8 @@ def test_extreme_logits_and_nothing_to_count():
     none = torch.full((2,), -100)
     assert chunked_cross_entropy(h, w, None, none).isnan() and F.cross_entropy(F.linear(h, w), none).isnan()
     assert chunked_cross_entropy(h, w, None, none, reduction='sum') == 0
+    chunked_cross_entropy(h, w.requires_grad_(), None, none).backward()
+    assert h.grad.abs().sum() == 0 and w.grad.abs().sum() == 0, 'a batch of padding must not ruin the weights'
 
 
 def test_gradients_where_they_are_wanted_and_only_once():
@@ -274,15 +277,26 @@ def test_what_is_no_input_of_the_loss_is_refused():
 
 
 # ---- logits that are not there yet
-def test_lazy_logits_refuse_what_would_make_them_large():
-    lazy = LazyLogits(torch.randn(2, 3, 6), torch.randn(9, 6))
+def test_lazy_logits_are_logits_for_whoever_asks():
+    "Methods, functions, operators and losses that lazy logits do not know get the full logits, gradients included."
+    h, w, b, y = torch.randn(2, 3, 6, requires_grad=True), torch.randn(9, 6), torch.randn(9), torch.randint(0, 9, (2, 3))
+    lazy, full = LazyLogits(h, w, b), F.linear(h, w, b)
     assert to_float(lazy) is lazy and to_float((lazy, torch.ones(1).half()))[0] is lazy
-    for f in (lambda: F.softmax(lazy, -1), lambda: torch.cat([lazy, lazy]), lambda: F.cross_entropy(lazy, torch.zeros(2))):
-        with expect_fail(TypeError, '.full()'): f()
-    for i in ((0, 1, 2), (..., 1), None):
-        with expect_fail(IndexError, '.full()'): lazy[i]
-    with expect_fail(ValueError, 'dim=1'): lazy.argmax(1)
-    assert lazy.argmax(2).shape == (2, 3) and lazy[0].shape == (3, 9) and lazy[:, -1].argmax().shape == (2,)
+    for f in (lambda x: x.softmax(-1), lambda x: F.softmax(x, -1), lambda x: x.topk(2, dim=-1).indices, lambda x: torch.cat([x, x]),
+              lambda x: x.view(-1, 9), lambda x: F.cross_entropy(x.view(-1, x.shape[-1]), y.view(-1)), lambda x: torch.topk(x, k=2).values,
+              lambda x: x.float().max(), lambda x: 2*x - 1, lambda x: 1 - x/3, lambda x: x == x, lambda x: x > 0, lambda x: -x, lambda x: x @ w,
+              lambda x: torch.ones(9)*x, lambda x: torch.where(x > 0, input=x, other=0.), lambda x: x.argmax(), lambda x: x.argmax(1), lambda x: x.argmax(-1, keepdim=True),
+              lambda x: x.flatten(), lambda x: x.flatten(1), lambda x: x[..., 1], lambda x: x[:, :, 2], lambda x: x[None], lambda x: x[full > 0],
+              lambda x: torch.stack(list(x)), lambda x: torch.tensor([x.ndim, x.numel(), x.size(-1), len(x)]), lambda x: accuracy(x, y)):
+        assert torch.equal(f(lazy), f(full))
+    assert torch.equal(lazy[y > 4].full(), full[y > 4]), 'a mask over positions stays lazy'
+    assert lazy.argmax(2).shape == (2, 3) and lazy[0].shape == (3, 9) and lazy[:, -1].argmax(-1).shape == (2,)
+    assert all(isinstance(o, LazyLogits) for o in (lazy[0], lazy[:, -1], lazy.flatten(0, 1), copy.copy(lazy), pickle.loads(pickle.dumps(LazyLogits(w, w)))))
+    g1, g2 = (torch.autograd.grad(F.cross_entropy(x.view(-1, 9), y.view(-1)), h)[0] for x in (lazy, full))
+    assert torch.equal(g1, g2)
+    with pytest.raises(AttributeError): lazy.no_such_method
+    half = LazyLogits(h.bfloat16(), w, b)  # what a bf16 step leaves
+    assert half.full().dtype == torch.float32 and (half.topk(2).values - full.topk(2).values).abs().max() < .1
 
 
 def test_full_logits_comes_back_also_after_an_error():
@@ -390,6 +404,61 @@ def test_fused_adam_leaves_frozen_weights_and_frees_gradients():
     p = nn.Parameter(torch.zeros(3, device='meta'))
     p.grad = torch.zeros(3, device='meta')
     with expect_fail(TypeError, 'use fastai'): fused_adam([p], lr=.1).step()
+
+
+# ---- other devices, export and compilation
+class OtherDevice(TorchDispatchMode):
+    "A device without double precision and without a fused optimizer step, as far as a CPU can stand in for one."
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if '_fused_adam' in str(func): raise NotImplementedError(f'Could not run {func} on this device')
+        out = func(*args, **(kwargs or {}))
+        for o in [*args, *(kwargs or {}).values(), *(out if isinstance(out, (tuple, list)) else [out])]:
+            if getattr(o, 'dtype', o) is torch.float64: raise TypeError(f'{func}: this device has no float64')
+        return out
+
+
+@pytest.mark.parametrize('loss_func', [ChunkedCrossEntropy(chunk=10), SampledCrossEntropy(torch.arange(V))], ids=['chunked', 'sampled'])
+def test_training_without_double_precision_and_fused_steps(loss_func):
+    from lesson8nlp.learner import lm_metrics
+    def make():
+        torch.manual_seed(1)
+        model = get_language_model(AWD_LSTM, V, small, lazy=True)
+        return TextLearner(loaders(), model, loss_func=loss_func, opt_func=fused_adam, splitter=awd_lstm_lm_split, metrics=lm_metrics())
+    def fit(learn):
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2, wd=.1)
+        return learn
+    with OtherDevice(): there = seeded(lambda: fit(make()))
+    here = seeded(lambda: fit(make()))
+    assert not there.opt.fused and here.opt.fused
+    for (n, p), q in zip(there.model.named_parameters(), here.model.named_parameters()): assert close(p, q[1], 1e-5), n
+    assert close(torch.tensor(there.recorder.values[-1]), torch.tensor(here.recorder.values[-1]), 1e-4)
+
+
+def test_sampled_loss_is_the_softmax_over_the_words_of_the_batch():
+    "In fp32 against a calculation by hand, in double precision; gradients too."
+    counts = np.arange(40)**2
+    h, w, b, y = torch.randn(3, 50, 6).double().requires_grad_(), torch.randn(40, 6).double().requires_grad_(), torch.randn(40).double().requires_grad_(), torch.randint(0, 25, (3, 50))
+    ours = SampledCrossEntropy(counts)(LazyLogits(h, w, b), y)
+    words, p = y.unique(), torch.tensor((counts + 1)/(counts + 1).sum())
+    scores = F.linear(h, w, b) - (1 - (1 - p)**150).log()
+    by_hand = F.cross_entropy(scores[..., words].flatten(0, 1), torch.searchsorted(words, y).flatten())
+    assert close(ours, by_hand, 1e-6)
+    for a, e in zip(torch.autograd.grad(ours, (h, w, b)), torch.autograd.grad(by_hand, (h, w, b))): assert close(a, e, 1e-6)
+
+
+@pytest.mark.parametrize('lazy', [False, True])
+@pytest.mark.parametrize('strict', [False, True])
+def test_models_can_be_exported(lazy, strict):
+    "`torch.export` gives a program with the model's logits, and leaves a model that works."
+    m, x = get_language_model(AWD_LSTM, V, small, lazy=lazy).eval(), torch.randint(0, V, (2, 7))
+    want = m(x)[0]
+    want = want.full() if lazy else want
+    m.reset()
+    assert close(torch.export.export(m, (x,), strict=strict).module()(x)[0], want)
+    m.reset()
+    again = m(x)[0]
+    assert close(again.full() if lazy else again, want)
+    with expect_fail(ValueError, 'knows 0 to'): m(torch.full((1, 2), V))
 
 
 # ---- errors

@@ -1,5 +1,5 @@
 "What a notebook cannot show well about the corpus: kills at any moment, full disks, damaged files, other processes and clusters."
-import json, os, random, signal, subprocess, sys, tempfile, time, warnings
+import json, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +18,7 @@ quiet = dict(progress=False)
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch): monkeypatch.setattr(cp, '_part_size', 50_000)  # ten or more parts
+def small_parts(monkeypatch): monkeypatch.setattr(cp, 'part_size', 50_000)  # ten or more parts
 
 
 @pytest.fixture(scope='module')
@@ -109,7 +109,7 @@ def test_same_bytes_from_everywhere(tmp_path, whole, source, n_workers):
 
 @pytest.mark.parametrize('size', [1, 7_000, 10**9])
 def test_parts_leave_no_trace(tmp_path, whole, monkeypatch, size):
-    monkeypatch.setattr(cp, '_part_size', size)
+    monkeypatch.setattr(cp, 'part_size', size)
     assert content(Corpus.from_texts(texts, path=tmp_path/'c', n_workers=1, **quiet)) == content(whole)
 
 
@@ -296,12 +296,12 @@ def test_a_text_that_changes_while_it_is_read(tmp_path, monkeypatch):
     "A file that vanishes after its size was asked for."
     fs = [tmp_path/f'{i}.txt' for i in range(5)]
     for f in fs: f.write_text('here I am', encoding='utf-8')
-    asked = cp._size_of_file
-    def vanish(f):
-        n = asked(f)
+    asked = cp.PartReader.size
+    def vanish(self, f):
+        n = asked(self, f)
         fs[2].unlink(missing_ok=True)
         return n
-    monkeypatch.setattr(cp, '_size_of_file', vanish)
+    monkeypatch.setattr(cp.PartReader, 'size', vanish)
     with pytest.raises(ValueError, match='2.txt'): Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, **quiet)
     assert not (tmp_path/'c').exists()
 
@@ -325,6 +325,82 @@ def test_one_text_is_not_many(tmp_path, bad):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'], ids=repr)
+def test_files_of_every_system_give_the_same_corpus(tmp_path, encoding, end):
+    "Line ends and byte order marks leave no trace: the ids are those of `read_text`, so of the classifier and of fastai."
+    ts = ['A fine film.\n\nOf 1999.\n', 'naïve\ncafé']
+    fs = [tmp_path/f'{i}.txt' for i in range(2)]
+    for f, t in zip(fs, ts): f.write_bytes(t.replace('\n', end).encode(encoding))
+    assert [read_text(f) for f in fs] == ts
+    assert_straight(Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, min_freq=1, **quiet), ts, min_freq=1)
+
+
+def test_other_encodings_are_said(tmp_path):
+    f = tmp_path/'old.txt'
+    f.write_bytes('un café noir'.encode('cp1252'))
+    with pytest.raises(ValueError, match='old.txt is not utf-8: byte 0xe9 at position 6, in line 1.*(?s:.*)encoding'): Corpus.from_files([f], path=tmp_path/'c', n_workers=1, **quiet)
+    assert_straight(Corpus.from_files([f], path=tmp_path/'c', n_workers=1, min_freq=1, encoding='cp1252', **quiet), ['un café noir'], min_freq=1)
+    with pytest.raises(ValueError, match='no encoding'): Corpus.from_files([f], path=tmp_path/'d', encoding='windoze', **quiet)
+    f.write_bytes('plain English'.encode('utf-16-le'))
+    with pytest.raises(ValueError, match='old.txt.*null'): Corpus.from_files([f], path=tmp_path/'d', n_workers=1, **quiet)
+    with pytest.warns(UserWarning, match='null'): assert len(Corpus.from_files([f], path=tmp_path/'d', n_workers=1, errors='skip', **quiet)) == 0
+
+
+def test_tables_and_dicts_are_no_texts(tmp_path):
+    for f, wrong in ((Corpus.from_texts, pd.DataFrame({'text': ['a']})), (Corpus.from_texts, {'text': ['a']}), (Corpus.from_files, pd.DataFrame({'file': ['a']})), (Corpus.from_files, {'a': 1}), (Corpus.from_texts, 3), (Corpus.from_files, None)):
+        with pytest.raises(TypeError, match='Expected a list of (texts|files)'): f(wrong, path=tmp_path/'c')
+    assert not list(tmp_path.iterdir())
+
+
+class Arrow: # a column of Arrow: it iterates over scalars
+    def __init__(self, ts): self.ts = ts
+    def __iter__(self): return (object() for _ in self.ts)
+    def __len__(self): return len(self.ts)
+    def to_pylist(self): return self.ts
+
+
+def test_columns_of_arrow(tmp_path): assert_straight(Corpus.from_texts(Arrow(texts[:20]), path=tmp_path/'c', n_workers=1, **quiet), texts[:20])
+
+
+def test_a_file_in_the_place_of_the_folder_is_noticed_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(cp.FastTokenizer, 'encode', None)
+    (tmp_path/'f').write_text('mine')
+    with pytest.raises(OSError, match='f: take a folder .*it is a file'): Corpus.from_texts(['a'], path=tmp_path/'f', n_workers=1, **quiet)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['f']
+
+
+# ---- the codec
+
+codecs = {'words': lambda: None, 'German': lambda: Tokenizer(WordTokenizer('de')), 'characters': lambda: Tokenizer(CharTokenizer()), 'few rules': lambda: Tokenizer(rules=[lowercase])}
+
+
+@pytest.mark.parametrize('kind', [*codecs, 'subwords'])
+def test_an_opened_corpus_knows_its_codec(tmp_path, kind):
+    if kind == 'subwords':
+        sub = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path/'spm')
+        sub.setup(texts[:40])
+        t = Tokenizer(sub)
+    else: t = codecs[kind]()
+    built = Corpus.from_texts(texts[:20], tok=t, path=tmp_path/'c', n_workers=1, min_freq=1, **quiet)
+    for c in (built, Corpus.open(tmp_path/'c'), pickle.loads(pickle.dumps(built))):
+        assert c.codec.vocab == list(c.vocab) and [o.tolist() for o in c.codec.encode_all(texts[:20])] == [c[i].tolist() for i in range(20)]
+    assert Corpus.open(tmp_path/'c').codec == built.codec
+
+
+def test_a_tokenizer_with_code_of_its_owner_is_asked_for(tmp_path):
+    t = Tokenizer(rules=[shout])
+    built = Corpus.from_texts(texts[:5], tok=t, path=tmp_path/'c', n_workers=1, min_freq=1, **quiet)
+    with pytest.raises(ValueError, match='tok='): Corpus.open(tmp_path/'c').codec
+    assert Corpus.open(tmp_path/'c', tok=t).codec.encode(texts[2]).tolist() == built.codec.encode(texts[2]).tolist() == built[2].tolist()
+
+
+def test_opening_without_checksums_reads_only_names_and_sizes(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr('lesson8nlp.store.file_checksum', None)  # whoever reads for a checksum now fails
+    assert content(Corpus.open(whole.path, verify=False)) == content(whole) == content(pickle.loads(pickle.dumps(whole)))
+    with pytest.raises(TypeError): Corpus.open(whole.path)
+
+
 def test_an_iterator_that_fails_leaves_the_old_corpus(tmp_path):
     c = Corpus.from_texts(texts[:50], path=tmp_path/'c', n_workers=1, **quiet)
     before = stamp(c)
@@ -344,7 +420,7 @@ os.environ['OMP_NUM_THREADS'] = '1'
 from lesson8nlp import corpus as cp
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import sample_reviews, text_files
-cp._part_size = 50_000
+cp.part_size = 50_000
 files = text_files(sample_reviews())[:600]
 '''
 
@@ -361,12 +437,12 @@ def finish(p, timeout=120):
 
 
 build = '''
-slow = cp._save_part
+slow = cp.save_part
 def save(f, part): # slower, so that the kill comes between parts as often as within one; and the parts are counted
     slow(f, part)
     print('part', flush=True)
     time.sleep(.02)
-cp._save_part = save
+cp.save_part = save
 print('ready', flush=True)
 go = sys.stdin.readline()
 c = Corpus.from_files(files, path={path!r}, n_workers={n}, progress=False)
@@ -564,7 +640,7 @@ def peak(n):
     Corpus.from_texts(source(n), path=%r + str(n), n_workers=1, progress=False)
     on[0] = False; t.join()
     return top[0] >> 20
-cp._part_size = 400_000
+cp.part_size = 400_000
 peak(3)
 print(*[peak(n) for n in %s])
 '''

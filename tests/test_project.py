@@ -1,14 +1,14 @@
 "The notebooks are clean, in order and in step with the package; the configuration says everything once."
-import ast, configparser, importlib, json, re, shutil, subprocess, sys, tomllib
+import ast, configparser, importlib, json, os, re, shutil, subprocess, sys, tomllib
 from pathlib import Path
 
 import pytest
+import run_notebooks, run_tests
 
 root = Path(__file__).resolve().parent.parent
-order = 'core data tokenizer numericalizer fasttok corpus dataloader models beyond awdlstm learner checkpoint generate classifier ulmfit cli all'.split()
 notebooks = sorted((root/'nbs').rglob('*.ipynb'))
 notebooks = [p for p in notebooks if not p.name.startswith('.') and '.ipynb_checkpoints' not in p.parts]
-lessons = [p for p in notebooks if re.match(r'\d\d', p.name) and p.parent.name == 'nbs']
+lessons = [p for p in notebooks if re.match(r'\d\d', p.name) and p.parent.name in ('nbs', 'internals')]
 modules = sorted(p.stem for p in (root/'lesson8nlp').glob('*.py') if not p.stem.startswith('_'))
 name = lambda p: p.relative_to(root/'nbs').as_posix()
 
@@ -109,7 +109,9 @@ def imported(p):
 
 @pytest.mark.parametrize('m', modules)
 def test_data_flows_one_way(m):
-    assert m in order
+    "`module_order` in lesson8nlp.all is the one list of modules; it may name some that are not written yet."
+    from lesson8nlp.all import module_order as order
+    assert m in order, f'put {m} into module_order, in the notebook of `all`'
     for o in imported(root/'lesson8nlp'/f'{m}.py'): assert order.index(o) < order.index(m), f'{m} imports {o}'
 
 
@@ -125,8 +127,10 @@ def test_public_names_are_documented(m):
 
 def test_all_brings_every_public_name():
     every = importlib.import_module('lesson8nlp.all')
-    for m in modules:
-        if m == 'all': continue
+    public = [m for m in every.module_order if m in modules and m not in every._internals]
+    assert list(imported(root/'lesson8nlp'/'all.py')) == public, 'star imports and module_order name the same modules'
+    assert len(set(every.module_order)) == len(every.module_order) and set(every._internals) < set(every.module_order)
+    for m in public:
         for n in importlib.import_module(f'lesson8nlp.{m}').__all__:
             assert n in every.__all__ and hasattr(every, n), f'{m}.{n} is missing in lesson8nlp.all'
 
@@ -156,9 +160,11 @@ def test_constraints_are_pins_and_nothing_else():
         assert re.split(r'[<>=!]', r)[0].lower() in pinned, f'{r} is not pinned'
 
 
+def test_runner_runs_the_course_and_the_internals():
+    assert sorted(run_notebooks.lessons()) == lessons and run_notebooks.lessons()[0].parent.name == 'nbs'
+
+
 def test_runner_and_nbdev_skip_the_same_cells():
-    sys.path.insert(0, str(root/'tools'))
-    import run_notebooks
     assert run_notebooks.skip_flags == set(tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['tool']['nbdev']['tst_flags'].split())
 
 
@@ -170,3 +176,57 @@ def test_runner_reports_a_failing_lesson(tmp_path):
     r = subprocess.run([sys.executable, root/'tools'/'run_notebooks.py', tmp_path/'bad.ipynb', tmp_path/'good.ipynb', '--out', tmp_path/'out'], capture_output=True, text=True)
     assert r.returncode != 0 and 'Failed: bad.ipynb' in r.stderr and 'ZeroDivisionError' in r.stdout
     assert "'42'" in str(nbformat.read(tmp_path/'out'/'good.ipynb', as_version=4).cells[0].outputs)
+
+
+def test_readers_of_reviews_are_found():
+    "By what they call, through fixtures, variables and code in strings; what reads none is left alone."
+    source = """
+from lesson8nlp.data import sample_reviews
+files = sorted(sample_reviews().rglob('*.txt'))
+def helper(): return files[:10]
+@pytest.fixture
+def folder(): return helper()
+def test_a(folder): pass
+def test_b(): run('from lesson8nlp.data import *; get_imdb()')
+@pytest.mark.parametrize('f', files)
+def test_c(f): pass
+def test_d(): pass
+"""
+    found = run_tests.readers(source, run_tests.sources)
+    assert found - run_tests.sources == {'files', 'helper', 'folder', 'test_a', 'test_b', 'test_c'}
+    read = [p.name for p in run_tests.notebooks_that_read(run_tests.review_readers())]
+    assert '01_data.ipynb' in read and '00_store.ipynb' not in read and len(read) > 8
+
+
+def test_a_reader_that_is_not_seen_is_reported(tmp_path):
+    for f in ('conftest.py', 'test_sneaky.py'):
+        code = (root/'tests'/f).read_text(encoding='utf-8') if f == 'conftest.py' else f"""
+import os, pathlib
+def test_plain(): pass
+def test_sneaky(): os.listdir(pathlib.Path({str(tmp_path)!r})/'data'/'imdb')
+"""
+        (tmp_path/f).write_text(code, encoding='utf-8')
+    (tmp_path/'data'/'imdb').mkdir(parents=True)
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(root/'tools'), os.environ.get('PYTHONPATH', '')]))
+    r = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', tmp_path], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert r.returncode == 1 and 'test_sneaky.py::test_sneaky read reviews' in r.stdout and 'test_plain read' not in r.stdout, r.stdout
+
+
+def test_without_a_network_only_this_machine_answers():
+    code = """
+import http.server, threading, urllib.request, run_tests
+print(run_tests.without_network())
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(urllib.request.urlopen(f'http://127.0.0.1:{server.server_port}/', timeout=10).status)
+try: urllib.request.urlopen('http://192.0.2.1/', timeout=30)
+except OSError as e: print(type(e).__name__)
+"""
+    env = os.environ | dict(PYTHONPATH=str(root/'tools'))
+    out = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=60, check=True).stdout.split('\n')
+    assert out[0].startswith('with') and out[1:3] == ['200', 'URLError']
+
+
+def test_one_notebook_that_does_not_exist():
+    r = subprocess.run([sys.executable, root/'tools'/'run_tests.py', '99_nothing'], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 1 and 'no notebook 99_nothing' in r.stderr

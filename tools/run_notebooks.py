@@ -1,6 +1,6 @@
 """Run notebooks from top to bottom, each in a kernel of its own, and write them with their outputs.
 
-    python tools/run_notebooks.py                      # every lesson, into build/lesson/
+    python tools/run_notebooks.py                      # every lesson and every page of internals, into build/lesson/
     python tools/run_notebooks.py --save nbs/05*.ipynb # these, and keep the outputs in the source
 """
 import argparse, base64, copy, io, os, re, sys, time
@@ -13,6 +13,11 @@ from nbclient.exceptions import CellExecutionError
 root = Path(__file__).resolve().parent.parent
 skip_flags = {'slow', 'cuda', 'notest'}  # as tst_flags in pyproject.toml
 table_label = '#| label: tbl-ladder'
+
+
+def lessons():
+    "The notebooks of the course, then those of the internals, each in the order of their numbers."
+    return [p for d in ('nbs', 'nbs/internals') for p in sorted((root/d).glob('[0-9]*.ipynb'))]
 
 
 def directives(cell): return re.findall(r'^#\|\s*(.+?)\s*$', cell.source, re.M) if cell.cell_type == 'code' else []
@@ -124,13 +129,13 @@ def save_times(times):
 
 def main():
     ap = argparse.ArgumentParser(description='Run the lessons from top to bottom, each in a process of its own.')
-    ap.add_argument('notebooks', nargs='*', type=Path, help='default: every lesson in nbs/')
+    ap.add_argument('notebooks', nargs='*', type=Path, help='default: every lesson in nbs/ and nbs/internals/')
     ap.add_argument('--save', action='store_true', help='write the outputs into the notebooks themselves')
     ap.add_argument('--flags', default='', help='also run cells with these marks, e.g. "slow"')
     ap.add_argument('--times', action='store_true', help='write the seconds of each into benchmarks/results/lessons.json')
     ap.add_argument('--out', type=Path, default=root/'build'/'lesson')
     args = ap.parse_args()
-    files = [p.resolve() for p in args.notebooks] or sorted((root/'nbs').glob('[0-9]*.ipynb'))
+    files = [p.resolve() for p in args.notebooks] or lessons()
     flags, live = skip_flags - set(args.flags.split()), sys.stdout.isatty()
     table, failed, times, begun = None, [], {}, time.time()
     for i, p in enumerate(files, 1):
@@ -148,7 +153,7 @@ def main():
     print(f'{len(files) - len(failed)} of {len(files)} notebooks ran in {time.time() - begun:.0f} s' + ('' if args.save else f'; with their outputs they are in {args.out.relative_to(Path.cwd()) if args.out.is_relative_to(Path.cwd()) else args.out}/'))
     if args.times and not failed: save_times(times)
     if failed: sys.exit(f'Failed: {", ".join(failed)}')
-    if table and not args.save: print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\nRead on: make lab, and open nbs/00_core.ipynb. The answers to the questions are in nbs/tutorials/.')
+    if table and not args.save: print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\nRead on: make lab, and open {lessons()[0].relative_to(root).as_posix()}. The answers to the questions are in nbs/tutorials/.')
 
 
 if __name__ == '__main__': main()

@@ -1,0 +1,405 @@
+"What a notebook cannot show well about resuming: kills at any moment, damaged checkpoints, several processes."
+import json, math, os, pickle, random, shutil, signal, socket, subprocess, sys, textwrap, time
+from functools import partial
+from pathlib import Path
+
+import numpy as np, pytest, safetensors.torch, torch
+from fastai.basics import Adam, Callback, CrossEntropyLossFlat, DataLoaders, F, L, Learner, OptimWrapper, SGD, accuracy, nn, ranger, set_seed
+from fastai.callback.schedule import *
+from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
+from fastai.callback.training import GradientAccumulation, GradientClip
+
+import lesson8nlp.core
+from lesson8nlp import models as lm, resume, store
+from lesson8nlp.awdlstm import *
+from lesson8nlp.dataloader import *
+from lesson8nlp.learner import *
+from lesson8nlp.resume import *
+from lesson8nlp.store import *
+from small_runs import *
+
+
+@pytest.fixture(scope='module')
+def whole(): return fit(learner())
+
+
+def run_cut(path, *cuts, make=learner, every=7, **kw): # the fit, called again after each accident
+    for i, cut in enumerate(cuts):
+        with pytest.raises(Accident): fit(make(seed=42 if i == 0 else i), CheckpointCallback(path, every=every, verbose=False), cut, **kw)
+    return fit(make(seed=99), CheckpointCallback(path, every=every, verbose=False), **kw)
+
+
+def assert_same_run(a, b):
+    assert same(weights(a), weights(b))
+    ra, rb = a.recorder, b.recorder
+    assert ra.values == rb.values and [float(o) for o in ra.losses] == [float(o) for o in rb.losses] and ra.lrs == rb.lrs and ra.iters == rb.iters
+    for k in ra.hps: assert np.array_equal(np.array(ra.hps[k], dtype=float), np.array(rb.hps[k], dtype=float))
+
+
+n_steps = len(loaders().train)
+
+
+@pytest.mark.parametrize('cuts', [[1], [7], [8], [n_steps-1], [n_steps], [n_steps+1], [2*n_steps], [3, 9, 9, 10, n_steps+8, 2*n_steps-1]], ids=str)
+def test_resumed_is_the_same_run(tmp_path, whole, cuts):
+    assert_same_run(run_cut(tmp_path/'c', *map(Cut, cuts)), whole)
+
+
+@pytest.mark.parametrize('every', [1, n_steps, 10**6, 'epoch'])
+def test_any_number_of_steps_between(tmp_path, whole, every):
+    assert_same_run(run_cut(tmp_path/'c', Cut(5), CutInValidation(0), Cut(n_steps+3), CutInValidation(1), every=every), whole)
+    assert len(list((tmp_path/'c').iterdir())) == 2
+
+
+def test_finished_is_not_repeated(tmp_path, whole, capsys):
+    first = fit(learner(), CheckpointCallback(tmp_path/'c', every=7))
+    assert_same_run(first, whole)
+    again = fit(learner(seed=3), CheckpointCallback(tmp_path/'c', every=7), Cut(1))
+    assert_same_run(again, whole)
+    assert 'finished' in capsys.readouterr().out
+    assert len(list((tmp_path/'c').iterdir())) == 2
+
+
+def test_same_session(tmp_path, whole):
+    "The cell that calls fit is run again with the learner that was cut off, gradients and all."
+    learn = learner()
+    class Half(Callback):
+        run_valid = False
+        def before_step(self):
+            if self.learn.train_iter == 10: raise Accident('cut')
+    with pytest.raises(Accident): fit(learn, CheckpointCallback(tmp_path/'c', every=4), Half())
+    assert_same_run(fit(learn, CheckpointCallback(tmp_path/'c', every=4)), whole)
+
+
+def test_same_session_with_varied_lengths(tmp_path):
+    "The number of batches changes from epoch to epoch; the learner that was cut off in the second one goes on."
+    make = lambda seed=42: learner(seed, dls=loaders(var_len=True))
+    a, b = fit(make(), epochs=3), make()
+    n = len(b.dls.train)
+    for k in (n+3, n+9):
+        with pytest.raises(Accident): fit(b, CheckpointCallback(tmp_path/'c', every=4), Cut(k), epochs=3)
+    assert_same_run(a, fit(b, CheckpointCallback(tmp_path/'c', every=4), epochs=3))
+
+
+def test_plain_fit_and_ladder_models(tmp_path):
+    def make(seed=42):
+        set_seed(seed, reproducible=True)
+        return TextLearner(loaders(var_len=True), lm.LMModel7(len(vocab), 12, 2, 0.3), loss_func=CrossEntropyLossFlat(), opt_func=SGD, metrics=accuracy)
+    def go(learn, *cbs):
+        with learn.no_bar(), learn.no_logging(): learn.fit(2, 0.1, cbs=list(cbs))
+        return learn
+    a = go(make())
+    with pytest.raises(Accident): go(make(), CheckpointCallback(tmp_path/'c', every=3), Cut(11))
+    b = go(make(seed=1), CheckpointCallback(tmp_path/'c', every=3))
+    assert same(weights(a), weights(b)) and a.recorder.values == b.recorder.values
+
+
+@pytest.mark.parametrize('cbs', [lambda: [GradientClip(0.1)], lambda: [GradientAccumulation(20)], lambda: [RescaleLR()], lambda: [EarlyStoppingCallback(min_delta=10., patience=0)]], ids=['clip', 'accumulation', 'rescale', 'early stop'])
+def test_with_other_callbacks(tmp_path, cbs):
+    make = lambda seed: learner(seed=seed, cbs=cbs())
+    a = fit(make(42), epochs=3)
+    with pytest.raises(Accident): fit(make(42), CheckpointCallback(tmp_path/'c', every=4), Cut(n_steps+3), epochs=3)
+    b = fit(make(1), CheckpointCallback(tmp_path/'c', every=4), epochs=3)
+    assert same(weights(a), weights(b)) and a.recorder.values == b.recorder.values
+    c = fit(make(2), CheckpointCallback(tmp_path/'c', every=4), epochs=3)
+    assert same(weights(a), weights(c)) and a.recorder.values == c.recorder.values
+
+
+def test_best_model_is_kept_through_an_accident(tmp_path):
+    def make(seed): return learner(seed=seed, path=tmp_path, cbs=SaveModelCallback(monitor='valid_loss', fname='best'))
+    a = fit(make(42), epochs=3, lr=3.)  # so large that it gets worse
+    best = a.recorder.values
+    with pytest.raises(Accident): fit(make(42), CheckpointCallback(tmp_path/'c', every=4), Cut(2*n_steps+3), epochs=3, lr=3.)
+    b = fit(make(1), CheckpointCallback(tmp_path/'c', every=4), epochs=3, lr=3.)
+    assert b.recorder.values == best and same(weights(a), weights(b))
+
+
+def test_train_metrics(tmp_path):
+    def make(seed=42):
+        learn = learner(seed=seed, metrics=accuracy_for_train())
+        learn.recorder.train_metrics = True
+        return learn
+    assert_same_run(run_cut(tmp_path/'c', Cut(n_steps-3), make=make), fit(make()))
+
+
+def accuracy_for_train(): return [TokenAccuracy(), TokenPerplexity()]
+
+
+def test_optimizer_of_torch(tmp_path):
+    make = lambda seed=42: learner(seed=seed, opt_func=partial(OptimWrapper, opt=torch.optim.AdamW))
+    assert_same_run(run_cut(tmp_path/'c', Cut(9), Cut(n_steps+2), make=make), fit(make()))
+
+
+def test_optimizers_of_fastai(tmp_path):
+    for name, f in dict(adam=Adam, ranger=ranger).items():
+        make = lambda seed=42: learner(seed=seed, opt_func=f)
+        assert_same_run(run_cut(tmp_path/name, Cut(9), Cut(n_steps+2), make=make), fit(make()))
+
+
+def test_bf16(tmp_path):
+    make = lambda seed=42: learner(seed=seed).to_bf16()
+    assert_same_run(run_cut(tmp_path/'c', Cut(9), make=make), fit(make()))
+
+
+class Scaled(MixedPrecision):
+    "A GradScaler at work, on a CPU too; its scale doubles every few steps."
+    def before_fit(self):
+        super().before_fit()
+        self.learn.scaler = torch.amp.GradScaler('cpu', init_scale=2., growth_interval=5)
+
+
+def test_grad_scaler(tmp_path):
+    scales = []
+    class Look(Callback):
+        def after_step(self): scales.append(self.learn.scaler.get_scale())
+    def make(seed=42): return learner(seed=seed, cbs=Scaled('bf16'))
+    a = fit(make(), Look())
+    once, scales[:] = scales[:], []
+    with pytest.raises(Accident): fit(make(), CheckpointCallback(tmp_path/'c', every=4), Look(), Cut(n_steps+5))
+    n = len(scales)
+    b = fit(make(seed=1), CheckpointCallback(tmp_path/'c', every=4), Look())
+    assert_same_run(a, b)
+    assert len(set(once)) > 5 and scales[:n] == once[:n] and scales[n:] == once[-len(scales[n:]):]
+
+
+def test_frozen_layers_and_stages(tmp_path):
+    def go(seed, *cbs):
+        learn = learner(seed)
+        with learn.no_bar(), learn.no_logging(): learn.fit_gradual(1e-2, cbs=cbs)
+        return learn
+    a = go(42)
+    for i, n in enumerate((5, n_steps-1)):
+        with pytest.raises(Accident): go(42 if i == 0 else i, CheckpointCallback(tmp_path/'c', every=4), Cut(n))
+    b = go(7, CheckpointCallback(tmp_path/'c', every=4))
+    assert same(weights(a), weights(b)) and sorted(p.name for p in (tmp_path/'c').iterdir()) == ['stage1', 'stage2', 'stage3']
+
+
+def test_validation_alone_leaves_it_alone(tmp_path, whole):
+    learn = learner(cbs=CheckpointCallback(tmp_path/'c', every=7))
+    with learn.no_bar(): learn.validate(); learn.get_preds()
+    assert not (tmp_path/'c').exists()
+    fit(learn)
+    before = sorted((tmp_path/'c').rglob('*'))
+    with learn.no_bar(): learn.validate(); learn.get_preds()
+    assert same(weights(learn), weights(whole)) and before == sorted((tmp_path/'c').rglob('*'))
+
+
+@pytest.mark.parametrize('damage', ['truncate', 'flip', 'remove', 'pickle', 'manifest', 'half written'])
+def test_damaged_newest_checkpoint(tmp_path, whole, capsys, damage):
+    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'c', every=5), Cut(13))
+    newest = sorted((tmp_path/'c').iterdir())[-1]
+    f = newest/'state.safetensors'
+    data = f.read_bytes()
+    if damage == 'truncate': f.write_bytes(data[:-7])
+    if damage == 'flip': f.write_bytes(data[:500] + bytes([data[500] ^ 4]) + data[501:])
+    if damage == 'remove': (newest/'state.json').unlink()
+    if damage == 'pickle': f.write_bytes(pickle.dumps(1))
+    if damage == 'manifest': (newest/'manifest.json').write_text('')
+    if damage == 'half written': shutil.copytree(newest, newest.with_name(f'.{newest.name}.abc')); (newest.with_name(f'.{newest.name}.abc')/'manifest.json').unlink()
+    assert_same_run(fit(learner(seed=1), CheckpointCallback(tmp_path/'c', every=5)), whole)
+    out = capsys.readouterr().out
+    assert f'Resumed after step {10 if damage == "half written" else 5} ' in out and ('skipped' in out) == (damage != 'half written')
+    assert len(list((tmp_path/'c').iterdir())) == 2
+
+
+def test_all_checkpoints_damaged(tmp_path, whole):
+    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'c', every=5), Cut(13))
+    for p in (tmp_path/'c').iterdir(): (p/'state.json').write_text('{')
+    assert_same_run(fit(learner(), CheckpointCallback(tmp_path/'c', every=5)), whole)
+
+
+changes = {
+    'epochs': dict(epochs=3), 'schedule of lr': dict(lr=2e-2), 'parameters': dict(config=small | dict(n_hid=13)), 'dropout': dict(config=small | dict(input_p=0.3)),
+    'bs of loader 0': dict(dls=lambda: loaders(bs=4)), 'seq_len of loader': dict(dls=lambda: loaders(seq_len=9)), 'seed of loader 0': dict(dls=lambda: loaders(seed=2)),
+    'alpha of RNNRegularizer': dict(alpha=1.), 'GradientClip': dict(cbs=lambda: GradientClip(1.)), 'loss': dict(loss_func=CrossEntropyLossFlat), 'optimizer': dict(opt_func=ranger)}
+
+
+@pytest.mark.parametrize('what', changes)
+def test_another_run_is_noticed(tmp_path, what):
+    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'c', every=5), Cut(13))
+    kw = {k: v() if k in ('dls', 'cbs', 'loss_func') else v for k, v in changes[what].items()}
+    fit_kw = {k: kw.pop(k) for k in ('epochs', 'lr') if k in kw}
+    before = {p: p.read_bytes() for p in (tmp_path/'c').rglob('*') if p.is_file()}
+    learn = learner(**kw)
+    w = weights(learn)
+    with pytest.raises(ValueError, match=f'another run.*{what}.*folder of its own'): fit(learn, CheckpointCallback(tmp_path/'c', every=5), **fit_kw)
+    assert same(w, weights(learn)) and before == {p: p.read_bytes() for p in (tmp_path/'c').rglob('*') if p.is_file()}
+
+
+def test_wrong_arguments(tmp_path):
+    for kw in (dict(every=0), dict(every='step'), dict(every=1.5), dict(keep=0)):
+        with pytest.raises(ValueError): CheckpointCallback(tmp_path, **kw)
+    with pytest.raises(ValueError, match='seed'): fit(learner(dls=loaders(seed=None)), CheckpointCallback(tmp_path/'c'))
+    batches = list(loaders().train)
+    with pytest.raises(TypeError, match="every='epoch'"): fit(learner(dls=Batches(batches)), CheckpointCallback(tmp_path/'c'))
+
+
+class Batches(DataLoaders):
+    def __init__(self, batches): super().__init__(batches, batches, device='cpu')
+    vocab = vocab
+
+
+def test_loader_without_a_place(tmp_path):
+    "A shuffled loader of fastai: resumed at the end of an epoch, it is the same run."
+    def make(seed=42):
+        set_seed(seed, reproducible=True)
+        xy = [(torch.tensor(stream[i:i+10]), torch.tensor(stream[i+1:i+11])) for i in range(0, 1_000, 10)]
+        dls = DataLoaders.from_dsets(xy, xy[:20], bs=8, device='cpu')
+        dls.vocab = vocab
+        return language_model_learner(dls, AWD_LSTM, config=small, pretrained=False)
+    a = fit(make(), epochs=3)
+    with pytest.raises(Accident): fit(make(), CheckpointCallback(tmp_path/'c', every='epoch'), Cut(30), epochs=3)
+    assert same(weights(a), weights(fit(make(seed=1), CheckpointCallback(tmp_path/'c', every='epoch'), epochs=3)))
+
+
+killed = textwrap.dedent('''
+    import os, random, signal, sys, time
+    sys.path.insert(0, sys.argv[1])
+    import torch
+    torch.set_num_threads(1)
+    from test_resume import *
+    folder, n, seed = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    rng = random.Random(seed)
+
+    class Slow(Callback):  # so that there is time to die in
+        def after_batch(self): time.sleep(0.02)
+
+    def child(path):
+        if pid := os.fork(): return pid
+        try:
+            learn = fit(learner(), CheckpointCallback(path, every=3, verbose=False), Slow())
+            safetensors.torch.save_file({k: v.clone() for k, v in weights(learn).items()}, f'{path}.safetensors')
+            (Path(f'{path}.json')).write_text(json.dumps([[list(o) for o in learn.recorder.values], [float(o) for o in learn.recorder.losses]]))
+        finally: os._exit(0)
+
+    begin = time.time()
+    os.waitpid(child(folder/'whole'), 0)
+    took, kills, pid = time.time() - begin, 0, child(folder/'killed')
+    while kills < n:
+        time.sleep(rng.uniform(0.02, took*1.6/n))
+        try: os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError: pass
+        if not os.WIFSIGNALED(os.waitpid(pid, 0)[1]): break  # it was faster
+        kills += 1
+        pid = child(folder/'killed')
+    else: os.waitpid(pid, 0)
+    print(kills)
+''')
+
+
+def kill_often(tmp_path, n, seed):
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', killed, str(Path(__file__).parent), str(tmp_path), str(n), str(seed)], capture_output=True, text=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    assert r.returncode == 0, r.stderr[-3000:]
+    a, b = (safetensors.torch.load_file(tmp_path/f'{o}.safetensors') for o in ('whole', 'killed'))
+    assert same(a, b) and (tmp_path/'whole.json').read_text() == (tmp_path/'killed.json').read_text()
+    return int(r.stdout.split()[-1])
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_killed_at_random_moments(tmp_path):
+    "SIGKILL at random moments, 6 times and more: the same weights, bit for bit."
+    total = 0
+    for seed in range(4):
+        (tmp_path/str(seed)).mkdir()
+        total += kill_often(tmp_path/str(seed), 6, seed)
+        if total >= 6: break
+    assert total >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_killed_many_times(tmp_path):
+    total = 0
+    for seed in range(10, 30):
+        (tmp_path/str(seed)).mkdir()
+        total += kill_often(tmp_path/str(seed), 10, seed)
+        if total >= 40: break
+    assert total >= 20
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+@pytest.mark.parametrize('where', ['os.rename 3', 'shutil.rmtree 4', 'safetensors.torch.save_file 3', 'os.rename 5'])
+def test_killed_while_writing_a_checkpoint(tmp_path, whole, where):
+    name, n = where.split()
+    mod, f = name.rsplit('.', 1)
+    mod = {'os': os, 'shutil': shutil, 'safetensors.torch': safetensors.torch}[mod]
+    if pid := os.fork(): assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    else:
+        real, count = getattr(mod, f), [0]
+        def deadly(*args, **kw):
+            count[0] += 1
+            if count[0] == int(n): os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kw)
+        setattr(mod, f, deadly)
+        try: fit(learner(), CheckpointCallback(tmp_path/'c', every=5, verbose=False))
+        finally: os._exit(0)
+    assert_same_run(fit(learner(seed=1), CheckpointCallback(tmp_path/'c', every=5)), whole)
+    assert len(list((tmp_path/'c').iterdir())) == 2
+
+
+# ---- several processes
+
+two = textwrap.dedent('''
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    import torch
+    torch.set_num_threads(1)
+    from test_resume import *
+    from fastai.distributed import *
+    from fastai.torch_core import num_distrib, rank_distrib
+    out, mode = Path(sys.argv[2]), sys.argv[3]
+    rank, n = rank_distrib(), max(num_distrib(), 1)
+
+    class Losses(Callback):
+        run_valid = False
+        def before_fit(self): self.log = []
+        def after_loss(self): self.log.append(self.learn.loss.item())
+
+    def dls():
+        docs = [stream[i:i+100] for i in range(0, 1_600, 100)]
+        kw = dict(bs=8//n, seq_len=10, rank=rank, world_size=n, vocab=vocab)
+        two = DataLoaders(*(sharded_dl(o) if n > 1 else o for o in (LMDataLoader(docs, shuffle=True, seed=1, **kw), LMDataLoader(stream[3_600:], **kw))), device='cpu')
+        two.vocab = vocab
+        return two
+
+    config = small | {k: 0. for k in small if k.endswith('_p')} if mode == 'equal' else small
+    def run(*cbs, seed=42):
+        learn, log = learner(seed=seed, dls=dls(), config=config, metrics=lm_metrics()), Losses()
+        with learn.distrib_ctx(sync_bn=False, cpu=True): fit(learn, *cbs, log)
+        return learn, log.log
+
+    if mode == 'equal': learn, losses = run()
+    else:
+        learn, losses = run()
+        try: run(CheckpointCallback(out/'c', every=5), Cut(13))
+        except Accident: pass
+        again, _ = run(CheckpointCallback(out/'c', every=5), seed=1)
+        assert same(weights(again), weights(learn)), 'resumed is another run'
+        assert again.recorder.values == learn.recorder.values
+    (out/f'{n}-{rank}.json').write_text(json.dumps(dict(losses=losses, valid=[list(o)[1:] for o in learn.recorder.values], weights=[v.double().sum().item() for v in learn.model.state_dict().values()])))
+    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+''')
+
+
+def launch(tmp_path, mode, n=2):
+    script, env = tmp_path/'two.py', os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    script.write_text(two)
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), str(script), str(Path(__file__).parent), str(tmp_path), mode], capture_output=True, text=True, timeout=240, env=env)
+    assert r.returncode == 0, r.stderr[-3000:]
+    return [json.loads((tmp_path/f'{n}-{rank}.json').read_text()) for rank in range(n)]
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path):
+    "gloo on the CPU, dropout off: the same losses, the same measures, the same weights."
+    a, b = launch(tmp_path, 'equal')
+    one, losses = learner(config=small | {k: 0. for k in small if k.endswith('_p')}, metrics=lm_metrics()), []
+    fit(one, Callback(after_loss=lambda self: losses.append(self.learn.loss.item()) if self.training else None))
+    assert [(x + y)/2 for x, y in zip(a['losses'], b['losses'])] == pytest.approx(losses, abs=1e-5) and a['losses'] != b['losses']
+    for x, y in zip(one.recorder.values, a['valid']): assert y == pytest.approx(list(x)[1:], abs=2e-5)
+    assert a['weights'] == b['weights'] and a['weights'] == pytest.approx([v.double().sum().item() for v in one.model.state_dict().values()], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_resume(tmp_path):
+    "Each with rows, dropout and a hidden state of its own: the same weights as without an accident."
+    a, b = launch(tmp_path, 'resume')
+    assert a['weights'] == b['weights'] and sorted(p.name for p in (tmp_path/'c').iterdir()) == ['rank0of2', 'rank1of2']

@@ -1,0 +1,405 @@
+"The one door for texts: files, folders and tables as real users have them, and lists that only look like texts."
+import bz2, gzip, json, lzma, os, random, subprocess, sys
+from pathlib import Path
+
+import numpy as np, pandas as pd, pytest
+
+from lesson8nlp import texts as tx
+from lesson8nlp.texts import *
+from lesson8nlp.texts import read_bytes
+
+
+def put(path, content, encoding='utf-8'):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+def refuses(match, f, *args, kind=ValueError, **kw):
+    with pytest.raises(kind, match=match) as e: f(*args, **kw)
+    str(e.value).encode()  # can be printed
+    return str(e.value)
+
+
+# ---- lists
+
+good = ['A film.', '', 'naïve 😀']
+
+
+class Column: # as pyarrow's: it iterates over scalars, and `to_pylist` gives plain values
+    def __init__(self, values): self.values = values
+    def __iter__(self): return (object() for _ in self.values)
+    def __len__(self): return len(self.values)
+    def to_pylist(self): return list(self.values)
+
+
+lists = {'list': list, 'tuple': tuple, 'generator': lambda o: (t for t in o), 'series': pd.Series, 'odd index': lambda o: pd.Series(o, index=[7]*len(o)), 'objects': lambda o: np.array(o, dtype=object),
+         'fixed width': np.array, 'category': lambda o: pd.Series(o, dtype='category'), 'index': pd.Index, 'keys': lambda o: dict.fromkeys(o).keys(), 'arrow': Column}
+
+
+@pytest.mark.parametrize('kind', lists)
+def test_whatever_holds_texts(kind):
+    for out in (check_texts(lists[kind](good)), list(each_text(lists[kind](good)))):
+        assert out == good and all(isinstance(o, str) for o in out)
+    assert check_texts(lists[kind](good[:0])) == []
+
+
+@pytest.mark.parametrize('name', ['polars', 'pyarrow'])
+def test_columns_of_other_libraries(name):
+    lib = pytest.importorskip(name)
+    t = lib.DataFrame({'text': good}) if name == 'polars' else lib.table({'text': good})
+    assert check_texts(t['text']) == good
+    refuses('text', check_texts, t, kind=TypeError)
+    gap = lib.DataFrame({'text': ['a', None]}) if name == 'polars' else lib.table({'text': ['a', None]})
+    refuses('Text 1 of 2 is None', check_texts, gap['text'], kind=TypeError)
+
+
+@pytest.mark.parametrize('wrong, match', [
+    ('one', 'single str'), (b'one', 'single bytes'), (Path('one.txt'), 'single PosixPath' if os.name == 'posix' else 'single'), (None, 'NoneType'), (3, 'int'),
+    (pd.DataFrame({'text': good, 'label': 1}), "DataFrame with text, label.*\\['text'\\]"), ({'text': good}, 'dict with text'), ({}, 'dict'), (pd.DataFrame(), 'DataFrame'), ({'a', 'b'}, 'no order')], ids=lambda o: type(o).__name__)
+def test_what_only_looks_like_texts(wrong, match):
+    for f in (check_texts, each_text): refuses(match, f, wrong, kind=TypeError)  # at the call, not at the first text
+
+
+class Dataset: # as Hugging Face's
+    column_names = ['text', 'label']
+    def __iter__(self): return iter([dict(text='a', label=0)])
+
+
+def test_a_dataset_is_no_list_of_texts(): refuses('Dataset with text, label', check_texts, Dataset(), kind=TypeError)
+
+
+@pytest.mark.parametrize('missing', [None, float('nan'), np.float32('nan'), pd.NA, pd.NaT], ids=repr)
+def test_missing_texts_are_named(missing):
+    for source in (['a', missing, 'b'], pd.Series(['a', missing, 'b'], dtype=object)):
+        assert 'missing' in refuses('^Text 1 of 3 is', check_texts, source, kind=TypeError)
+    refuses('^Text 1 is', list, each_text(['a', missing]), kind=TypeError)
+
+
+@pytest.mark.parametrize('wrong, remedy', [(b'bytes', 'decode'), (3, 'str'), (1.5, 'str'), (['a'], 'str'), (dict(text='a'), 'str'), (np.array(['a']), 'str')], ids=repr)
+def test_what_is_no_string_is_named(wrong, remedy): assert remedy in refuses('^Text 2 of 3 is', check_texts, ['a', 'b', wrong], kind=TypeError)
+
+
+def test_half_a_surrogate_pair_is_named():
+    for t in ('a \ud83d', '\ude00', 'ok \ud83d ok'): assert 'surrogatepass' in refuses('^Text 1 of 2 holds half of a surrogate pair', check_texts, ['ok 😀', t])
+
+
+def test_paths_are_read(tmp_path):
+    f = put(tmp_path/'a.txt', '\ufeffone\r\ntwo')
+    assert check_texts([f, 'three']) == ['one\ntwo', 'three']
+    refuses('gone', check_texts, [tmp_path/'gone.txt'], kind=FileNotFoundError)
+
+
+# ---- files
+
+text = 'Zürich: naïve “film” 😀\n\tsecond line\n'
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'], ids=repr)
+def test_one_text_in_many_files(tmp_path, encoding, end):
+    f = put(tmp_path/'a.txt', text.replace('\n', end), encoding)
+    assert read_text(f) == text and check_texts([f]) == [text]
+
+
+@pytest.mark.parametrize('order', ['le', 'be'])
+def test_byte_order_marks_of_both_orders(tmp_path, order):
+    for bits in (16, 32):
+        f = put(tmp_path/'a.txt', ('\ufeff' + text).encode(f'utf-{bits}-{order}'))
+        for encoding in ('utf-8', 'cp1252', f'utf-{bits}'): assert read_text(f, encoding=encoding) == text
+
+
+def test_the_same_as_fastai_reads(tmp_path): # `tokenize_files` uses Path.read_text with its default newlines
+    for i, data in enumerate((b'', b'a', b'a\r\nb\rc\nd\r', b'\r\n\r\n', 'ä\u2028\x0b\x0c\x85b'.encode(), b'a\0b', b' \r\n\ta')):
+        f = put(tmp_path/f'{i}.txt', data)
+        assert read_text(f) == f.read_text(encoding='utf-8'), data
+
+
+def test_encodings_are_said(tmp_path):
+    f = put(tmp_path/'old.txt', b'first line\nna\xefve')
+    m = refuses('old.txt is not utf-8: byte 0xef at position 13, in line 2', read_text, f)
+    assert 'encoding' in m and 'cp1252' in m
+    assert read_text(f, 'cp1252') == read_text(f, encoding='latin-1') == 'first line\nnaïve' and read_text(f, errors='replace') == 'first line\nna\ufffdve'
+    refuses('no encoding', read_text, f, encoding='windoze')
+    refuses('strict', read_text, f, errors='ignore')
+    refuses('UTF-8|utf-16', read_text, put(tmp_path/'cut.txt', 'film'.encode('utf-16')[:-1]))
+    for order in ('le', 'be'): assert 'utf-16-le' in refuses('null', read_text, put(tmp_path/'raw.txt', 'English'.encode(f'utf-16-{order}')))
+    assert read_text(put(tmp_path/'one.txt', b'a long text with one \0 in it')) == 'a long text with one \0 in it'
+    refuses('is a folder', read_text, tmp_path, kind=IsADirectoryError)
+
+
+def test_large_files_are_read_whole(tmp_path):
+    for n in (1 << 20, (1 << 20) + 1, 3 << 20): assert read_bytes(put(tmp_path/'a', b'x'*n)) == b'x'*n
+
+
+# ---- folders
+
+def names(files, top): return [f.relative_to(top).as_posix() for f in files]
+
+
+@pytest.fixture
+def top(tmp_path):
+    for name in ('pos/2.txt', 'pos/10.txt', 'pos/2020/n.txt', 'neg/a.TXT', 'neg/b.txt', 'README.txt', 'notes.md', 'pos/.hidden.txt', '.git/x.txt', 'neg/.DS_Store', 'empty/x.csv'): put(tmp_path/'t'/name, name)
+    return tmp_path/'t'
+
+
+real = ['README.txt', 'neg/a.TXT', 'neg/b.txt', 'pos/10.txt', 'pos/2.txt', 'pos/2020/n.txt']
+
+
+def test_the_files_of_a_folder(top):
+    assert names(text_files(top), top) == names(text_files(str(top)), top) == real
+    assert names(text_files(top, 'pos'), top) == names(text_files(top, ['pos']), top) == real[3:] and names(text_files(top, ['pos', 'neg', 'pos', '.']), top) == real
+    assert text_files(top, n=3, seed=1) == text_files(top, n=3, seed=1) != text_files(top, n=3, seed=2) and text_files(top, n=6) == text_files(top)
+    refuses('7 files were asked for.* has 6', text_files, top, n=7)
+    refuses("no folder 'unsup'.*'neg', 'pos'", text_files, top, ['pos', 'unsup'], kind=FileNotFoundError)
+    refuses('no folder', text_files, top/'nowhere', kind=FileNotFoundError)
+    refuses('No .txt file', text_files, top/'empty')
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='links')
+def test_links(top, tmp_path):
+    "To parents, to folders beside, to themselves, into nowhere, to folders and files elsewhere: each real text once."
+    put(tmp_path/'elsewhere'/'e.txt', 'e'), put(tmp_path/'other'/'o.txt', 'o')
+    for name, to in (('neg/up', '..'), ('neg/self', '.'), ('neg/beside', '../pos'), ('pos/root', '/'), ('aaa', 'pos'), ('pos/far', tmp_path/'elsewhere'), ('zzz', tmp_path/'elsewhere'),
+                     ('neg/again.txt', 'b.txt'), ('neg/loop', 'loop'), ('neg/loop.txt', 'loop.txt'), ('neg/far.txt', tmp_path/'other'/'o.txt'), ('pos/far.txt', tmp_path/'other'/'o.txt')): (top/name).symlink_to(to)
+    found = read_labelled(top, label='label')
+    assert names(found.texts, top) == ['neg/a.TXT', 'neg/b.txt', 'neg/far.txt', 'neg/loop.txt', *real[3:6], 'zzz/e.txt'] and found.labels == ['neg']*4 + ['pos']*3 + ['zzz']
+    said = '\n'.join(found.ignored)
+    for name in ('links to folders above', 'and 1 more', 'neg/again.txt', 'pos/far.txt', 'README.txt'): assert name in said
+    refuses('loop.txt', read_text, top/'neg'/'loop.txt', kind=OSError)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='links')
+def test_a_link_to_the_parent_makes_no_copies(tmp_path): # 4,920 texts of 120 before
+    for k in ('pos', 'neg'):
+        for i in range(60): put(tmp_path/'t'/k/f'{i}.txt', f'{k} {i}')
+    (tmp_path/'t'/'pos'/'all').symlink_to('..')
+    assert len(text_files(tmp_path/'t')) == len(read_labelled(tmp_path/'t', label='label').texts) == 120
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='links')
+def test_a_broken_link_is_named_when_it_is_read(top):
+    (top/'pos'/'gone.txt').symlink_to('nowhere.txt')
+    files = text_files(top)
+    assert 'pos/gone.txt' in names(files, top)
+    refuses('gone.txt', check_texts, files, kind=FileNotFoundError)
+
+
+def test_labels_are_the_first_level(top):
+    found = read_labelled(top, label='label')
+    assert names(found.texts, top) == real[1:] and found.labels == ['neg', 'neg', 'pos', 'pos', 'pos'] and all(isinstance(o, Path) for o in found.texts)
+    said = '\n'.join(found.ignored)
+    for name in ('README.txt', 'notes.md', 'pos/.hidden.txt', '.git', 'neg/.DS_Store', 'empty/x.csv'): assert name in said
+    assert read_labelled(top).labels is None and names(read_labelled(top).texts, top) == real and 'README' not in '\n'.join(read_labelled(top).ignored)
+    refuses('label', read_labelled, top/'neg', label='label')
+
+
+def test_many_ignored_files_are_counted(tmp_path):
+    for i in range(40): put(tmp_path/'pos'/f'{i:02}.json', '{}')
+    put(tmp_path/'pos'/'a.txt', 'a')
+    assert read_labelled(tmp_path, label='x').ignored == ['not .txt files: pos/00.json, pos/01.json, pos/02.json, pos/03.json, pos/04.json and 35 more']
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='names of files are bytes')
+def test_names_that_are_not_utf8(top):
+    bad = Path(os.fsdecode(b'caf\xe9'))
+    put(top/'pos'/bad/'x.txt', 'fine'), put(top/'pos'/os.fsdecode(b'n\xe9.txt'), 'fine too'), put(top/'neg'/os.fsdecode(b'\xff.md'), '')
+    found = read_labelled(top, label='label')
+    assert {'fine', 'fine too'} < set(check_texts(found.texts)) and set(found.labels) == {'pos', 'neg'}
+    '\n'.join(found.ignored).encode()
+    put(top/'pos'/os.fsdecode(b'w\xe9.txt'), b'\xff')
+    refuses(r'w\\xe9.txt is not utf-8', check_texts, text_files(top))
+    put(top/bad/'x.txt', 'fine')
+    assert 'rename' in refuses(r'caf\\xe9 is not UTF-8', read_labelled, top, label='label')
+
+
+@pytest.mark.skipif(os.name != 'posix' or not hasattr(os, 'mkfifo'), reason='POSIX')
+def test_what_is_no_file_is_not_opened(top):
+    os.mkfifo(top/'pos'/'pipe.txt')
+    assert names(text_files(top), top) == real and 'pipe.txt' in '\n'.join(read_labelled(top).ignored)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='permissions of POSIX')
+def test_what_may_not_be_read_is_named(top):
+    code = f"""
+import os
+from lesson8nlp.texts import *
+from lesson8nlp.texts import read_bytes
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for f in (lambda: text_files('shut'), lambda: check_texts(text_files('open'))):
+    try: f()
+    except PermissionError as e: print('named:', e)
+"""
+    if os.geteuid(): pytest.skip('needs root to become nobody')
+    import tempfile
+    with tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o755)
+        put(Path(d)/'shut'/'in'/'a.txt', 'a'), put(Path(d)/'open'/'b.txt', 'b')
+        os.chmod(Path(d)/'shut'/'in', 0), os.chmod(Path(d)/'open'/'b.txt', 0)
+        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=d, capture_output=True, text=True, env=dict(os.environ, HOME=d))
+        assert 'shut/in' in r.stdout and 'open/b.txt' in r.stdout, r
+
+
+def test_labels_that_look_alike(tmp_path):
+    put(tmp_path/'a'/'caf\u00e9'/'1.txt', ''), put(tmp_path/'a'/'cafe\u0301'/'1.txt', '')
+    if len(list((tmp_path/'a').iterdir())) == 2: refuses('looks like', read_labelled, tmp_path/'a', label='x')
+
+
+# ---- tables
+
+def table(tmp_path, content, name='t.csv', **kw): return read_table(put(tmp_path/name, content), label='label', **kw)
+
+
+def test_a_row_with_another_number_of_cells(tmp_path):
+    m = refuses("t.csv, line 2.* 3 cells.* 2: 'text', 'label'", table, tmp_path, 'text,label\ngood, very good,pos\nbad film,neg\n')
+    assert 'double quotes' in m
+    refuses('line 4.* 1 cell,', table, tmp_path, 'text,label\n"two\nlines",pos\nno label\n')
+    refuses('line 2.* 3 cells', table, tmp_path, 'text,label\na,pos,\nb,neg,\n')  # pandas takes the texts for row names
+    refuses("2 more rows", table, tmp_path, 'text,label\na,pos,\nb,neg,\nc,neg,\n')
+    assert table(tmp_path, 'text,label,\na,pos,\nb,neg,\n') == (['a', 'b'], ['pos', 'neg'])
+
+
+@pytest.mark.parametrize('label', ['NA', 'None', 'null', 'nan', 'NaN', 'N/A', '01', '1', '1.0', '1e3', 'True', '-', 'NULL', '0x1', 'inf', ' pos', '2020-01-01'])
+@pytest.mark.parametrize('end', ['\n', '\r\n'], ids=repr)
+def test_every_cell_is_a_string(tmp_path, label, end):
+    content = end.join(['text,label', f'{label},{label}', 'b,0', ''])
+    assert table(tmp_path, content) == ([label, 'b'], [label, '0'])
+    assert table(tmp_path, content.replace(',', '\t'), 't.tsv') == ([label, 'b'], [label, '0'])
+
+
+@pytest.mark.parametrize('content, line, column', [('text,label\na,1\nb,\nc,0\n', 3, 'label'), ('text,label\na,1\n,0\n', 3, 'text'), ('text,label\n"a\n\nb",1\n"",0\n', 5, 'text'), ('text,label\n\na,1\nb,\n', 4, 'label')])
+def test_only_an_empty_cell_is_missing(tmp_path, content, line, column):
+    for name, sep in (('t.csv', ','), ('t.tsv', '\t')): assert 'Fill' in refuses(f'{name}, line {line}: the cell of .{column}. is empty', table, tmp_path, content.replace(',', sep), name)
+
+
+def test_many_missing_cells_are_counted(tmp_path): refuses(r'line 3, 4, 5, 6, 7 and 13 more', table, tmp_path, 'text,label\na,b\n' + 'a,\n'*18)
+
+
+def test_stray_quotes_in_a_tsv(tmp_path):
+    rows = [('"Wow, what a film', 'pos'), ('he said "no"', 'neg'), ('5" disk', 'neg'), ('""', 'pos'), ('"quoted"', 'pos'), ('a "" b', 'neg'), ('last', 'neg')]
+    body = 'text\tlabel\n' + ''.join(f'{t}\t{l}\n' for t, l in rows if t != '""')
+    texts, labels = table(tmp_path, body, 't.tsv')
+    assert texts == ['"Wow, what a film', 'he said "no"', '5" disk', 'quoted', 'a "" b', 'last'] and labels == ['pos', 'neg', 'neg', 'pos', 'neg', 'neg']
+    assert 'two' in refuses('t.tsv, line 3', table, tmp_path, 'text\tlabel\nok\tpos\n"Wow\tpos\nb\tneg\na screen of 5"\tneg\nc\tpos\n', 't.tsv')
+    refuses('line 2', table, tmp_path, 'text\tlabel\n"Wow\tpos\nb\n', 't.tsv')
+    assert 'two' in refuses('t.csv, line 3', table, tmp_path, 'text,label\nok,pos\n"Wow" he said,pos\nok,neg\n')
+    refuses('t.csv, line 3', table, tmp_path, 'text,label\nok,pos\n"Wow,pos\nok,neg\n')
+    assert table(tmp_path, 'text,label\nhe said "wow",pos\n') == (['he said "wow"'], ['pos'])
+
+
+def test_line_ends_inside_and_between_rows(tmp_path):
+    for end in ('\n', '\r\n', '\r'):
+        assert table(tmp_path, end.join(['text,label', 'a,pos', 'b,neg'])) == (['a', 'b'], ['pos', 'neg'])
+        assert table(tmp_path, end.join(['text,label', f'"a{end}c",pos', 'b,neg', '', ''])) == (['a\nc', 'b'], ['pos', 'neg'])
+    assert table(tmp_path, 'text,label\ngood\rfilm,pos\nbad,neg\n') == (['good\nfilm', 'bad'], ['pos', 'neg'])  # a lone carriage return is no row
+    assert table(tmp_path, 'text,label\r\na,pos\nb,neg\r\n"c\r\nd",pos') == (['a', 'b', 'c\nd'], ['pos', 'neg', 'pos'])
+    assert table(tmp_path, 'text,label\na\u2028b\x0bc\x85d,pos\n')[0] == ['a\u2028b\x0bc\x85d']
+    assert table(tmp_path, 'text,label\n\ue000\rx,\ue001\n') == (['\ue000\nx'], ['\ue001'])
+    assert table(tmp_path, '\n\ntext,label\n\na,pos\n\n') == (['a'], ['pos'])
+
+
+@pytest.mark.parametrize('kind', ['CSV', 'TSV'])
+@pytest.mark.parametrize('seed', range(5))
+def test_what_pandas_writes_comes_back(tmp_path, kind, seed):
+    rng = random.Random(seed)
+    word = lambda: ''.join(rng.choice(['a', 'é', '"', '""', ',', ';', ' ', '\n', "'", '\\', '😀', 'NA', '0', '\t' if kind == 'CSV' else '']) for _ in range(rng.randint(1, 12))) or 'x'
+    df = pd.DataFrame({'id': range(50), 'text': [word() for _ in range(50)], 'label': [rng.choice(['01', 'NA', 'x y']) for _ in range(50)]})
+    df.to_csv(tmp_path/f't.{kind}', sep=',' if kind == 'CSV' else '\t', index=False)
+    assert read_table(tmp_path/f't.{kind}', label='label') == (list(df.text), list(df.label))
+
+
+def test_encodings_of_tables(tmp_path):
+    csv = 'text,label\nfine,pos\nnaïve,neg\n'
+    want = (['fine', 'naïve'], ['pos', 'neg'])
+    for encoding in ('utf-8', 'utf-8-sig', 'utf-16'): assert table(tmp_path, csv.encode(encoding)) == want
+    m = refuses('t.csv is not utf-8.* line 3', table, tmp_path, csv.encode('cp1252'))
+    assert 'encoding' in m and 'cp1252' in m
+    assert table(tmp_path, csv.encode('cp1252'), encoding='cp1252') == want
+    for wrong in (csv, csv.replace('ï', 'i')): assert 'utf-16-le' in refuses('t.csv is not', table, tmp_path, wrong.encode('utf-16-le'))
+    assert table(tmp_path, csv.encode('utf-16-le'), encoding='utf-16-le') == want
+
+
+def test_names_and_separators(tmp_path):
+    want = (['a', 'b, c'], ['pos', 'neg'])
+    for name, sep in (('t.TSV', '\t'), ('t.tab', '\t'), ('t.Csv', None)): assert table(tmp_path, 'text\tlabel\na\tpos\nb, c\tneg\n' if sep else 'text,label\na,pos\n"b, c",neg\n', name) == want
+    semi = 'text;label\na;pos\nb, c;neg\n'
+    refuses("line 3: .*Set sep to ';'", table, tmp_path, semi)
+    refuses(r"no column 'label'.*'text;label'.*sep ';'", table, tmp_path, semi.replace(', ', ' '))
+    assert table(tmp_path, semi, sep=';') == table(tmp_path, semi, 't.txt', sep=';') == table(tmp_path, semi.replace(';', '\t'), sep='\\t') == want
+    for sep in ('', ';;', '"', '\n'): refuses('sep', table, tmp_path, semi, sep=sep) if sep else None
+    refuses('does not look like a table.*folder', table, tmp_path, semi, 't.txt')
+    for name in ('t', 't.xlsx', 't.json', 't.zip'): refuses('does not look like a table', table, tmp_path, semi, name)
+    refuses('folder', read_table, tmp_path, kind=(IsADirectoryError, ValueError))
+    refuses('does not exist', read_labelled, tmp_path/'no.csv', kind=FileNotFoundError)
+
+
+def test_headers(tmp_path):
+    refuses('t.csv is empty', table, tmp_path, '')
+    refuses('t.csv is empty', table, tmp_path, '\n\n')
+    refuses('header and no rows', table, tmp_path, 'text,label\n')
+    refuses("no column 'label'; it has 'text', 'stars'", table, tmp_path, 'text,stars\na,1\n')
+    refuses("2 columns 'label'", table, tmp_path, 'text,label,label\na,1,2\n')
+    assert read_table(put(tmp_path/'t.csv', 'x,text,x\n1,a,2\n')) == (['a'], None)
+    assert read_table(put(tmp_path/'t.csv', 'text\na\nb, c\n'.replace(', ', ' '))) == (['a', 'b c'], None)
+    refuses('line 3.*empty', read_table, put(tmp_path/'t.csv', 'text\na\n\nb\n'))
+    assert read_table(put(tmp_path/'t.csv', '"te""xt"\n"a\n\nb"\n'), 'te"xt') == (['a\n\nb'], None)
+
+
+def test_labels_of_a_table_that_look_alike(tmp_path):
+    refuses("t.csv, line 4: the label 'pos ' looks like 'pos' .*line 2", table, tmp_path, 'text,label\na,pos\nb,neg\nc,pos \n')
+    refuses('looks like', table, tmp_path, 'text,label\na,caf\u00e9\nb,cafe\u0301\n')
+    refuses("line 3: the label ' ' is blank", table, tmp_path, 'text,label\na,pos\nb, \n')
+
+
+def test_huge_cells(tmp_path):
+    import csv
+    limit, big = csv.field_size_limit(), 'word '*200_000
+    assert table(tmp_path, f'text,label\n"{big}",pos\n{big},neg\n') == ([big, big], ['pos', 'neg'])
+    refuses('line 2', table, tmp_path, f'text,label\n"{big}\n')
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize('end, pack', [('gz', gzip.compress), ('BZ2', bz2.compress), ('xz', lzma.compress)])
+def test_packed_tables(tmp_path, end, pack):
+    data = pack('text,label\nnaïve,01\n'.encode())
+    assert table(tmp_path, data, f't.csv.{end}') == (['naïve'], ['01'])
+    for wrong in (data[:-9], b'text,label\n', b''): refuses('damaged|empty', table, tmp_path, wrong, f't.csv.{end}')
+    assert table(tmp_path, pack(b'{"text": "a", "label": "b"}'), f't.jsonl.{end}') == (['a'], ['b'])
+
+
+def test_json_lines(tmp_path):
+    rows = [dict(text='naïve "film"\n\t', label='NA'), dict(label='01', text='None', more=[1, {}]), dict(text=2012, label=1), dict(text='x', label=1.5), dict(text='y', label=True)]
+    body = '\n\n'.join(json.dumps(o) for o in rows) + '\n'
+    want = (['naïve "film"\n\t', 'None', '2012', 'x', 'y'], ['NA', '01', '1', '1.5', 'true'])
+    for name, b in (('t.jsonl', body), ('t.NDJSON', body.replace('\n', '\r\n')), ('t.jsonl', body.encode('utf-16'))): assert table(tmp_path, b, name) == want
+    assert table(tmp_path, '{"text": "a\\r\\nb", "label": 1.50}', 't.jsonl') == (['a\nb'], ['1.50'])
+    for wrong, match in ((body + '{"text": "z"}', 'line 10: the cell of .label. is empty'), (body + '{"text": null, "label": 1}', 'line 10.*text'), (body + '{"text": "z", "label": NaN}', 'line 10.*label'),
+                         (body + '{"text": "z", "label": ""}', 'line 10'), (body + '{"text": "z"', 'line 10 is no JSON'), (body + '[1]', 'line 10 holds a list'), ('{"text": "a", "text": "b", "label": 1}', 'line 1.*twice'),
+                         ('[{"text": "a", "label": "b"}]', 'line 1 holds a list'), ('{"text": ["a"], "label": 1}', 'line 1: the cell of .text. is'), ('{"text": "\\ud83d", "label": 1}', 'line 1.*surrogate'), ('{"words": "a"}', "no column")):
+        refuses(match, table, tmp_path, wrong, 't.jsonl')
+
+
+def test_parquet(tmp_path):
+    pa = pytest.importorskip('pyarrow')
+    import pyarrow.parquet as pq
+    def parquet(texts, labels, **kw):
+        pq.write_table(pa.table({'text': texts, 'label': labels}), tmp_path/'t.parquet', **kw)
+        return read_table(tmp_path/'t.parquet', label='label')
+    assert parquet(['a', 'naïve\r\n'], ['NA', '01']) == (['a', 'naïve\n'], ['NA', '01'])
+    assert parquet(['a', 'b'], [0, 1]) == (['a', 'b'], ['0', '1'])
+    assert parquet(pa.array(['a', 'b']).dictionary_encode(), [True, False]) == (['a', 'b'], ['true', 'false'])
+    refuses('t.parquet, row 2: the cell of .label. is empty', parquet, ['a', 'b'], [1, None])  # pandas would make 1.0 of the other
+    refuses('row 1: the cell of .text. is', parquet, [b'bytes', b'b'], [1, 2])
+    refuses('no Parquet', table, tmp_path, b'PAR1 nonsense', 't.parquet')
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pyarrow', None)
+    refuses('t.parquet.*pip install pyarrow', table, tmp_path, b'PAR1', 't.parquet', kind=ImportError)
+
+
+def test_folder_or_table_through_one_door(tmp_path, top):
+    put(tmp_path/'t.csv', 'review,stars\na,01\n')
+    assert read_labelled(tmp_path/'t.csv', text='review', label='stars') == (['a'], ['01'], [])
+    assert read_labelled(str(tmp_path/'t.csv'), text='review') == (['a'], None, [])
+    assert read_labelled(top).texts == text_files(top)

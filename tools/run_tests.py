@@ -1,0 +1,107 @@
+"""Parts of `make test` on their own.
+
+    python tools/run_tests.py 02_tokenizer   # one notebook, its answers and its tests: make test NB=02_tokenizer
+    python tools/run_tests.py --offline      # what reads reviews, with an empty data folder and without a network
+"""
+import argparse, ast, functools, json, os, re, struct, subprocess, sys, tempfile
+from pathlib import Path
+
+root = Path(__file__).resolve().parent.parent
+sources = {'get_imdb', 'sample_reviews', 'IMDB'}  # where reviews come from: two functions of `data`, and fastai's URLs.IMDB
+
+
+def defined(node):
+    "The names that a top-level statement defines."
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)} - {'__all__'}
+
+
+def readers(source, known):
+    "The names in Python code `source` that lead to a name in `known`, directly or through each other; with `known` itself."
+    def decorated(n): return min([n.lineno, *(d.lineno for d in getattr(n, 'decorator_list', []))])
+    lines, found = source.splitlines(), set(known)
+    parts = [(defined(n), set(re.findall(r'\w+', '\n'.join(lines[decorated(n)-1:n.end_lineno])))) for n in ast.parse(source).body]
+    while more := {n for names, words in parts if words & found for n in names} - found: found |= more
+    return found
+
+
+@functools.cache
+def review_readers():
+    "The names of the package that lead to a review."
+    found, before = set(sources), set()
+    while found != before:
+        before = set(found)
+        for p in sorted((root/'lesson8nlp').glob('[!_]*.py')): found = readers(p.read_text(encoding='utf-8'), found)
+    return found
+
+
+def runs(cell, skip=('eval: false', 'slow', 'cuda', 'notest')):
+    "Is this a code cell that `make test` runs?"
+    return cell['cell_type'] == 'code' and not set(re.findall(r'^#\|\s*(.+?)\s*$', ''.join(cell['source']), re.M)) & set(skip)
+
+
+def notebooks_that_read(names):
+    "The notebooks with a cell that `make test` runs and that holds one of `names`."
+    for p in sorted((root/'nbs').rglob('*.ipynb')):
+        if any(o.startswith('.') for o in p.relative_to(root).parts): continue
+        cells = json.loads(p.read_text(encoding='utf-8'))['cells']
+        if names & {w for c in cells if runs(c) for w in re.findall(r'\w+', ''.join(c['source']))}: yield p
+
+
+def without_network():
+    "Take the network from this process and its children, and say how: on Linux and as root nothing but this machine is left."
+    try:
+        import ctypes, fcntl, socket
+        if ctypes.CDLL(None).unshare(0x40000000): raise OSError('not allowed')                            # CLONE_NEWNET
+        with socket.socket() as s: fcntl.ioctl(s, 0x8914, struct.pack('16sh', b'lo', 0x41))  # SIOCSIFFLAGS: 127.0.0.1 is up
+        return 'without a network'
+    except (ImportError, AttributeError, OSError):
+        nowhere = {k: 'http://127.0.0.1:9' for k in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY')}
+        os.environ.update(nowhere, no_proxy='localhost,127.0.0.1', NO_PROXY='localhost,127.0.0.1')
+        return 'with proxies that lead nowhere'
+
+
+def call(*args):
+    "Run Python with `args`; its exit status."
+    return subprocess.run([sys.executable, *map(str, args)], cwd=root, env=os.environ | dict(OMP_NUM_THREADS='1')).returncode
+
+
+def test_notebooks(paths):
+    "Run notebooks as nbdev does, two at a time."
+    names = '|'.join(re.escape(p.name) for p in paths)
+    return call('-c', f'from nbdev.test import nbdev_test; nbdev_test(file_re={f"^({names})$"!r}, do_print=True)')
+
+
+def test_one(name):
+    "A notebook, its answers, and the tests of the module that it exports."
+    found = list((root/'nbs').rglob(f'{name}.ipynb'))
+    if not found: sys.exit(f'There is no notebook {name}: NB is the name of a file in nbs/ without .ipynb, such as 02_tokenizer.')
+    exported = re.search(r'#\| default_exp (\w+)', found[0].read_text(encoding='utf-8'))
+    tests = root/'tests'/f'test_{exported[1] if exported else re.sub(r"^[0-9]+[a-z]?_", "", name)}.py'
+    failed = call('-m', 'pytest', 'tests/test_project.py', '-k', f'{name} or package_is or data_flows')
+    failed = test_notebooks([*found, *(root/'nbs').rglob(f'answers_{name}.ipynb')]) or failed
+    return (call('-m', 'pytest', '-m', 'not slow', tests) if tests.exists() else 0) or failed
+
+
+def test_offline():
+    "Everything that reads reviews, as it is on a machine that has none and cannot fetch them."
+    if (root/'build'/'docs'/'index.html').exists(): os.environ['DOCS_BUILT'] = '1'  # reviews do not change the site
+    how, notebooks = without_network(), list(notebooks_that_read(review_readers()))
+    with tempfile.TemporaryDirectory() as home:
+        os.environ['FASTAI_HOME'] = home
+        print(f'No reviews, {how}: {len(notebooks)} notebooks, and the tests that read reviews', flush=True)
+        failed = test_notebooks(notebooks)
+        return call('-m', 'pytest', '-m', 'reviews and not slow') or failed
+
+
+def main():
+    ap = argparse.ArgumentParser(description='Parts of `make test` on their own.')
+    ap.add_argument('notebook', nargs='?', help='the name of a notebook, such as 02_tokenizer')
+    ap.add_argument('--offline', action='store_true', help='what reads reviews, with an empty data folder and without a network')
+    args = ap.parse_args()
+    if args.offline == bool(args.notebook): ap.error('give the name of a notebook, or --offline')
+    sys.exit(test_offline() if args.offline else test_one(args.notebook))
+
+
+if __name__ == '__main__': main()
