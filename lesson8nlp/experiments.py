@@ -201,11 +201,12 @@ def seed_row(
     "Train once for each seed, and sum up the runs in one row of results."
     runs = pd.DataFrame([train(seed)[1] for seed in seeds])
     values = runs[value]
-    if len(runs) > 1: more = dict(sd=round(values.std(), digits)) | more
+    if len(runs) > 1: more = dict(sd=round(float(values.std()), digits)) | more
     if 'best' in runs: more = dict(best_epoch=runs.best.round(1).tolist()) | more
-    return result_row(what, round(values.mean(), digits), unit, command, seeds=list(seeds),
+    return result_row(what, round(float(values.mean()), digits), unit, command, seeds=list(seeds),
                       each=values.round(1).tolist(), params=int(runs.params[0]),
-                      valid_loss=round(runs.valid_loss.mean(), 3), seconds=round(runs.seconds.mean(), 1), **more)
+                      valid_loss=round(float(runs.valid_loss.mean()), 3),
+                      seconds=round(float(runs.seconds.mean()), 1), **more)
 
 # %% ../nbs/internals/10_experiments.ipynb #4a80b0db
 def ladder_rows(

@@ -146,6 +146,7 @@ def test_a_row_sums_up_its_runs():
     assert (r['params'], r['valid_loss'], r['seconds'], r['page'], r['unit'], r['command']) == (7, 1.2, 2., 41., '%', 'this test')
     one = seed_row('x', made, 'this test', seeds=[1], value='valid_loss', unit='nats')
     assert one['ours'] == 1.1 and 'sd' not in one and one['unit'] == 'nats'
+    assert {type(r[k]) for k in ('ours', 'sd', 'valid_loss', 'seconds')} == {float} and type(r['params']) is int
     json.dumps([r, one])
 
 
