@@ -30,11 +30,12 @@ def make_vocab(
 ) -> list: # of str, its length a multiple of 8 where `max_vocab` leaves room for that
     "The vocabulary: special tokens, then the tokens of `count` from the most frequent on."
     if not isinstance(count, Mapping):
-        raise TypeError(f'make_vocab takes a Counter of tokens, got a {type(count).__name__}: count them with Counter(tokens).')
+        raise TypeError(f'make_vocab takes a Counter of tokens, got a {type(count).__name__}: use Counter(tokens).')
     if isinstance(special_toks, str):
-        raise TypeError(f'special_toks is the single string {special_toks!r}; it is a list of tokens: [{special_toks!r}].')
+        raise TypeError(f'special_toks is the single string {special_toks!r}; use a list, [{special_toks!r}].')
     special = list(dict.fromkeys(defaults.text_spec_tok if special_toks is None else special_toks))
-    if max_vocab < len(special): raise ValueError(f'max_vocab={max_vocab} has no room for the {len(special)} special tokens.')
+    if max_vocab < len(special):
+        raise ValueError(f'max_vocab={max_vocab} has no room for the {len(special)} special tokens.')
     known = set(special)
     words = [w for w, n in Counter(count).most_common() if n >= min_freq and w not in known]
     vocab = (special + words)[:max_vocab]
@@ -46,18 +47,20 @@ class _Ids(dict):
     "Token -> id; a token that is not there has the id of `xxunk`."
     def __missing__(self, token):
         if UNK in self: return self[UNK]
-        raise ValueError(f'{token!r} is not in the vocabulary of {len(self):,} entries, which has no {UNK!r} for unknown tokens: '
-            f'add {UNK!r} to it, or make it with make_vocab.')
+        raise ValueError(f'{token!r} is not in the vocabulary of {len(self):,} entries, which has no {UNK!r} for '
+            f'unknown tokens: add {UNK!r} to it, or make it with make_vocab.')
 
 # %% ../nbs/03_numericalizer.ipynb #c55e6dab
 def _as_list(o, what, hint): # a list of str, or an error that says what came in instead
     if isinstance(o, str): raise TypeError(f'Got the single string {o[:30]!r}, expected {what}: {hint}')
-    if isinstance(o, (Mapping, Set, pd.DataFrame)): raise TypeError(f'Got a {type(o).__name__}, expected {what}: {hint}')
+    if isinstance(o, (Mapping, Set, pd.DataFrame)):
+        raise TypeError(f'Got a {type(o).__name__}, expected {what}: {hint}')
     if isinstance(o, torch.Tensor) or isinstance(o, np.ndarray) and o.dtype.kind not in 'OUT':
         raise TypeError(f'Got numbers of shape {tuple(o.shape)}, expected {what}: are they ids already?')
     o = list(o)
     for i, t in enumerate(o):
-        if not isinstance(t, str): raise TypeError(f'Item {i} of {len(o)} is {t!r}, a {type(t).__name__}; expected {what}.')
+        if not isinstance(t, str):
+            raise TypeError(f'Item {i} of {len(o)} is {t!r}, a {type(t).__name__}; expected {what}.')
     return o
 
 # %% ../nbs/03_numericalizer.ipynb #6fc29a46
@@ -76,7 +79,7 @@ class Numericalize(Transform):
     def _use(self, vocab):
         vocab = _as_list(vocab, 'the vocabulary as a list of tokens',
             'give all tokens, each at the position of its id; of a dictionary of ids, that is sorted(d, key=d.get).')
-        if not vocab: raise ValueError('The vocabulary is empty: give at least one token, or leave it out and call setup.')
+        if not vocab: raise ValueError('The vocabulary is empty: give at least one token, or None and call setup.')
         if twice := [w for w, n in Counter(vocab).items() if n > 1 and w != _fill]:
             raise ValueError(f'The vocabulary holds {len(twice)} tokens more than once, such as {twice[0]!r}: '
                 'each may have one id only.')
@@ -111,16 +114,20 @@ class Numericalize(Transform):
     def decodes(self, o):
         self._ready()
         if isinstance(o, torch.Tensor): o = o.detach().cpu()
-        ids, n = np.asarray(o if isinstance(o, (torch.Tensor, np.ndarray, np.generic, int)) else list(o)), len(self.vocab)
+        arrays, n = (torch.Tensor, np.ndarray, np.generic, int), len(self.vocab)
+        ids = np.asarray(o if isinstance(o, arrays) else list(o))
         if ids.ndim != 1:
-            raise ValueError(f'decode takes the ids of one text, of shape (n,), got shape {ids.shape}: decode the rows one by one.')
+            raise ValueError(f'decode takes the ids of one text, of shape (n,), got shape {ids.shape}: '
+                'decode the rows one by one.')
         if len(ids) and ids.dtype.kind not in 'iu': raise TypeError(f'Ids are whole numbers, got {ids.dtype}.')
         if len(bad := np.flatnonzero((ids < 0) | (ids >= n))):
-            raise ValueError(f'Id {ids[bad[0]]} at position {bad[0]} is not in the vocabulary, which has {n:,} entries: '
-                f'ids go from 0 to {n-1:,}.')
+            raise ValueError(f'Id {ids[bad[0]]} at position {bad[0]} is not in the vocabulary, which has {n:,} '
+                f'entries: ids go from 0 to {n-1:,}.')
         return L(self.vocab[i] for i in ids.tolist())
 
     def _ready(self):
         if self.o2i is not None: return self.o2i
-        raise ValueError('This Numericalize has no vocabulary yet: call num.setup(token_lists) first, or give it one with vocab=...')
-    def __repr__(self): return f'Numericalize({"no vocabulary yet" if self.vocab is None else f"{len(self.vocab):,} entries"})'
+        raise ValueError('This Numericalize has no vocabulary yet: call num.setup(token_lists), or give vocab=...')
+
+    def __repr__(self):
+        return f'Numericalize({"no vocabulary yet" if self.vocab is None else f"{len(self.vocab):,} entries"})'

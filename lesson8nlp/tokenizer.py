@@ -1,4 +1,4 @@
-"""From a text to a list of tokens: words, pieces of words or characters, with rules that keep what lowercasing would lose.
+"""From a text to a list of tokens: words, pieces of words or characters, with rules that keep what lowercasing loses.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/tokenizer.html.md"""
 
@@ -38,7 +38,7 @@ UNK, PAD, BOS, EOS, FLD, TK_REP, TK_WREP, TK_UP, TK_MAJ = special_tokens
 
 def _special_list(special_toks): # as a list; fastai's `defaults.text_spec_tok` where none are given
     if isinstance(special_toks, str):
-        raise TypeError(f'special_toks is the single string {special_toks!r}; it is a list of tokens: [{special_toks!r}].')
+        raise TypeError(f'special_toks is the single string {special_toks!r}; use a list, [{special_toks!r}].')
     return list(defaults.text_spec_tok if special_toks is None else special_toks)
 
 def _any_of(words): # a regular expression that finds each of `words`, the longest first
@@ -56,10 +56,10 @@ def _blank(lang): # spaCy's rules for a language, or an error that says what is 
         return nlp
     except Exception as e:
         if lang not in _packages:
-            raise ValueError(f"spaCy has no rules for lang={lang!r}: give one of its codes, such as 'en', 'de' or 'zh', "
+            raise ValueError(f"spaCy has no rules for lang={lang!r}: use one of its codes, such as 'en' or 'zh', "
                 "or 'xx' for a language that it does not have.") from e
         mecab = ', and the program MeCab with its Korean dictionary (mecab-ko, mecab-ko-dic)' if lang == 'ko' else ''
-        raise ValueError(f'spaCy needs more packages for lang={lang!r}: pip install {" ".join(_packages[lang])}{mecab}. '
+        raise ValueError(f'spaCy needs more for lang={lang!r}: pip install {" ".join(_packages[lang])}{mecab}. '
             f'Or take SubwordTokenizer(lang={lang!r}) or CharTokenizer(), which need no others.') from e
 
 class WordTokenizer:
@@ -88,13 +88,14 @@ class WordTokenizer:
         cfg = {'tokenizer': 'WordTokenizer', 'lang': self.lang, 'spacy': spacy.__version__,
             'rules': fingerprint(self.nlp.tokenizer.to_bytes(exclude=['vocab']))[:16]}
         if not self._special: return cfg
-        return cfg | {'special_toks': self.special_toks, 'packages': {p: version(p) for p in _packages.get(self.lang, [])}}
+        packages = {p: version(p) for p in _packages.get(self.lang, [])}
+        return cfg | {'special_toks': self.special_toks, 'packages': packages}
 
     def __repr__(self): return f'WordTokenizer(lang={self.lang!r})'
 
 # %% ../nbs/02_tokenizer.ipynb #9fa4f43b
-_html_scraps = [('#39;', "'"), ('amp;', '&'), ('#146;', "'"), ('nbsp;', ' '), ('#36;', '$'), ('\\n', '\n'), ('quot;', "'"),
-    ('<br />', '\n'), ('\\"', '"'), ('<unk>', UNK), (' @.@ ', '.'), (' @-@ ', '-'), ('...', ' …')]
+_html_scraps = [('#39;', "'"), ('amp;', '&'), ('#146;', "'"), ('nbsp;', ' '), ('#36;', '$'), ('\\n', '\n'),
+    ('quot;', "'"), ('<br />', '\n'), ('\\"', '"'), ('<unk>', UNK), (' @.@ ', '.'), (' @-@ ', '-'), ('...', ' …')]
 
 def fix_html(t):
     "Mend scraps of HTML and of earlier cleaning: line breaks, entities that have lost their `&`, dots."
@@ -198,7 +199,7 @@ class Tokenizer(fastai_core.Tokenizer):
         if name is None or name not in self.lengths: return next(self.pipe([read_text(o, self.encoding)]))
         return self.folder.tokens(name, self.lengths[name])
     def encodes(self, o:object):
-        if self.mode == 'df' and isinstance(o, (list, L)): return o # the table holds tokens already
+        if self.mode == 'df': return o # the table holds tokens already
         if not self.ruled_outside: raise TypeError(f'Expected one text, got {_short(o)}: use tok.pipe(texts) for many.')
         finish = compose(*self.post_rules)
         return [[finish(t) for t in toks] for toks in self.tok(o)]
@@ -206,7 +207,7 @@ class Tokenizer(fastai_core.Tokenizer):
 
     def setup(self, items=None, train_setup=False):
         "Make ready for `items`: tokenize them if they are a table, and train a tokenizer that learns from texts."
-        if isinstance(train_setup, (list, L)): return _let_fastai_run_the_rules(self, items, train_setup)
+        if not isinstance(train_setup, bool): return _let_fastai_run_the_rules(self, items, train_setup)
         train = train_setup if self.train_setup is None else self.train_setup
         self.setups(getattr(items, 'train', items) if train else items)
     def setups(self, dsets):
@@ -252,8 +253,8 @@ def _checked(texts): # the texts one by one, files read; an error that says whic
         if not t.isascii():
             try: t.encode()
             except UnicodeEncodeError as e:
-                raise ValueError(f'Text {i} holds half of a surrogate pair, {t[e.start]!a} at position {e.start}, which is '
-                    'no character. Read the file again with the right encoding, or repair the text: '
+                raise ValueError(f'Text {i} holds half of a surrogate pair, {t[e.start]!a} at position {e.start}, '
+                    'which is no character. Read the file again with the right encoding, or repair the text: '
                     "t.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')") from e
         yield t
 
@@ -342,7 +343,8 @@ class SubwordTokenizer:
         return {'tokenizer': 'SubwordTokenizer', 'model': self.key[:16], 'sentencepiece': sentencepiece.__version__}
 
     def __repr__(self):
-        return f'SubwordTokenizer({self.model_type}, {"not trained" if self.tok is None else f"{len(self.pieces):,} pieces"})'
+        size = 'not trained' if self.tok is None else f'{len(self.pieces):,} pieces'
+        return f'SubwordTokenizer({self.model_type}, {size})'
 
 # %% ../nbs/02_tokenizer.ipynb #91eb8cf1
 def _train(tok, texts, vocab_sz): # -> the bytes of a SentencePiece model
@@ -365,8 +367,9 @@ def _sized_model(tok, texts): # the same, with a default for the number of piece
         if not need: raise ValueError(f'SentencePiece could not train on these {len(texts)} texts: {e}') from e
         if tok.vocab_sz is None and int(need[1]) <= tok.max_vocab_sz:
             return _train(tok, texts, min(2*int(need[1]), tok.max_vocab_sz))
-        raise ValueError(f'vocab_sz={vocab_sz} is too small: these texts have {need[1]} characters and special tokens, and '
-            f'each needs a piece. Ask for at least {need[1]}, or lower char_coverage, now {tok.char_coverage}.') from e
+        raise ValueError(f'vocab_sz={vocab_sz} is too small: these texts have {need[1]} characters and special '
+            f'tokens, and each needs a piece. Ask for at least {need[1]}, or lower '
+            f'char_coverage, now {tok.char_coverage}.') from e
 
 def _model_file(tok, texts): # the path of the model; a training that was done before is not done again
     folder = data_root()/'sentencepiece' if tok.cache_dir is None else Path(tok.cache_dir)
@@ -475,7 +478,7 @@ def _tokenize_table(tok, dsets): # puts the tokens into `dsets.items`, the count
     if lacks := [c for c in cols if c not in df.columns]:
         raise ValueError(f'The table has no column {lacks[0]!r}; it has {list(df.columns)}.')
     res = df.drop(columns=cols)
-    if col in res: raise ValueError(f'The tokens would replace the column {col!r}: give another name with tok_text_col.')
+    if col in res: raise ValueError(f'The tokens would replace the column {col!r}: use another tok_text_col.')
     texts = _row_texts(df, cols, len(cols) > 1 if tok.mark_fields is None else tok.mark_fields)
     if hasattr(tok.tok, 'setup'): tok.tok.setup(texts, tok.rules)
     toks = list(_token_lists(tok, chunked(texts, _batch), len(texts), tok.n_workers))
@@ -508,14 +511,14 @@ class _TokenFolder:
             except ValueError as e: bad.append(str(e))
             else: key.update(f'{ascii(self.name(f))} {len(t)} {t}'.encode())
         if not bad: return key.hexdigest()
-        raise ValueError(f'{len(bad)} of {len(files)} files are no {self.encoding} text, so none was tokenized. {bad[0]}')
+        raise ValueError(f'{len(bad)} of {len(files)} files are no {self.encoding} text; nothing was done. {bad[0]}')
 
     def write(self, files, token_lists):
         counter, lengths = Counter(), {}
         with atomic_folder(self.output_dir) as tmp:
             for f, toks in zip(files, token_lists, strict=True):
                 to = tmp/self.name(f)
-                if any(' ' in t for t in toks): raise ValueError(f'A token of {f} holds a space, and the file could not tell.')
+                if any(' ' in t for t in toks): raise ValueError(f'A token of {f} holds a space: keep replace_space.')
                 to.parent.mkdir(parents=True, exist_ok=True)
                 to.write_bytes(' '.join(toks).encode())
                 counter.update(toks)
@@ -525,7 +528,8 @@ class _TokenFolder:
 
     def counts(self): # token -> how often it occurs, and name -> number of tokens
         key, _, counts = (self.output_dir/'.counts.json').read_bytes().decode(errors='replace').partition('\n')
-        if key != fingerprint(counts): raise ValueError(f'The counts in {self.output_dir} are damaged: use skip_if_exists=False once.')
+        if key != fingerprint(counts):
+            raise ValueError(f'The counts in {self.output_dir} are damaged: use skip_if_exists=False once.')
         counter, lengths = json.loads(counts)
         return Counter(counter), lengths
 
@@ -533,7 +537,7 @@ class _TokenFolder:
         try: toks = (self.output_dir/name).read_bytes().decode().split(' ') if n else []
         except (OSError, UnicodeDecodeError): toks = None
         if toks is not None and len(toks) == n: return toks
-        raise ValueError(f'The tokens of {name} in {self.output_dir} are missing or damaged: use skip_if_exists=False once.')
+        raise ValueError(f'{self.output_dir/name} is missing or damaged: use skip_if_exists=False once.')
 
 # %% ../nbs/02_tokenizer.ipynb #d2e30b14
 @patch(cls_method=True)
@@ -567,6 +571,7 @@ def from_folder(cls:Tokenizer,
 
 # %% ../nbs/02_tokenizer.ipynb #d2e30b23
 def _let_fastai_run_the_rules(tok, items, rules): # what fastai's functions call: they run `rules` themselves
+    rules = defaults.text_proc_rules if rules is None else rules
     reads = _reads_paths(rules)
     if (given := _our_rules(rules[1:] if reads else rules)) != tok.rules:
         names = [[getattr(f, '__name__', repr(f)) for f in o] for o in (given, tok.rules)]

@@ -2,7 +2,7 @@
 import pickle
 from collections import Counter
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from fastai.text import data as theirs
 from fastai.text.data import TensorText
 from hypothesis import given, settings, strategies as st
@@ -109,3 +109,40 @@ def test_counts_that_are_there_are_used():
     ours, fastais = Numericalize(), theirs.Numericalize()
     ours.setup(Items()), fastais.setup(Items())
     assert ours.vocab == fastais.vocab == [UNK, PAD, 'film'] + ['xxfake']*5
+
+
+def test_padding_may_have_any_id():
+    v = ['the', UNK, 'film', PAD, 'xxfake']
+    num = Numericalize(v)
+    assert num([PAD, 'the', 'film', 'zebra', UNK]).tolist() == [3, 0, 2, 1, 1]
+    assert list(num.decode([3, 0, 1, 2])) == [PAD, 'the', UNK, 'film'], 'no id is left out'
+    without = Numericalize([UNK, 'a', 'b'])  # no padding at all: id 1 is a word
+    assert list(without.decode(without(['a', 'b', PAD]))) == ['a', 'b', UNK]
+    made = Numericalize(min_freq=1, special_toks=[UNK, 'xxbos', PAD])
+    made.setup([['a', 'b']])
+    assert made.vocab[:5] == [UNK, 'xxbos', PAD, 'a', 'b'] and list(made.decode(made(['a', PAD]))) == ['a', PAD]
+
+
+@pytest.mark.parametrize('bad', [pd.DataFrame({'a': ['x'], UNK: ['y']}), {'a': 1, UNK: 0}, {'a', UNK}, Counter(['a', UNK])])
+def test_a_table_or_a_dict_is_not_a_list_of_tokens(bad):
+    "Python would read each as a list of its keys: ids in the wrong order, or column names for tokens."
+    num = Numericalize([UNK, 'a'])
+    with pytest.raises(TypeError, match=f'Got a {type(bad).__name__}'): num(bad)
+    with pytest.raises(TypeError, match=f'Got a {type(bad).__name__}'): Numericalize(bad)
+    with pytest.raises(TypeError, match=f'got a {type(bad).__name__}|is the string'): Numericalize().setup(bad)
+    with pytest.raises(TypeError, match='Item 1 of 2'): Numericalize([UNK, 3])
+    with pytest.raises(TypeError, match='Item 0 of 2'): Numericalize([[UNK, 'a'], ['pos', 'neg']])  # a classifier's dls.vocab
+    with pytest.raises(TypeError, match='special_toks'): make_vocab(Counter('abc'), special_toks='xxunk')
+    assert num(np.array(['a', 'b'])).tolist() == num(pd.Series(['a', 'b'])).tolist() == [1, 0]
+
+
+def test_special_tokens_come_from_fastais_defaults():
+    before = theirs.defaults.text_spec_tok
+    theirs.defaults.text_spec_tok = [UNK, 'xxnew']
+    try:
+        count = Counter({'film': 5, PAD: 9})
+        assert make_vocab(count) == theirs.make_vocab(count) == [UNK, 'xxnew', PAD, 'film'] + ['xxfake']*4
+        ours, fastais = Numericalize(), theirs.Numericalize()
+        ours.setup([['film']*3]), fastais.setup([['film']*3])
+        assert ours.vocab == fastais.vocab
+    finally: theirs.defaults.text_spec_tok = before

@@ -238,3 +238,358 @@ def test_tokenizers_go_to_other_processes(sub):
         for t in (tok, Tokenizer(sub), Tokenizer(CharTokenizer())):
             assert ex.submit(_tokenize, t, text).result(timeout=60) == t(text)
             assert pickle.loads(pickle.dumps(t)).config() == t.config()
+
+
+# Long documents and languages without spaces
+
+@many
+@given(texts=st.lists(st.one_of(st.text(max_size=40), st.tuples(st.text('aé字👍 \t\u3000', min_size=1, max_size=9), st.integers(1, 2500)).map(lambda o: o[0]*o[1])), max_size=4))
+def test_training_lines_lose_no_byte_and_fit(texts):
+    texts = [t.replace('▅', '') for t in texts]
+    lines = list(training_lines(texts))
+    assert ''.join(lines) == ''.join(texts).replace('\n', '')
+    assert all(len(l.encode()) <= 4192 for l in lines)
+
+
+def test_long_lines_are_split_at_spaces_where_possible():
+    for t in ('word '*3000, '字字 '*3000):
+        lines = list(training_lines([t]))
+        assert len(lines) > 2 and all(l.endswith(' ') for l in lines), 'no word is split'
+    assert list(training_lines(['x'*4192])) == ['x'*4192], 'a line that fits stays whole'
+
+
+rng = random.Random(3)
+vocabulary = 'the film was good bad and I liked its cast music plot of a very long dull story about love war'.split()
+def sentence(n): return ' '.join(rng.choices(vocabulary, k=n))
+
+
+@pytest.mark.parametrize('model_type', ['unigram', 'bpe'])
+def test_words_of_long_documents_get_pieces(tmp_path, model_type):
+    "SentencePiece skips lines of more than 4,192 bytes in silence; fastai's tokenizer never sees the word."
+    long = [' '.join(sentence(9) + ' zyzzyva' for _ in range(150)) for _ in range(5)]
+    for ts in (long, long + [sentence(9) for _ in range(200)]):  # all long: an INTERNAL error before
+        s = SubwordTokenizer(vocab_sz=90, model_type=model_type, cache_dir=tmp_path)
+        s.setup(ts)
+        assert '▁zyzzyva' in s.pieces
+        assert next(s(['a zyzzyva'])) == ['▁a', '▁zyzzyva']
+    other = theirs.SubwordTokenizer(vocab_sz=90, model_type=model_type, cache_dir=tmp_path/'fastai')
+    other.setup(ts)
+    assert '▁zyzzyva' not in next(other(['a zyzzyva']))
+
+
+def test_lines_with_a_reserved_character_count_too(tmp_path):
+    s = SubwordTokenizer(vocab_sz=90, model_type='bpe', cache_dir=tmp_path)
+    s.setup([sentence(9) for _ in range(100)] + [f'{sentence(4)} zyzzyva ▅ {sentence(4)}' for _ in range(100)])
+    assert '▁zyzzyva' in s.pieces and ''.join(next(s(['a ▅ b']))) == '▁a▁▅▁b'
+
+
+cjk = {'zh': '我 非常 喜欢 这部 电影 ， 演员 的 表演 很 自然 ！ Ａ １ …', 'ja': '私 は この 映画 が とても 好き です 。 俳優 の 演技 も 「 自然 」 ｶﾞ ㌔',
+       'th': 'ฉัน ชอบ หนัง เรื่อง นี้ มาก นักแสดง เล่น ดี ไม่'}
+
+
+@pytest.mark.parametrize('lang', cjk)
+def test_languages_without_spaces_come_back_whole(tmp_path, lang):
+    words = cjk[lang].split()
+    ts = [''.join(rng.choices(words, k=12)) for _ in range(300)]
+    s, c = SubwordTokenizer(lang, cache_dir=tmp_path), CharTokenizer()
+    s.setup(ts)
+    new = [''.join(words), '\n'.join(words[:4]) + '  鑫🎬\n\n', words[0], '  a  b ', ''.join(words)*500, '']
+    for t in new:
+        assert ''.join(next(s([t]))).replace('▁', ' ')[1:] == t
+        assert ''.join(next(c([t]))) == t
+    assert len(next(s([new[0]]))) < .8*len(new[0]), 'pieces are longer than characters'
+    toks = Tokenizer(s)(ts[0])
+    assert toks[0] == '▁xxbos'
+
+
+def test_many_characters_get_a_default_size(tmp_path):
+    "A quarter of the number of `words` is no size for a language without spaces: fastai's setting is an error here."
+    ts = [''.join(chr(0x4e00 + rng.randrange(900)) for _ in range(40)) for _ in range(200)]
+    s = SubwordTokenizer('zh', cache_dir=tmp_path)
+    s.setup(ts)
+    assert 900 < len(s.pieces) <= 2*920
+    with pytest.raises(ValueError, match='Ask for at least'): SubwordTokenizer('zh', max_vocab_sz=500, cache_dir=tmp_path).setup(ts)
+
+
+def test_a_training_is_not_done_twice(tmp_path, monkeypatch):
+    a = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path)
+    a.setup(corpus)
+    calls = []
+    monkeypatch.setattr(tk, '_train', lambda *args: calls.append(args) or a.save(tmp_path/'x') or (tmp_path/'x').read_bytes())
+    b = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path)
+    b.setup(corpus)
+    assert not calls and b.sp_model == a.sp_model
+    for kw, ts in ((dict(vocab_sz=201), corpus), (dict(vocab_sz=200, model_type='bpe'), corpus), (dict(vocab_sz=200, special_toks=['xxunk']), corpus),
+                   (dict(vocab_sz=200), corpus[:-1]), (dict(vocab_sz=200), [corpus[0] + corpus[1], *corpus[2:]])):
+        calls.clear()
+        SubwordTokenizer(cache_dir=tmp_path, **kw).setup(ts)
+        assert calls, kw
+    a.sp_model.unlink()
+    calls.clear()
+    with pytest.raises(FileNotFoundError): a._load(a.sp_model)
+    SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path).setup(corpus)
+    assert calls, 'the model is gone: trained again'
+
+
+@pytest.mark.parametrize('lang, package', dict(ja='sudachipy sudachidict_core', ko='natto-py and the program MeCab', th='pythainlp', vi='pyvi').items())
+def test_a_language_says_what_it_needs(monkeypatch, lang, package):
+    def blank(lang): raise ImportError('something is missing')
+    monkeypatch.setattr(tk.spacy, 'blank', blank)
+    with pytest.raises(ValueError, match=f"lang='{lang}': pip install {package.split()[0]}.*SubwordTokenizer"): WordTokenizer(lang)
+    with pytest.raises(ValueError, match='no rules for'): WordTokenizer('klingon')
+
+
+def test_special_tokens_stay_whole_where_spacy_has_no_special_cases():
+    zh = WordTokenizer('zh')
+    t = 'xxbos xxmaj 我看 xxrep 3 哈 xxup'
+    assert next(zh([t])) == ['xxbos', 'xxmaj', '我', '看', 'xxrep', '3', '哈', 'xxup']
+    assert next(zh(['xxbosx'])) == list('xxbosx') and list(zh([''])) == [[]]
+    assert Tokenizer(zh)('我看了！！！') == ['xxbos', '我', '看', '了', 'xxrep', '3', '！']
+    assert zh.config() != WordTokenizer('zh', special_toks=['xxunk']).config()
+
+
+# Inside fastai
+
+@pytest.fixture
+def films(tmp_path):
+    path = tmp_path/'c'
+    for i, (name, t) in enumerate(itertools.product(['train/pos', 'train/neg', 'valid/pos', 'valid/neg'], ['So GOOD!!! I laughed', 'an awful film', 'Été &#13; 10/10'])):
+        (path/name).mkdir(parents=True, exist_ok=True)
+        (path/name/f'{i}.txt').write_text(f'{t} {i}', encoding='utf-8')
+    return path
+
+
+@pytest.fixture
+def table():
+    import pandas as pd
+    return pd.DataFrame({'title': [f'Title {i}' for i in range(12)], 'review': [f'This is film {i}, so GOOD!!!' for i in range(12)],
+                         'stars': range(12), 'label': ['pos', 'neg']*6, 'is_valid': [i > 8 for i in range(12)]}, index=range(100, 112))
+
+
+@pytest.fixture
+def clean_defaults():
+    d = theirs.defaults
+    before = list(d.text_proc_rules), list(d.text_spec_tok), list(d.text_postproc_rules)
+    yield d
+    d.text_proc_rules, d.text_spec_tok, d.text_postproc_rules = before
+
+
+def shout(t): return t.upper()
+def star(t): return '*' + t.replace(' ', '_')
+
+
+def test_defaults_of_fastai_are_honoured(clean_defaults):
+    assert Tokenizer().rules == text_rules, "fastai's own rules are ours of the same name"
+    clean_defaults.text_proc_rules = [theirs.lowercase, shout]
+    clean_defaults.text_spec_tok = [UNK, 'xxnew!']
+    clean_defaults.text_postproc_rules = [star]
+    for t in ('So  good xxnew! it', '', 'a\n \nb'):
+        assert Tokenizer(WordTokenizer())(t) == list(next(theirs.TokenizeWithRules(tok=theirs.WordTokenizer())([t])))
+    assert Tokenizer().rules == [lowercase, shout] and Tokenizer(rules=[]).rules == []
+    assert 'xxnew!' in next(WordTokenizer()(['a xxnew! b'])) and 'xxnew!' in next(CharTokenizer()(['a xxnew! b']))
+    assert Tokenizer().config() != tok.config()
+    for kind in (WordTokenizer, CharTokenizer, SubwordTokenizer): assert kind().special_toks == [UNK, 'xxnew!']
+
+
+def test_contract_of_the_class():
+    t = Tokenizer(CharTokenizer(), [], sep='|')
+    assert isinstance(t, theirs.Tokenizer) and t.input_types == theirs.Tokenizer.input_types
+    assert (t.counter, t.lengths, t.mode, t.sep) == (None, None, None, '|') and t.decode(['a', 'b']) == 'a|b'
+    assert Tokenizer(theirs.Tokenizer(theirs.BaseTokenizer(), rules=[shout]))('a b') == ['A', 'B'] == Tokenizer(Tokenizer(theirs.BaseTokenizer(), [shout]))('a b')
+    with pytest.raises(TypeError): Tokenizer.from_df('text', tokk=None)
+
+
+def items(df, tok):
+    from fastai.data.all import Datasets
+    ds = Datasets(df, [[tok]])
+    return ds.tls[0].items
+
+
+@pytest.mark.parametrize('cols, kw', [('review', {}), (1, {}), (['review'], {}), (['title', 'review'], {}), (['title', 'stars'], {}), (['review', 'title'], dict(mark_fields=False)),
+                                      ('review', dict(mark_fields=True)), ('review', dict(tok_text_col='toks')), ('review', dict(rules=[shout])), ('review', dict(tok=CharTokenizer()))])
+def test_from_df_equals_fastais(table, cols, kw):
+    ours, fastais = (cls.from_df(cols, n_workers=0, **kw) for cls in (Tokenizer, theirs.Tokenizer))
+    a, b = items(table, ours), items(table, fastais)
+    col = kw.get('tok_text_col', 'text')
+    assert list(a.columns) == list(b.columns) and a.index.equals(b.index)
+    assert [list(o) for o in a[col]] == [list(o) for o in b[col]] and a.drop(columns=col).equals(b.drop(columns=col))
+    assert ours.counter == fastais.counter and list(ours.lengths) == list(fastais.lengths)
+    assert list(ours.get_lengths(a)) == list(fastais.get_lengths(b)) and ours.get_lengths(table) is None
+    assert 'review' in table, 'the table that came in is as it was'
+
+
+def test_from_df_in_loaders_and_prediction(table, tmp_path):
+    from fastai.text.all import (AWD_LSTM, CategoryBlock, ColReader, ColSplitter, DataBlock, TextBlock, awd_lstm_clas_config, load_learner,
+                                 text_classifier_learner)
+    def loaders(tok): return DataBlock([TextBlock(tok, min_freq=1), CategoryBlock], get_x=ColReader('text'), get_y=ColReader('label'), splitter=ColSplitter()).dataloaders(table, bs=3)
+    ours, fastais = loaders(Tokenizer.from_df('review', n_workers=0)), loaders(theirs.Tokenizer.from_df('review', n_workers=0))
+    assert ours.vocab == fastais.vocab
+    assert [(x.tolist(), y.tolist()) for x, y in ours.valid] == [(x.tolist(), y.tolist()) for x, y in fastais.valid]
+    assert [x.tolist() for x, in ours.test_dl(['A new film', 'So BAD'])] == [x.tolist() for x, in fastais.test_dl(['A new film', 'So BAD'])]
+    assert list(ours.train.res) == list(fastais.train.res)
+    learn = text_classifier_learner(ours, AWD_LSTM, pretrained=False, config=awd_lstm_clas_config | dict(emb_sz=8, n_hid=8))
+    with learn.no_bar(): p = learn.predict('A nice film')
+    learn.path = tmp_path
+    learn.export('e.pkl')
+    again = load_learner(tmp_path/'e.pkl')
+    with again.no_bar(): assert again.predict('A nice film')[2].tolist() == p[2].tolist()
+
+
+def test_from_df_refuses_what_fastai_takes_in_silence(table):
+    for bad in (None, float('nan'), b'bytes', ['list']):
+        df = table.assign(review=['x', bad] + ['y']*10)
+        with pytest.raises(TypeError, match="Row 1 of column 'review'"): items(df, Tokenizer.from_df('review'))
+    with pytest.raises(ValueError, match="no column 'text'"): items(table, Tokenizer.from_df('text'))
+    with pytest.raises(ValueError, match='no column 9'): items(table, Tokenizer.from_df(9))
+    with pytest.raises(ValueError, match='tok_text_col'): items(table.assign(text='mine'), Tokenizer.from_df('review'))
+    with pytest.raises(ValueError, match='Text 2 holds half'): items(table.assign(review=['a', 'b'] + ['\ud800']*10), Tokenizer.from_df('review'))
+
+
+def test_several_processes_keep_the_order(table, films, monkeypatch):
+    monkeypatch.setattr(tk, '_batch', 2)
+    one, two = (items(table, Tokenizer.from_df('review', n_workers=n)) for n in (1, 2))
+    assert list(one.text) == list(two.text)
+    a, b = (Tokenizer.from_folder(films, n_workers=n, skip_if_exists=False) for n in (1, 2))
+    assert a.lengths == b.lengths and list(a.counter.items()) == list(b.counter.items())
+    assert [a(f) for f in text_files(films)] == [b(f) for f in text_files(films)] == [tok(f) for f in text_files(films)]
+
+
+def test_from_folder_equals_fastais(films):
+    from fastai.text.all import CategoryBlock, DataBlock, GrandparentSplitter, TextBlock, get_text_files, parent_label
+    ours, fastais = Tokenizer.from_folder(films), theirs.Tokenizer.from_folder(films, n_workers=0)
+    assert (ours.counter, ours.lengths, ours.mode, ours.path) == (fastais.counter, fastais.lengths, fastais.mode, fastais.path)
+    files = text_files(films)
+    for f in files: assert ours(f) == tok(f)
+    assert ours.get_lengths(files) == fastais.get_lengths(files) == [len(tok(f)) for f in files] and ours.get_lengths(['x.txt']) is None
+    assert any('\r' in o for o in ours(files[2])), "fastai reads its files back with other line ends"
+    def loaders(t): return DataBlock([TextBlock(t, min_freq=1), CategoryBlock], get_items=get_text_files, get_y=parent_label, splitter=GrandparentSplitter(valid_name='valid')).dataloaders(films, bs=3)
+    a, b = loaders(ours), loaders(fastais)
+    assert sorted(a.vocab[0]) == sorted(b.vocab[0]) and list(a.train.res) == list(b.train.res) and len(a.one_batch()) == 2
+    assert ours.decode(ours(files[0])) == fastais.decode(fastais(files[0]))
+
+
+def test_from_folder_knows_what_its_tokens_came_from(films):
+    first = Tokenizer.from_folder(films)
+    f = text_files(films)[0]
+    before = f.stat().st_mtime
+    assert Tokenizer.from_folder(films).output_dir == first.output_dir and Tokenizer.from_folder(str(films)).output_dir == first.output_dir
+    seen = {first.output_dir}
+    for kw in (dict(rules=[]), dict(tok=CharTokenizer()), dict(tok=WordTokenizer('de')), dict(folders=['train'])):
+        t = Tokenizer.from_folder(films, **kw)
+        assert t.output_dir not in seen and t(f) == Tokenizer(kw.get('tok'), kw.get('rules'))(f)
+        seen.add(t.output_dir)
+    text = f.read_text(encoding='utf-8')
+    f.write_text(text[:-1] + '9', encoding='utf-8')  # the same length, and the same time
+    os.utime(f, (before, before))
+    changed = Tokenizer.from_folder(films)
+    assert changed.output_dir not in seen and changed(f)[-1] == '9'
+    assert first(f)[-1] == text[-1], 'the tokens of the earlier one are untouched'
+    (films/'train/new.txt').write_text('a new one', encoding='utf-8')
+    assert changed(films/'train/new.txt') == ['xxbos', 'a', 'new', 'one'], 'a file that came later is tokenized when asked for'
+    assert not list(first.output_dir.parent.rglob('*.pkl'))
+
+
+def test_from_folder_appears_whole_or_not_at_all(films, monkeypatch):
+    def fail(t):
+        if t.endswith('7'): raise KeyboardInterrupt
+        return t
+    with pytest.raises(KeyboardInterrupt): Tokenizer.from_folder(films, rules=[fail])
+    assert list(films.parent.glob('c_tok/*')) == [] and list(films.parent.glob('c_tok/.*')) == []
+
+
+def test_from_folder_names_damage(films):
+    t, f = Tokenizer.from_folder(films), text_files(films)[0]
+    part = t.output_dir/f.relative_to(films)
+    data = part.read_bytes()
+    for bad in (data[:5], b'', b'\xff' + data):
+        part.write_bytes(bad)
+        with pytest.raises(ValueError, match='missing or damaged: use skip_if_exists=False'): t(f)
+    part.unlink()
+    with pytest.raises(ValueError, match='missing or damaged'): t(f)
+    assert Tokenizer.from_folder(films, skip_if_exists=False)(f) == tok(f)
+    counts = t.output_dir/'.counts.json'
+    data = counts.read_bytes()
+    for bad in (data[:50], data[:-3], b'', data.replace(b'"good": 4', b'"good": 5'), b'\x80\x04' + data):
+        counts.write_bytes(bad)
+        with pytest.raises(ValueError, match='damaged: use skip_if_exists=False'): Tokenizer.from_folder(films)
+
+
+def test_from_folder_reads_files_with_care(films):
+    bad = films/'train/pos/latin.txt'
+    bad.write_bytes('café'.encode('cp1252'))
+    with pytest.raises(ValueError, match='1 of 13 files are no utf-8 text.*latin.txt'): Tokenizer.from_folder(films)
+    assert not list(films.parent.glob('c_tok/*')), 'nothing was done'
+    t = Tokenizer.from_folder(films, encoding='cp1252')
+    assert t(bad) == ['xxbos', 'café']
+    other = films.parent/'x.txt'
+    other.write_bytes('café'.encode('cp1252'))
+    assert t(other) == ['xxbos', 'café'], 'files elsewhere are read in the same way'
+    bad.unlink()
+    (films/'train/empty.txt').write_text('')
+    assert Tokenizer.from_folder(films, rules=[])(films/'train/empty.txt') == []
+    for path, error, words in ((films/'none', FileNotFoundError, 'no folder'), (films/'train/empty.txt', FileNotFoundError, 'no folder')):
+        with pytest.raises(error, match=words): Tokenizer.from_folder(path)
+    with pytest.raises(ValueError, match='no files that end in .md'): Tokenizer.from_folder(films, extensions=['.md'])
+    with pytest.raises(ValueError, match='inside'): Tokenizer.from_folder(films, output_dir=films/'tokens')
+
+
+def test_from_folder_keeps_to_its_folder(films):
+    "A sibling whose name begins with the folder's is not part of it; a link to a parent adds no texts."
+    sibling = films.parent/'c2'
+    sibling.mkdir()
+    (sibling/'0.txt').write_text('elsewhere')
+    t = Tokenizer.from_folder(films)
+    assert t(sibling/'0.txt') == ['xxbos', 'elsewhere'] and t.get_lengths([sibling/'0.txt']) is None
+    (films/'train/loop').symlink_to(films)
+    assert Tokenizer.from_folder(films).lengths == t.lengths
+
+
+def test_subwords_in_from_folder_and_from_df(films, table, tmp_path):
+    s = SubwordTokenizer(vocab_sz=60, cache_dir=tmp_path/'spm')
+    t = Tokenizer.from_folder(films, tok=s)
+    assert s.tok is not None and t(text_files(films)[0])[0] == '▁xxbos'
+    again = Tokenizer.from_folder(films, tok=SubwordTokenizer(vocab_sz=60, cache_dir=tmp_path/'spm'))
+    assert again.output_dir == t.output_dir
+    assert items(table, Tokenizer.from_df('review', tok=SubwordTokenizer(vocab_sz=60, cache_dir=tmp_path/'spm'))).text.iloc[0][0] == '▁xxbos'
+
+
+@pytest.mark.parametrize('n_workers', [0, 2])
+@pytest.mark.parametrize('make', [WordTokenizer, Tokenizer, CharTokenizer, lambda: SubwordTokenizer(vocab_sz=60), lambda: Tokenizer(SubwordTokenizer(vocab_sz=60))])
+def test_our_tokenizers_in_fastais_from_folder(films, tmp_path, monkeypatch, make, n_workers):
+    "fastai's first rule reads the path: it must get the path, and not the text."
+    monkeypatch.setattr(tk, 'data_root', lambda: tmp_path)
+    t, f = make(), text_files(films)[0]
+    fastais = theirs.Tokenizer.from_folder(films, tok=t, n_workers=n_workers, skip_if_exists=False)
+    want = t(f.read_text()) if isinstance(t, Tokenizer) else Tokenizer(t)(f)
+    assert list(fastais(f)) == want
+    assert [replace_space(o) for o in fastais('So GOOD')] == Tokenizer(t)('So GOOD')  # fastai leaves this rule out here
+
+
+def test_a_tokenizer_as_tok_tfm(table, films):
+    from fastai.text.all import TextDataLoaders
+    kw = dict(text_col='review', label_col='label', bs=3, seed=2)
+    ours, plain = (TextDataLoaders.from_df(table, tok_tfm=t, **kw) for t in (Tokenizer(), None))
+    assert ours.vocab == plain.vocab and [x.tolist() for x, _ in ours.train_ds] == [x.tolist() for x, _ in plain.train_ds]
+    assert ours.test_dl(['So GOOD']).one_batch()[0].tolist() == plain.test_dl(['So GOOD']).one_batch()[0].tolist()
+    with pytest.raises(ValueError, match='fastai runs the rules'): TextDataLoaders.from_df(table, tok_tfm=Tokenizer(rules=[shout]), **kw)
+    t = Tokenizer()
+    with pytest.raises(TypeError, match='use tok.pipe'): t(['a', 'b'])
+    assert TextDataLoaders.from_folder(films, tok_tfm=t, bs=3).vocab[1] == ['neg', 'pos'] and t('So GOOD') == tok('So GOOD')
+
+
+@pytest.mark.parametrize('t', [tok.pipe, lambda o: list(SubwordTokenizer(vocab_sz=50).setup(o)), Tokenizer(SubwordTokenizer(vocab_sz=50)).setup])
+def test_a_table_is_not_a_list_of_texts(t, table):
+    with pytest.raises(TypeError, match=r"got a DataFrame.*df\['text'\]"): list(t(table))
+    with pytest.raises(TypeError, match=r'got a dict.*d.values\(\)'): list(t({'a': 'text'}))
+    assert list(tok.pipe(table.title))[0] == ['xxbos', 'xxmaj', 'title', '0']
+
+
+@pytest.mark.parametrize('kind', [WordTokenizer, CharTokenizer, SubwordTokenizer])
+def test_special_tokens_are_a_list(kind):
+    with pytest.raises(TypeError, match=r"\['xxunk'\]"): kind(special_toks='xxunk')
+    assert kind(special_toks=[]).special_toks == []
+
+
+def test_inside_the_model_of_another_library_is_described():
+    assert tokenizer_config(theirs.BaseTokenizer('|')) != tokenizer_config(theirs.BaseTokenizer())
+    assert tokenizer_config(CharTokenizer()) == CharTokenizer().config()
