@@ -26,7 +26,7 @@ from tqdm import tqdm
 from .store import *
 from .core import *
 from .texts import *
-from .texts import column_of, decode_text, newlines, read_bytes, shown, text_fault
+from .texts import column_of, decode_text, newlines, shown, text_fault
 from .tokenizer import *
 from .tokenizer import tokenizer_config
 from .numericalizer import *
@@ -49,7 +49,8 @@ class PartReader:
 
     def read(self, item): # its text, or None, and what is wrong with it, or ''
         if not self.are_files: return self.checked(item)
-        try: data = read_bytes(item)
+        try:
+            with open(item, 'rb') as f: data = f.read()
         except OSError as e: return None, f'cannot be read: {e.strerror}'
         try: return newlines(decode_text(data, '', self.encoding)), ''
         except ValueError as e: why = str(e).split('. ')[0].strip() # what to do is said once, for all of them

@@ -129,18 +129,6 @@ def first_few(
     names = list(names)
     return ', '.join(names[:n]) + (f' and {len(names) - n:,} more' if len(names) > n else '')
 
-# %% ../nbs/internals/02_texts.ipynb #7b70cb1c
-def read_bytes(
-    path # of a file
-) -> bytes:
-    "All of a file, with as few system calls as possible."
-    f = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
-    try:
-        out = [os.read(f, 1 << 20)]
-        while len(out[-1]) == 1 << 20: out.append(os.read(f, 1 << 20))
-    finally: os.close(f)
-    return b''.join(out)
-
 # %% ../nbs/internals/02_texts.ipynb #a2d3ecca
 def read_text(
     path, # a text file
@@ -149,7 +137,7 @@ def read_text(
 ) -> str: # without a byte order mark, and with `\n` for every line end
     "The text of the file at `path`, or an error that names the file and says what to do."
     if errors not in ('strict', 'replace'): raise ValueError(f"errors is {errors!r}; it can be 'strict' or 'replace'.")
-    try: data = read_bytes(path)
+    try: data = Path(path).read_bytes()
     except IsADirectoryError:
         raise IsADirectoryError(f'{shown(path)} is a folder, not a text file: text_files lists its files.') from None
     return newlines(decode_text(data, shown(path), encoding, errors))
@@ -346,7 +334,7 @@ class Table:
         path, name = Path(path), shown(path)
         sep, packed = table_format(path, sep)
         if sep == 'parquet': return cls(name, *read_parquet(path, name))
-        text = decode_text(unpack(read_bytes(path), packed, name), name, encoding)
+        text = decode_text(unpack(path.read_bytes(), packed, name), name, encoding)
         if not text.strip(): raise ValueError(f'{name} is empty: a table begins with the names of its columns.')
         return cls(name, *(parse_json_lines(text, name) if sep == 'json' else parse_delimited(text, sep, name)))
 

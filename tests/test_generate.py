@@ -728,7 +728,8 @@ squeezed = lambda s: re.sub(r'\s', '', s).replace('…', '...')
 
 
 def test_reviews_come_back_with_words_and_capitals():
-    reviews = [read_text(f) for f in text_files(get_imdb(), 'train', n=1000)]
+    files = text_files(get_imdb(), 'train') # 800 made-up ones where the real IMDB is not there
+    reviews = [read_text(f) for f in sorted(random.Random(42).sample(files, min(1000, len(files))))]
     n = wrong = same_words = 0
     for r, t in zip(reviews, Tokenizer().pipe(reviews)):
         got = decode(t)

@@ -6,7 +6,6 @@ import numpy as np, pandas as pd, pytest
 
 from lesson8nlp import texts as tx
 from lesson8nlp.texts import *
-from lesson8nlp.texts import read_bytes
 
 
 def put(path, content, encoding='utf-8'):
@@ -129,7 +128,7 @@ def test_encodings_are_said(tmp_path):
 
 
 def test_large_files_are_read_whole(tmp_path):
-    for n in (1 << 20, (1 << 20) + 1, 3 << 20): assert read_bytes(put(tmp_path/'a', b'x'*n)) == b'x'*n
+    for n in (1 << 20, (1 << 20) + 1, 3 << 20): assert read_text(put(tmp_path/'a.txt', b'x'*n)) == 'x'*n
 
 
 # ---- folders
@@ -224,7 +223,6 @@ def test_what_may_not_be_read_is_named(top):
     code = f"""
 import os
 from lesson8nlp.texts import *
-from lesson8nlp.texts import read_bytes
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for f in (lambda: text_files('shut'), lambda: check_texts(text_files('open'))):
     try: f()
