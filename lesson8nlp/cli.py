@@ -14,6 +14,7 @@ from inspect import signature
 from fastcore.docments import docments
 
 from .texts import *
+from .texts import decode_text
 from .generate import generate
 from .ulmfit import *
 

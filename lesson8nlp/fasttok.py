@@ -512,7 +512,6 @@ def splits_at_spaces(tok):
     "Can the texts of this tokenizer be split into chunks? Only what was tested for is allowed."
     if not (type(tok) is Tokenizer and type(tok.tok) is WordTokenizer): return False
     if (tok.rules, tok.post_rules) != (text_rules, [replace_space]): return False
-    if getattr(tok, 'post_rules', [replace_space]) != [replace_space]: return False
     tk = tok.tok.nlp.tokenizer
     return type(tk) is SpacyTokenizer and not any(re.search(r'\s', case) and case.strip() for case in tk.rules)
 

@@ -27,6 +27,7 @@ from torch import nn
 from .store import *
 from .core import *
 from .texts import *
+from .texts import is_missing
 from .tokenizer import *
 from .numericalizer import *
 from .fasttok import FastTokenizer
