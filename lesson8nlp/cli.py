@@ -15,7 +15,6 @@ from fastcore.docments import docments
 
 from .texts import *
 from .texts import decode_text
-from .generate import generate
 from .ulmfit import *
 
 # %% ../nbs/12_cli.ipynb #f36e7e40
@@ -73,12 +72,15 @@ _verbs = dict(
     finetune=(_finetune, 'texts out start column', _data, (make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size'), (finetune, f'{_train} seq_len min_freq')),
     classify=(_classify, 'texts out start column label', _data, (train_classifier, _train)),
     predict=(_predict, 'model column all format', _data, (TextModel.predict, 'bs')),
-    generate=(_generate, 'prompt model', (generate, 'max_tokens n temperature seed')))
+    generate=(_generate, 'prompt model max_tokens n temperature seed'))
 _own = dict(texts=dict(required=True, help='a folder of .txt files, or a table: .csv, .tsv, .jsonl, .parquet'), out=dict(required=True, help='folder for the model'),
     start=dict(default='reviews', help="'reviews': the model that ships with the package; 'scratch': random weights; or the folder of a model"),
     column=dict(default='text', help='of texts, in a table'), label=dict(default='label', help='column of labels, in a table'),
     model=dict(required=True, help='folder of the model'), all=dict(action='store_true', help='the probability of each label'),
-    format=dict(default='tsv', choices=['tsv', 'json'], help='of the answers'))
+    format=dict(default='tsv', choices=['tsv', 'json'], help='of the answers'),
+    max_tokens=dict(type=int, default=50, help='new tokens at most'), n=dict(type=int, default=1, help='how many texts'),
+    temperature=dict(type=float, default=0.8, help='0: always the most likely token'),
+    seed=dict(type=int, help='the same seed, the same text'))
 _example = '''A classifier from a folder of texts, whose subfolders are the labels:
 
   lesson8nlp finetune --texts my_texts --out my_lm
@@ -95,7 +97,7 @@ def _parser():
         if name == 'generate': v.add_argument('prompt', help='how the text begins')
         if name == 'predict': v.add_argument('--texts', help='a table; otherwise standard input, one text a line')
         for k in own.split():
-            if k != 'prompt': v.add_argument(f'--{"from" if k == "start" else k}', dest=k, **_own[k])
+            if k != 'prompt': v.add_argument('--' + dict(start='from').get(k, k).replace('_', '-'), dest=k, **_own[k])
         for g, names in others:
             for k, o in docments(g, full=True).items():
                 kind = o.anno if o.anno in (int, float) else str
