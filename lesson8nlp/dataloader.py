@@ -9,19 +9,29 @@ __all__ = ['LMDataLoader', 'show_batch', 'RescaleLR', 'sharded_dl']
 
 # %% ../nbs/05_dataloader.ipynb #904a4841
 import mmap, random, zlib
+from functools import partial
 
 import numpy as np, pandas as pd, torch
+import fastai.text.data, fastai.text.learner
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from fastcore.basics import chunked, ifnone, patch
 from fastcore.meta import delegates
+from fasttransform import Transform
 from fastai.callback.core import Callback
-from fastai.data.core import FilteredBase, TfmdDL
-from fastai.text.data import LMTensorText, TensorText
-from fastai.torch_core import TitledStr
+from fastai.data.core import DataLoaders, Datasets, FilteredBase, TfmdDL, TfmdLists
+from fastai.data.transforms import Categorize, MultiCategorize, OneHotEncode, RandomSplitter, RegressionSetup
+from fastai.text.data import LMTensorText, SortedDL, TensorText
+from fastai.torch_core import TitledStr, default_device
 from fastai.imports import dispatch
+from IPython import get_ipython
 from IPython.display import HTML, display
 
 from .core import *
+from .texts import check_texts, is_missing
+from .numericalizer import Numericalize
+from .fasttok import FastTokenizer
+from .codec import Codec
 
 # %% ../nbs/05_dataloader.ipynb #f71d51de
 def _doc_ids(doc, name):
@@ -30,58 +40,92 @@ def _doc_ids(doc, name):
     try: ids = doc.numpy(force=True) if isinstance(doc, Tensor) else np.asarray(doc)
     except ValueError: raise ValueError(f'{name} is nested and uneven; a document is a flat sequence of ids.') from None
     if ids.ndim == 1 and not len(ids): return ids.astype(np.uint8)
-    if ids.dtype.kind in 'USO': raise TypeError(f'{name} holds {type(ids.flat[0]).__name__}, not ids: tokenize and numericalize the texts first.')
-    if ids.dtype.kind not in 'iu': raise TypeError(f'{name} holds {ids.dtype}; ids are whole numbers. Convert it with .astype(int) if they are.')
-    if ids.ndim != 1: raise ValueError(f'{name} has shape {ids.shape}; a document is flat, with one id after another. If each row is a document, pass list(x).')
+    if ids.dtype.kind in 'USO':
+        raise TypeError(f'{name} holds {type(ids.flat[0]).__name__}, not ids: tokenize and numericalize the texts first.')
+    if ids.dtype.kind not in 'iu':
+        raise TypeError(f'{name} holds {ids.dtype}; ids are whole numbers. Convert it with .astype(int) if they are.')
+    if ids.ndim != 1: raise ValueError(f'{name} has shape {ids.shape}; a document is flat, with one id after another. '
+                                       'If each row is a document, pass list(x).')
     if ids.min() < 0: raise ValueError(f'{name} holds the id {ids.min()}; ids start at 0.')
     return ids
 
 # %% ../nbs/05_dataloader.ipynb #b78e74f0
 class _Docs:
-    "Documents as one array of ids and the places where each begins and ends; with `chosen`, some of them."
-    def __init__(self, ids, offsets, vocab=None, chosen=None):
+    "Documents as one array of ids and the positions where each starts and ends; with `chosen`, some of them."
+    def __init__(self, ids, offsets, vocab=None, chosen=None, codec=None):
         self.ids, self.offsets, self.chosen = ids, offsets, chosen
         starts, lens = offsets[:-1], np.diff(offsets)
         self.starts, self.lens = (starts, lens) if chosen is None else (starts[chosen], lens[chosen])
         self.total = int(self.lens.sum())
         if vocab is not None: self.vocab = list(vocab)
+        if codec is not None: self.codec = codec
 
     def __len__(self): return len(self.lens)
     def __getitem__(self, i):
         if not 0 <= i < len(self): raise IndexError(f'There is no document {i}: there are {len(self)}.')
         return self.ids[self.starts[i]:self.starts[i]+self.lens[i]]
 
-    def new_empty(self): return _Docs(np.zeros(0, self.ids.dtype), self.offsets[:1], getattr(self, 'vocab', None))
+    @property
+    def known(self): return {k: getattr(self, k, None) for k in ('vocab', 'codec')}
+    def new_empty(self): return _Docs(np.zeros(0, self.ids.dtype), self.offsets[:1], **self.known)
+
+    def choose(self, docs):
+        "The documents with these numbers, in this order; they share the ids."
+        chosen, n = np.asarray(docs), len(self.offsets) - 1
+        if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in 'iu':
+            raise ValueError(f'docs should be a list of document numbers, at least one; it is {docs!r:.80}.')
+        if chosen.min() < 0 or chosen.max() >= n:
+            raise ValueError(f'docs holds {chosen.min()} to {chosen.max()}; the documents are 0 to {n-1}.')
+        if (count := np.bincount(chosen)).max() > 1:
+            raise ValueError(f'docs names document {count.argmax()} {count.max()} times; each may come once.')
+        return _Docs(self.ids, self.offsets, chosen=chosen.astype(np.int64), **self.known)
+
     def decode(self, b, full=True): # what show_batch shows
         word = self.vocab.__getitem__ if hasattr(self, 'vocab') else str
         return tuple(TitledStr(' '.join(word(i) for i in o.tolist())) for o in b)
 
+    def __getstate__(self): # a file is not pickled, only where it is
+        mapped = _mapped_file(self.ids) if len(self.ids) else None
+        return self.__dict__ | (dict(ids=mapped) if mapped else {})
+
+    def __setstate__(self, state):
+        if isinstance(state['ids'], tuple):
+            name, dtype, offset, n = state['ids']
+            state = state | dict(ids=np.asarray(np.memmap(name, dtype, 'r', offset, n)))
+        self.__dict__.update(state)
+
 # %% ../nbs/05_dataloader.ipynb #ab3fe74a
-def _to_docs(data, vocab=None):
+def _to_docs(data, vocab=None, codec=None):
     "Read `data`, in any of the forms that are allowed, once."
     if isinstance(data, str): raise TypeError('A text came in, not ids: tokenize and numericalize it first.')
-    if hasattr(data, 'ids') and hasattr(data, 'offsets'): return _check_corpus(data, vocab)
+    codec = ifnone(codec, getattr(data, 'codec', None))
+    if vocab is None and codec is not None: vocab = codec.vocab
+    if hasattr(data, 'ids') and hasattr(data, 'offsets'):
+        return _Docs(*_check_corpus(data), ifnone(vocab, getattr(data, 'vocab', None)), codec=codec)
     docs = [data] if isinstance(data, (np.ndarray, Tensor)) and data.dtype != object else list(data)
     if docs and isinstance(docs[0], (int, np.integer)): docs = [docs]
-    if not docs and not isinstance(data, FilteredBase): raise ValueError('The list of documents is empty; at least two tokens are needed.')
+    if not docs and not isinstance(data, FilteredBase):
+        raise ValueError('The list of documents is empty; at least two tokens are needed.')
     docs = [_doc_ids(o, f'Document {i}') for i, o in enumerate(docs)]
     top = max((int(o.max()) for o in docs if len(o)), default=0)
     ids = np.concatenate([np.zeros(0, np.uint8), *docs], dtype=np.min_scalar_type(top), casting='unsafe')
-    return _Docs(ids, np.cumsum([0] + [len(o) for o in docs]), vocab)
+    return _Docs(ids, np.cumsum([0] + [len(o) for o in docs]), vocab, codec=codec)
 
 # %% ../nbs/05_dataloader.ipynb #8e101a1a
-def _check_corpus(data, vocab):
-    "Take over the two arrays of `data` without copying them."
+def _check_corpus(data):
+    "The two arrays of `data`, not copied."
     ids, offsets = np.asarray(data.ids), np.asarray(data.offsets).astype(np.int64, copy=False)
-    if ids.ndim != 1 or ids.dtype.kind not in 'iu': raise TypeError(f'.ids has shape {ids.shape} and dtype {ids.dtype}; it should be one flat array of integers.')
-    if ids.dtype.kind == 'i' and len(ids) and ids.min() < 0: raise ValueError(f'.ids holds {ids.min()}; ids start at 0.')
+    if ids.ndim != 1 or ids.dtype.kind not in 'iu': raise TypeError(
+        f'.ids has shape {ids.shape} and dtype {ids.dtype}; it should be one flat array of integers.')
+    if ids.dtype.kind == 'i' and len(ids) and ids.min() < 0:
+        raise ValueError(f'.ids holds {ids.min()}; ids start at 0.')
     if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(ids) or (np.diff(offsets) < 0).any():
         raise ValueError(f'.offsets should rise from 0 to the number of ids, {len(ids)}; it is {offsets[:3]} … {offsets[-3:]}.')
-    return _Docs(ids, offsets, ifnone(vocab, getattr(data, 'vocab', None)))
+    return ids, offsets
 
 # %% ../nbs/05_dataloader.ipynb #df84ee1c
 class _Stream:
-    "Documents one after another in some order, put together only where they are read."
+    "Documents one after another in some order, concatenated only where they are read."
     def __init__(self, docs, order, backwards=False):
         starts, lens = docs.starts[order], docs.lens[order]
         starts, lens = starts[lens > 0], lens[lens > 0]
@@ -92,7 +136,7 @@ class _Stream:
         self.ends = np.cumsum(lens)
 
     def read(self, lo, hi, out):
-        "Copy the tokens from place `lo` to `hi` into `out`."
+        "Copy the tokens from position `lo` to `hi` into `out`."
         i, j = np.searchsorted(self.ends, (lo, hi-1), side='right')
         starts, lens, ends = self.starts[i:j+1], self.lens[i:j+1], self.ends[i:j+1]
         a, b = np.maximum(lo - ends + lens, 0), np.minimum(hi - ends + lens, lens)  # the parts of these documents
@@ -100,85 +144,53 @@ class _Stream:
         step = -1 if self.backwards else 1
         np.concatenate([self.ids[s:e][::step] for s, e in zip((starts+a).tolist(), (starts+b).tolist())], out=out)
 
-# %% ../nbs/05_dataloader.ipynb #838cff45
-@patch
-def rows(self:_Stream,
-    first, # place in the stream where row 0 begins
-    bs, bl, # number of rows, and of places from one to the next
-    lo, hi # columns
-): # the first column that is there, and a (bs, columns) array
-    "Columns `lo` to `hi` of `bs` rows, or more of them if it costs nothing."
-    if len(self.starts) == 1 and not self.backwards:
-        ids, step = self.ids[self.starts[0]+first:], self.ids.itemsize
-        return 0, np.lib.stride_tricks.as_strided(ids, (bs, bl+1), (bl*step, step), writeable=False)
-    res = np.empty((bs, hi-lo), self.ids.dtype)
-    for i, row in enumerate(res): self.read(first + i*bl + lo, first + i*bl + hi, row)
-    return lo, res
-
-# %% ../nbs/05_dataloader.ipynb #d635d394
-class LMDataLoader(TfmdDL):
-    "Batches for a language model, each row reading on where it stopped, with fastai's arithmetic and interface."
-    @delegates(TfmdDL.__init__)
-    def __init__(self,
-        dataset, # documents: lists, arrays or tensors of ids; or one flat array; or a corpus with `.ids` and `.offsets`; or fastai's `Datasets`
-        lens=None, # number of tokens of each document; they are counted, this is only compared with the count
-        cache=2, # not used: kept for fastai's signature
-        bs:int=64, # rows of a batch
-        seq_len:int=72, # tokens in a row of a batch
-        num_workers:int=0, # processes that prepare batches; 0 is best for most, as a batch is only a slice
-        shuffle:bool=False, # a new order of the documents at every epoch?
-        vocab=None, # token of each id, for `show_batch` and `dls.vocab`
-        seed:int=None, # order of the documents as a function of `seed` and `epoch`; None: drawn from Python's `random`, as in fastai
-        docs=None, # numbers of the documents to read; None: all
-        backwards:bool=False, # every document from its end to its beginning?
-        var_len:bool=False, # sequence lengths that vary around `seq_len`? needs a seed
-        rank:int=0, world_size:int=1, # this process and the number of them: each reads `bs` of `world_size*bs` rows
-        on_device='auto', # keep all ids on the device? 'auto': if it is a GPU with room for them
-        _docs=None, **kwargs):
-        bs = kwargs.pop('batch_size', None) or bs
-        _check_sizes(bs=bs, seq_len=seq_len, world_size=world_size)
-        _check_options(seed, shuffle, var_len, rank, world_size, on_device, num_workers)
-        self.docs = _to_docs(dataset, vocab) if _docs is None else _docs
-        if docs is not None: self.docs = self.docs.choose(docs)
-        self.seq_len, self.seed, self.backwards, self.var_len = seq_len, seed, backwards, var_len
-        self.rank, self.world_size, self.on_device = rank, world_size, on_device
-        self._measure(bs, lens)
-        super().__init__(dataset if isinstance(dataset, FilteredBase) else self.docs, bs=bs, num_workers=num_workers, shuffle=shuffle, **kwargs)
-        self.epoch, self._ids = 0, None
-        self.set_order(range(len(self.docs)))
-
-    epoch = property(lambda self: self._epoch, lambda self, epoch: self._go_to(epoch, 0), doc='Number of epochs that have begun.')
+    def rows(self,
+        first, # position in the stream where row 0 starts
+        bs, bl, # number of rows, and of positions from one to the next
+        lo, hi # columns
+    ): # the first column that is there, and a (bs, columns) array
+        "Columns `lo` to `hi` of `bs` rows, or more of them if it costs nothing."
+        if len(self.starts) == 1 and not self.backwards:
+            ids, step = self.ids[self.starts[0]+first:], self.ids.itemsize
+            return 0, np.lib.stride_tricks.as_strided(ids, (bs, bl+1), (bl*step, step), writeable=False)
+        res = np.empty((bs, hi-lo), self.ids.dtype)
+        for i, row in enumerate(res): self.read(first + i*bl + lo, first + i*bl + hi, row)
+        return lo, res
 
 # %% ../nbs/05_dataloader.ipynb #1430f030
-def _check_sizes(**sizes):
-    for k, v in sizes.items():
-        if not isinstance(v, (int, np.integer)) or isinstance(v, bool): raise TypeError(f'{k} is {v!r}; it is a whole number, at least 1.')
+def _check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, **sizes):
+    for k, v in (sizes | dict(world_size=world_size)).items():
+        if not isinstance(v, (int, np.integer)) or isinstance(v, bool):
+            raise TypeError(f'{k} is {v!r}; it is a whole number, at least 1.')
         if v < 1: raise ValueError(f'{k} is {v}; it must be at least 1.')
-
-def _check_options(seed, shuffle, var_len, rank, world_size, on_device, num_workers):
-    if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0): raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0, or None.')
-    if seed is None and var_len: raise ValueError('var_len needs a seed, so that the number of batches is known before an epoch: pass seed=42, for example.')
-    if seed is None and shuffle and world_size > 1: raise ValueError(f'{world_size} processes can shuffle alike only with the same seed: pass seed=42, for example, to all of them.')
-    if rank not in range(world_size): raise ValueError(f'rank is {rank!r}; with world_size={world_size} it is one of 0 to {world_size-1}.')
+    if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
+        raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0, or None.')
+    if seed is None and var_len: raise ValueError('var_len needs a seed, so that the number of batches is known '
+                                                  'before an epoch: pass seed=42, for example.')
+    if seed is None and shuffle and world_size > 1: raise ValueError(f'{world_size} processes can shuffle alike '
+                                       'only with the same seed: pass seed=42, for example, to all of them.')
+    if rank not in range(world_size):
+        raise ValueError(f'rank is {rank!r}; with world_size={world_size} it is one of 0 to {world_size-1}.')
     if on_device not in (True, False, 'auto'): raise ValueError(f"on_device is {on_device!r}; it is True, False or 'auto'.")
-    if on_device is True and num_workers: raise ValueError(f'on_device=True needs num_workers=0, not {num_workers}: other processes cannot hand over what lies on a device.')
+    if on_device is True and num_workers: raise ValueError(f'on_device=True needs num_workers=0, not {num_workers}: '
+                                               'other processes cannot hand over what lies on a device.')
 
 # %% ../nbs/05_dataloader.ipynb #16e2de42
-@patch
-def _measure(self:LMDataLoader, bs, lens=None):
-    "How long the rows are and what is left out."
-    total, rows, vocab = self.docs.total, bs*self.world_size, getattr(self.docs, 'vocab', None)
-    if lens is not None and list(lens) != self.docs.lens.tolist():
-        raise ValueError(f'lens says {sum(lens):,} tokens in {len(lens)} documents, but there are {total:,} in {len(self.docs)}, or they are divided otherwise: leave lens out.')
-    if total <= rows and len(self.docs):
-        most = (total-1)//self.world_size
+def _check_docs(docs, lens, bs, world_size):
+    "Refuse documents that do not fit `lens`, the number of rows or the vocab."
+    total, vocab = docs.total, docs.known['vocab']
+    if lens is not None and list(lens) != docs.lens.tolist():
+        raise ValueError(f'lens says {sum(lens):,} tokens in {len(lens)} documents, but there are {total:,} in {len(docs)}, '
+                         'or they are divided otherwise: leave lens out.')
+    if total <= bs*world_size and len(docs):
+        most = (total-1)//world_size
         fix = f'take bs={most} or less, or more text' if most > 0 else 'more text is needed'
-        many = f' in each of {self.world_size} processes' if self.world_size > 1 else ''
-        raise ValueError(f'The corpus has {total} tokens, and bs={bs} rows{many} need at least {rows+1}, an input and a target for each row: {fix}.')
-    if vocab is not None and total and (top := _largest(self.docs.ids)) >= len(vocab):
-        raise ValueError(f'The corpus holds the id {top}, and the vocab has {len(vocab)} tokens, 0 to {len(vocab)-1}: numericalize with this vocab.')
-    self.bl = max(total-1, 0) // rows
-    self.n_left_out = max(total-1, 0) - self.bl*rows
+        many = f' in each of {world_size} processes' if world_size > 1 else ''
+        raise ValueError(f'The corpus has {total} tokens, and bs={bs} rows{many} need at least {bs*world_size+1}, '
+                         f'an input and a target for each row: {fix}.')
+    if vocab is not None and total and (top := _largest(docs.ids)) >= len(vocab):
+        raise ValueError(f'The corpus holds the id {top}, and the vocab has {len(vocab)} tokens, 0 to {len(vocab)-1}: '
+                         'numericalize with this vocab.')
 
 def _largest(ids, most=2**26): # of a file larger than `most` ids, only 1,024 stretches are looked at
     n = most//1024
@@ -186,220 +198,216 @@ def _largest(ids, most=2**26): # of a file larger than `most` ids, only 1,024 st
     return max(int(o.max()) for o in parts)
 
 # %% ../nbs/05_dataloader.ipynb #3654d1fc
-@patch
-def _plan(self:LMDataLoader, epoch):
-    "Where the batches of `epoch` begin and end, and how many there are."
-    if self.var_len: ends = np.cumsum(_var_lens(self.bl, self.seq_len, self.seed, epoch))
-    else: ends = np.arange(self.seq_len, self.bl + self.seq_len, self.seq_len)
-    self.cuts = np.unique(np.minimum([0, *ends], self.bl)).tolist()
-    self.n_batches = len(self.cuts) - 1
-    self.n = self.n_batches*self.bs
-    self.last_len = self.cuts[-1] - self.cuts[-2] if self.n_batches else 0
+class _Rows:
+    "Documents in some order, laid out in rows; a batch is a few columns of them."
+    _window_size = 2**21  # tokens
 
-# %% ../nbs/05_dataloader.ipynb #0afd32a9
-@patch
-def set_order(self:LMDataLoader,
-    order # a permutation of the document numbers
-):
-    "Put the documents one after another in this order and cut the stream into rows."
-    order, n = np.asarray(order, dtype=np.int64), len(self.docs)
-    if len(order) != n or (n and (order.min() < 0 or (np.bincount(order, minlength=n) != 1).any())):
-        raise ValueError(f'order should name each of the {n} documents once, 0 to {n-1}; it has {len(order)} entries.')
-    self.order, self._stream, self._window = order, None, None
+    def set_order(self,
+        order # a permutation of the document numbers
+    ):
+        "Lay the documents out in this order; nothing is read before a batch asks for it."
+        order, n = np.asarray(order, dtype=np.int64), len(self.docs)
+        if len(order) != n or (n and (order.min() < 0 or (np.bincount(order, minlength=n) != 1).any())):
+            raise ValueError(f'order should name each of the {n} documents once, 0 to {n-1}; it has {len(order)} entries.')
+        self.order, self._stream, self._window = order, None, None
 
-# %% ../nbs/05_dataloader.ipynb #ef041205
-LMDataLoader._window_size = 2**21  # tokens
+    def _plan(self, epoch):
+        "At which columns the batches of `epoch` start and end, and how many there are."
+        if self.var_len: ends = np.cumsum(_var_lens(self.bl, self.seq_len, self.seed, epoch))
+        else: ends = np.arange(self.seq_len, self.bl + self.seq_len, self.seq_len)
+        self.cuts = np.unique(np.minimum([0, *ends], self.bl)).tolist()
+        self.n_batches = len(self.cuts) - 1
+        self.n = self.n_batches*self.bs
+        self.last_len = self.cuts[-1] - self.cuts[-2] if self.n_batches else 0
 
-@patch
-def _columns(self:LMDataLoader, lo, hi):
-    "Columns `lo` to `hi` of all rows, and one more for the last target: a slice of the window, which moves when it must."
-    if self._window is None or not self._at <= lo <= hi < self._at + self._window.shape[1]:
-        self._stream = self._stream or self._open()
-        end = min(self.bl, max(hi, lo + self._window_size//self.bs))
-        self._at, self._window = self._stream.rows(self.rank*self.bs*self.bl, self.bs, self.bl, lo, end+1)
-    return self._window[:, lo-self._at:hi-self._at+1]
+    def _columns(self, lo, hi):
+        "Columns `lo` to `hi` of all rows, and one more for the last target: a slice of the window, which moves when it must."
+        if self._window is None or not self._at <= lo <= hi < self._at + self._window.shape[1]:
+            self._stream = self._stream or self._open()
+            end = min(self.bl, max(hi, lo + self._window_size//self.bs))
+            self._at, self._window = self._stream.rows(self.rank*self.bs*self.bl, self.bs, self.bl, lo, end+1)
+        return self._window[:, lo-self._at:hi-self._at+1]
 
-# %% ../nbs/05_dataloader.ipynb #62e6512c
-@patch
-def batch(self:LMDataLoader,
-    k:int # number of the batch, from 0
-) -> tuple: # x and y, each (bs, seq_len) int64; the last batch may be shorter
-    "Inputs and targets of batch `k` of this epoch."
-    if not 0 <= k < self.n_batches: raise IndexError(f'There is no batch {k}: there are {self.n_batches}.')
-    cols = self._columns(self.cuts[k], self.cuts[k+1])
-    parts = cols[:, :-1], cols[:, 1:]
-    if isinstance(cols, Tensor): xy = torch.stack(parts)
-    else:
-        xy = torch.empty((2, *parts[0].shape), dtype=torch.int64, pin_memory=self._pins())
-        for o, part in zip(xy.numpy(), parts): o[:] = part
-        if self.device is not None and not self.fake_l.num_workers: xy = xy.to(self.device, non_blocking=True)
-    x, y = xy.unbind()
-    return torch.as_subclass(x, LMTensorText), torch.as_subclass(y, TensorText)
+    def batch(self,
+        k:int # number of the batch, from 0
+    ) -> tuple: # x and y, each (bs, seq_len) int64; the last batch may be shorter
+        "Inputs and targets of batch `k` of this epoch."
+        if not 0 <= k < self.n_batches: raise IndexError(f'There is no batch {k}: there are {self.n_batches}.')
+        cols = self._columns(self.cuts[k], self.cuts[k+1])
+        parts = cols[:, :-1], cols[:, 1:]
+        if isinstance(cols, Tensor): xy = torch.stack(parts)
+        else:
+            xy = torch.empty((2, *parts[0].shape), dtype=torch.int64, pin_memory=self._pins())
+            for o, part in zip(xy.numpy(), parts): o[:] = part
+            if self.device is not None and not self.fake_l.num_workers: xy = xy.to(self.device, non_blocking=True)
+        x, y = xy.unbind()
+        return torch.as_subclass(x, LMTensorText), torch.as_subclass(y, TensorText)
 
-# %% ../nbs/05_dataloader.ipynb #4ef7892e
-@patch
-def shuffle_fn(self:LMDataLoader, idxs):
-    "A new order of the documents; the numbers of the items stay as they are."
-    if self.seed is None: random.shuffle(order := self.order.tolist())
-    else: order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.docs))
-    self.set_order(order)
-    return idxs
+    def _pins(self): # memory from which a GPU can copy by itself
+        return self.device is not None and self.device.type == 'cuda' and not self.fake_l.num_workers
 
-@patch
-def get_idxs(self:LMDataLoader):
-    "Begin the next epoch; the numbers of its items."
-    self._plan(self.epoch)
-    if self._place[0] != self.epoch: self._place = self.epoch, 0
-    idxs = range(self._place[1]*self.bs, self.n)
-    if self.shuffle: idxs = self.shuffle_fn(idxs)
-    self._epoch += 1
-    return idxs
+    def _stays_on_device(self):
+        "Are the ids of all documents to be on the device?"
+        if self.on_device != 'auto' or self._ids is not None: return bool(self.on_device)
+        return self._pins() and self.docs.total*self.docs.ids.itemsize < torch.cuda.mem_get_info(self.device)[0]/4
 
-@patch
-def _go_to(self:LMDataLoader, epoch, batch):
-    "Let the next pass be `epoch`, from `batch` on."
-    self._epoch, self._place = epoch, (epoch, batch)
-    self._plan(epoch)
+    def _open(self):
+        "The documents in their order, to be read from memory, from a file or from the device."
+        if not self._stays_on_device(): return _Stream(self.docs, self.order, self.backwards)
+        if self._ids is None: self._ids = _to_device(self.docs, self.device)
+        return _DeviceStream(self._ids, self.docs.lens, self.order, self.backwards)
 
-# %% ../nbs/05_dataloader.ipynb #e42001f2
-_items = set('get_idxs shuffle_fn sample create_batches create_batch create_item do_batch retain'.split())
+# %% ../nbs/05_dataloader.ipynb #d635d394
+class LMDataLoader(_Rows, TfmdDL):
+    "Batches for a language model, each row reading on where it stopped, with fastai's arithmetic and interface."
+    @delegates(TfmdDL.__init__)
+    def __init__(self,
+        dataset, # documents: ids as lists, arrays or tensors; one flat array; a corpus (`.ids`, `.offsets`); `Datasets`
+        lens=None, # number of tokens of each document; they are counted, this is only compared with the count
+        cache=2, # not used: kept for fastai's signature
+        bs:int=64, # rows of a batch
+        seq_len:int=72, # tokens in a row of a batch
+        num_workers:int=0, # processes that prepare batches; 0 is best for most, as a batch is only a slice
+        shuffle:bool=False, # a new order of the documents at every epoch?
+        vocab=None, # token of each id, for `show_batch` and `dls.vocab`
+        seed:int=None, # the order is a function of `seed` and `epoch`; None: from Python's `random`, as in fastai
+        docs=None, # numbers of the documents to read; None: all
+        backwards:bool=False, # every document from its end to its beginning?
+        var_len:bool=False, # sequence lengths that vary around `seq_len`? needs a seed
+        rank:int=0, world_size:int=1, # this process and their number: each reads `bs` of `world_size*bs` rows
+        on_device='auto', # keep all ids on the device? 'auto': if it is a GPU with room for them
+        codec=None, # what made the ids, for `dls.codec`; its vocab is used if there is no other
+        _docs=None, **kwargs):
+        bs = kwargs.pop('batch_size', None) or bs
+        _check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, bs=bs, seq_len=seq_len)
+        self.docs = _to_docs(dataset, vocab, codec) if _docs is None else _docs
+        if docs is not None: self.docs = self.docs.choose(docs)
+        _check_docs(self.docs, lens, bs, world_size)
+        self.seq_len, self.seed, self.backwards, self.var_len = seq_len, seed, backwards, var_len
+        self.rank, self.world_size, self.on_device, self._ids = rank, world_size, on_device, None
+        self.bl, self.n_left_out = divmod(max(self.docs.total-1, 0), bs*world_size)
+        super().__init__(dataset if isinstance(dataset, FilteredBase) else self.docs,
+                         bs=bs, num_workers=num_workers, shuffle=shuffle, **kwargs)
+        self.epoch = 0
+        self.set_order(range(len(self.docs)))
 
-@patch
-def _by_items(self:LMDataLoader):
-    "Does anything have to see items, not only whole batches?"
-    return bool(self.fake_l.num_workers or len(self.after_item.fs) or len(self.before_batch.fs) or _items & self.__dict__.keys())
+    epoch = property(lambda self: self._epoch, lambda self, epoch: self._go_to(epoch, 0),
+                     doc='Number of epochs that have begun.')
 
-@patch
-def _whole_batches(self:LMDataLoader):
-    "What `TfmdDL.__iter__` does, without items."
-    self.randomize()
-    self.before_iter()
-    for i in self.get_idxs()[::self.bs]:
-        b = self.batch(i // self.bs)
-        yield self.after_batch(b) if len(self.after_batch.fs) else b
-    self.after_iter()
-
-@patch
-def __iter__(self:LMDataLoader):
-    "The batches of one epoch, or of what is left of it."
-    try:
-        for b in TfmdDL.__iter__(self) if self._by_items() else self._whole_batches():
-            epoch, k = self._place
-            self._place = (epoch, k+1) if k+1 < self.n_batches else (epoch+1, 0)
-            yield b
-    finally: self._plan(self.epoch)
-
-# %% ../nbs/05_dataloader.ipynb #3d0db9d8
-@patch
-def create_item(self:LMDataLoader, i):
-    "Row `i % bs` of batch `i // bs`."
-    k, row = divmod(ifnone(i, 0), self.bs)
-    x, y = self.batch(k)
-    return x[row], y[row]
-
-@patch
-def create_batches(self:LMDataLoader, samps):
-    "Batches for the item numbers `samps`: whole ones as they are, others put together from items."
-    if len(self.after_item.fs) or len(self.before_batch.fs): yield from TfmdDL.create_batches(self, samps)
-    else:
-        for items in chunked(samps, self.bs):
-            k, row = divmod(items[0], self.bs)
-            whole = row == 0 and items == list(range(items[0], items[0] + self.bs))
-            yield self.batch(k) if whole else self.do_batch([self.do_item(i) for i in items])
-
-@patch
-def one_batch(self:LMDataLoader):
-    "The first batch of the next epoch, for a look at it: the epoch does not begin."
-    epoch, place = self._epoch, self._place
-    try: return TfmdDL.one_batch(self)
-    finally:
-        self._epoch, self._place = epoch, place
+    def _go_to(self, epoch, batch):
+        "Let the next pass be `epoch`, from `batch` on."
+        self._epoch, self._position = epoch, (epoch, batch)
         self._plan(epoch)
 
-# %% ../nbs/05_dataloader.ipynb #b2cc0d46
-@patch
-def _pins(self:LMDataLoader): # memory from which a GPU can copy by itself
-    return self.device is not None and self.device.type == 'cuda' and not self.fake_l.num_workers
+    def shuffle_fn(self, idxs):
+        "A new order of the documents; the numbers of the items stay as they are."
+        if self.seed is None: random.shuffle(order := self.order.tolist())
+        else: order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.docs))
+        self.set_order(order)
+        return idxs
 
-@patch
-def _stays_on_device(self:LMDataLoader):
-    "Are the ids of all documents to be on the device?"
-    if self.on_device != 'auto' or self._ids is not None: return bool(self.on_device)
-    return self._pins() and self.docs.total*self.docs.ids.itemsize < torch.cuda.mem_get_info(self.device)[0]/4
+    def get_idxs(self):
+        "Begin the next epoch; the numbers of its items."
+        self._plan(self.epoch)
+        if self._position[0] != self.epoch: self._position = self.epoch, 0
+        idxs = range(self._position[1]*self.bs, self.n)
+        if self.shuffle: idxs = self.shuffle_fn(idxs)
+        self._epoch += 1
+        return idxs
 
-@patch
-def to(self:LMDataLoader, device):
-    "Have the batches on `device`."
-    TfmdDL.to(self, device)
-    self._ids = self._stream = self._window = None
+    def __iter__(self):
+        "The batches of one epoch, or of what is left of it."
+        try:
+            for b in super().__iter__() if self._by_items() else self._whole_batches():
+                epoch, k = self._position
+                self._position = (epoch, k+1) if k+1 < self.n_batches else (epoch+1, 0)
+                yield b
+        finally: self._plan(self.epoch)
 
-# %% ../nbs/05_dataloader.ipynb #3565638e
-@patch
-def _open(self:LMDataLoader):
-    "The documents in their order, to be read from memory, from a file or from the device."
-    if not self._stays_on_device(): return _Stream(self.docs, self.order, self.backwards)
-    if self._ids is None: self._ids = _to_device(self.docs, self.device)
-    return _DeviceStream(self._ids, self.docs.lens, self.order, self.backwards)
+    def _by_items(self):
+        "Does anything have to see items, not only whole batches?"
+        replaced = self.__dict__.keys() & set('get_idxs shuffle_fn sample create_batches create_batch create_item '
+                                              'do_batch retain'.split())
+        return bool(self.fake_l.num_workers or len(self.after_item.fs) or len(self.before_batch.fs) or replaced)
 
-@patch
-@delegates(LMDataLoader.__init__)
-def new(self:LMDataLoader, dataset=None, **kwargs):
-    "A loader with the same settings but for those in `kwargs`, for other documents if `dataset` is given."
-    same = {k: getattr(self, k) for k in 'seq_len seed backwards var_len rank world_size on_device'.split()}
-    if dataset is None and 'vocab' not in kwargs: same['_docs'] = self.docs
-    else: same |= dict(vocab=getattr(self.docs, 'vocab', None), docs=self.docs.chosen if dataset is None else None)
-    return TfmdDL.new(self, dataset=dataset, **(same | kwargs))
+    def _whole_batches(self):
+        "What `TfmdDL.__iter__` does, without items."
+        self.randomize()
+        self.before_iter()
+        for i in self.get_idxs()[::self.bs]:
+            b = self.batch(i // self.bs)
+            yield self.after_batch(b) if len(self.after_batch.fs) else b
+        self.after_iter()
 
-@patch
-def __repr__(self:LMDataLoader):
-    last = f' (the last one {self.bs}×{self.last_len})' if self.last_len != self.seq_len else ''
-    count = lambda n, what: f'{n:,} {what}{"s"*(n != 1)}'
-    shard = f', rank {self.rank} of {self.world_size}' if self.world_size > 1 else ''
-    return (f'LMDataLoader: {count(self.docs.total, "token")} in {count(len(self.docs), "document")}, '
-            f'{self.n_batches:,} batches of {self.bs}×{"about "*self.var_len}{self.seq_len}{last}, {count(self.n_left_out, "token")} left out{shard}')
+    def create_item(self, i):
+        "Row `i % bs` of batch `i // bs`."
+        k, row = divmod(ifnone(i, 0), self.bs)
+        x, y = self.batch(k)
+        return x[row], y[row]
+
+    def create_batches(self, samps):
+        "Batches for the item numbers `samps`: whole ones as they are, others collated from items."
+        if len(self.after_item.fs) or len(self.before_batch.fs): yield from super().create_batches(samps)
+        else:
+            for items in chunked(samps, self.bs):
+                k, row = divmod(items[0], self.bs)
+                whole = row == 0 and items == list(range(items[0], items[0] + self.bs))
+                yield self.batch(k) if whole else self.do_batch([self.do_item(i) for i in items])
+
+    def one_batch(self):
+        "The first batch of the next epoch, for a look at it: the epoch does not begin."
+        epoch, position = self._epoch, self._position
+        try: return super().one_batch()
+        finally:
+            self._epoch, self._position = epoch, position
+            self._plan(epoch)
+
+    def to(self, device):
+        "Have the batches on `device`."
+        super().to(device)
+        self._ids = self._stream = self._window = None
+
+    @delegates(__init__)
+    def new(self, dataset=None, **kwargs):
+        "A loader with the same settings but for those in `kwargs`, for other documents if `dataset` is given."
+        same = {k: getattr(self, k) for k in 'seq_len seed backwards var_len rank world_size on_device'.split()}
+        if dataset is None and not kwargs.keys() & {'vocab', 'codec'}: same['_docs'] = self.docs
+        else: same |= self.docs.known | dict(docs=self.docs.chosen if dataset is None else None)
+        return super().new(dataset=dataset, **(same | kwargs))
+
+    def __getstate__(self): return self.__dict__ | dict(_ids=None, _stream=None, _window=None)
+
+    def __repr__(self):
+        last = f' (the last one {self.bs}×{self.last_len})' if self.last_len != self.seq_len else ''
+        count = lambda n, what: f'{n:,} {what}{"s"*(n != 1)}'
+        shard = f', rank {self.rank} of {self.world_size}' if self.world_size > 1 else ''
+        return (f'LMDataLoader: {count(self.docs.total, "token")} in {count(len(self.docs), "document")}, '
+                f'{self.n_batches:,} batches of {self.bs}×{"about "*self.var_len}{self.seq_len}{last}, '
+                f'{count(self.n_left_out, "token")} left out{shard}')
 
 # %% ../nbs/05_dataloader.ipynb #2b9bf3b1
+def _show_table(df):
+    "Show a table: as HTML in a notebook, as text elsewhere."
+    if hasattr(get_ipython(), 'kernel'): display(HTML(df.to_html()))
+    else: print(df.to_string())
+
+for m in (fastai.text.data, fastai.text.learner): m.display_df = _show_table # for show_batch, show_results, ... of texts
+
 @dispatch
 def show_batch(x:LMTensorText, y, samples, ctxs=None, max_n=10, trunc_at=150, **kwargs):
-    "A table of the first `max_n` rows of a batch, inputs beside targets, cut after `trunc_at` tokens."
+    "A table of the first `max_n` rows of a batch, inputs beside targets, at most `trunc_at` tokens of each."
     df = pd.DataFrame([[o.truncate(trunc_at) for o in s[:2]] for s in samples[:max_n]], columns=['text', 'text_'])
-    display(HTML(df.to_html()))
+    _show_table(df)
     return df
 
 # %% ../nbs/05_dataloader.ipynb #cb646c56
-def _place_in_file(ids):
+def _mapped_file(ids):
     "File, dtype, offset in bytes and length of a memory-mapped array; None if it is not one."
     base = ids
-    while isinstance(base, np.ndarray) and not (isinstance(base, np.memmap) and isinstance(base.base, mmap.mmap)): base = base.base
+    while isinstance(base, np.ndarray) and not (isinstance(base, np.memmap) and isinstance(base.base, mmap.mmap)):
+        base = base.base
     if not isinstance(base, np.memmap) or base.filename is None or base.mode != 'r' or not ids.flags.c_contiguous: return None
     return str(base.filename), ids.dtype, base.offset + ids.ctypes.data - base.ctypes.data, len(ids)
-
-@patch
-def __getstate__(self:_Docs):
-    place = _place_in_file(self.ids) if len(self.ids) else None
-    return self.__dict__ | (dict(ids=place) if place else {})
-
-@patch
-def __setstate__(self:_Docs, state):
-    if isinstance(state['ids'], tuple):
-        name, dtype, offset, n = state['ids']
-        state = state | dict(ids=np.asarray(np.memmap(name, dtype, 'r', offset, n)))
-    self.__dict__.update(state)
-
-@patch
-def __getstate__(self:LMDataLoader): return self.__dict__ | dict(_ids=None, _stream=None, _window=None)
-
-# %% ../nbs/05_dataloader.ipynb #5793a4ad
-@patch
-def choose(self:_Docs,
-    docs # whole numbers: which documents, and in which order
-): # shares the ids
-    "Some of the documents of this corpus."
-    chosen, n = np.asarray(docs), len(self.offsets) - 1
-    if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in 'iu': raise ValueError(f'docs should be a list of document numbers, at least one; it is {docs!r:.80}.')
-    if chosen.min() < 0 or chosen.max() >= n: raise ValueError(f'docs holds {chosen.min()} to {chosen.max()}; the documents are 0 to {n-1}.')
-    if (count := np.bincount(chosen)).max() > 1: raise ValueError(f'docs names document {count.argmax()} {count.max()} times; each may come once.')
-    return _Docs(self.ids, self.offsets, getattr(self, 'vocab', None), chosen.astype(np.int64))
 
 # %% ../nbs/05_dataloader.ipynb #9e2d690b
 def _var_lens(bl, seq_len, seed, epoch):
@@ -438,8 +446,9 @@ class _DeviceStream:
         self.ends = self.lens.cumsum(0)
 
     def rows(self, first, bs, bl, lo, hi):
-        place = lambda a, b: torch.arange(a, b, device=self.ids.device)
-        at = first + place(0, bs)[:, None]*bl + place(lo, hi)
+        "Columns `lo` to `hi` of `bs` rows, as in `_Stream`."
+        numbers = lambda a, b: torch.arange(a, b, device=self.ids.device)
+        at = first + numbers(0, bs)[:, None]*bl + numbers(lo, hi)
         doc = torch.searchsorted(self.ends, at, right=True)
         at = self.ends[doc] - 1 - at if self.backwards else at - self.ends[doc] + self.lens[doc]
         ids, bits = self.ids[self.starts[doc] + at].long(), 8*self.ids.element_size()
@@ -451,7 +460,7 @@ def sharded_dl(
 ): # a `DistributedDL` with the batches of `dl`
     "`dl` in a form that fastai's `DistributedTrainer` takes as it is."
     try: from fastai.distributed import DistributedDL
-    except NameError: raise ImportError("fastai's distributed training needs the package accelerate: pip install accelerate.") from None
+    except NameError: raise ImportError("fastai's distributed training needs accelerate: pip install accelerate.") from None
 
     class ShardedDL(DistributedDL):
         _default = 'dl'  # what is not here is found there
@@ -468,29 +477,29 @@ def sharded_dl(
 # %% ../nbs/05_dataloader.ipynb #e1dc7a57
 def _checksum(*arrays): return zlib.crc32(b''.join(np.ascontiguousarray(o, dtype='<i8').tobytes() for o in arrays))
 
-@patch
-def _setting(self:LMDataLoader):
-    "What must be the same for a place to have the same meaning."
-    docs = self.docs
+def _setting(dl):
+    "What must be the same for a position to have the same meaning."
+    docs = dl.docs
     sample = docs.ids[np.linspace(0, len(docs.ids)-1, 1024, dtype=np.int64)] if len(docs.ids) else []
-    same = {k: getattr(self, k) for k in 'bs seq_len seed shuffle backwards var_len world_size'.split()}
+    same = {k: getattr(dl, k) for k in 'bs seq_len seed shuffle backwards var_len world_size'.split()}
     same = {k: v.item() if isinstance(v, np.generic) else v for k, v in same.items()}
     return same | dict(n_docs=len(docs), n_tokens=docs.total, corpus=_checksum(docs.starts, docs.lens, sample),
-        order=None if self.shuffle else _checksum(self.order))
+        order=None if dl.shuffle else _checksum(dl.order))
 
 @patch
 def state_dict(self:LMDataLoader) -> dict: # plain values
-    "The place of the next batch, to be kept with a checkpoint."
-    if self.shuffle and self.seed is None: raise ValueError('A shuffled loader without a seed cannot find its order again: make it with seed=42, for example.')
-    epoch, batch = self._place if self._place[1] else (self.epoch, 0)
-    return dict(epoch=int(epoch), batch=int(batch), setting=self._setting())
+    "The position of the next batch, to be kept with a checkpoint."
+    if self.shuffle and self.seed is None:
+        raise ValueError('A shuffled loader without a seed cannot find its order again: make it with seed=42, for example.')
+    epoch, batch = self._position if self._position[1] else (self.epoch, 0)
+    return dict(epoch=int(epoch), batch=int(batch), setting=_setting(self))
 
 @patch
 def load_state_dict(self:LMDataLoader,
     state # what `state_dict` gave, for a loader with the same settings on the same corpus
 ):
-    "Let the next pass begin at the place that `state` names."
-    ours, theirs = self._setting(), state['setting']
+    "Let the next pass start at the position that `state` names."
+    ours, theirs = _setting(self), state['setting']
     if wrong := [f'{k} was {theirs.get(k)!r} and is {v!r}' for k, v in ours.items() if v != theirs.get(k)]:
         raise ValueError(f"This state belongs to another loader: {'; '.join(wrong)}. Make the loader as it was.")
     self._go_to(state['epoch'], state['batch'])
