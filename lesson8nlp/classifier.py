@@ -25,7 +25,6 @@ from .fasttok import FastTokenizer
 from .awdlstm import *
 from .learner import *
 from .learner import _fetch, _vocab_of
-from .checkpoint import register_architecture
 
 # %% ../nbs/09b_classifier.ipynb #39627de7
 def concat_pool(
@@ -211,22 +210,6 @@ def _probabilities(model, texts, vocab, tok, backwards, bs):
     try: probs = torch.cat([model(b[0].as_subclass(Tensor))[0].float().softmax(-1).cpu() for b in dl.new(get_idxs=lambda: order)])
     finally: model.train(was)
     return probs[np.argsort(order)]
-
-# %% ../nbs/09b_classifier.ipynb #f838556c
-def _describe_classifier(m):
-    if not (isinstance(m, nn.Sequential) and len(m) == 2 and isinstance(m[0], DocumentEncoder) and isinstance(m[0].module, AWD_LSTM)): return None
-    enc, layers = m[0].module, [o for o in m[1].layers if isinstance(o, LinBnDrop)]
-    out = [next(o.out_features for o in l if isinstance(o, nn.Linear)) for l in layers]
-    ps = [next((o.p for o in l if isinstance(o, nn.Dropout)), 0.) for l in layers]
-    limits = [(o.low, o.high) for o in m[1].layers if isinstance(o, SigmoidRange)]
-    return dict(vocab_sz=enc.encoder.num_embeddings, emb_sz=enc.emb_sz, n_hid=enc.n_hid, n_layers=enc.n_layers, pad_token=enc.pad_token, bidir=enc.n_dir == 2,
-        hidden_p=enc.hidden_dps[0].p, input_p=enc.input_dp.p, embed_p=enc.encoder_dp.embed_p, weight_p=enc.rnns[0].weight_p, output_p=ps[0],
-        n_class=out[-1], lin_ftrs=out[:-1], ps=ps[1:], seq_len=m[0].seq_len, max_len=m[0].bptt, y_range=list(limits[0]) if limits else None)
-
-def _build_classifier(vocab_sz, n_class, lin_ftrs, ps, seq_len, max_len, y_range, **config):
-    return get_text_classifier(AWD_LSTM, vocab_sz, n_class, seq_len, config, 1., lin_ftrs, ps, config['pad_token'], max_len, y_range)
-
-register_architecture('text_classifier', _build_classifier, _describe_classifier)
 
 # %% ../nbs/09b_classifier.ipynb #753f7cc8
 class Saliency:

@@ -1,4 +1,4 @@
-"""From a folder of texts to a classifier that answers, in four commands, without a line of Python.
+"""From a folder of texts, or a table, to a classifier that answers, in four commands, without a line of Python.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/cli.html.md"""
 
@@ -8,176 +8,121 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/cli.html.md"""
 __all__ = []
 
 # %% ../nbs/12_cli.ipynb #6703a22a
-import shutil, sys
+import argparse, csv, json, os, sys
 from pathlib import Path
-from typing import Annotated
-
-import numpy as np, pandas as pd
-from .core import *
-import fastai.callback.schedule, fastai.callback.progress
-from fastai.basics import DataLoaders, accuracy, set_seed
-from fastcore.script import anno_parser
 
 from .texts import *
-from .tokenizer import Tokenizer
-from .corpus import Corpus
-from .dataloader import LMDataLoader
-from .awdlstm import *
-from .learner import *
-from .checkpoint import *
-from .generate import generate
-from .classifier import *
-
-# %% ../nbs/12_cli.ipynb #dd6d6109
-def _read_texts(where, column, label=None): # texts (or paths of files) and labels; labels are None without `label`
-    where = Path(where)
-    if not where.exists(): raise FileNotFoundError(f'{where} does not exist: --texts takes a folder of .txt files or a CSV file.')
-    if where.is_dir():
-        files = text_files(where)
-        return files, [f.parent.name for f in files] if label else None
-    table = pd.read_csv(where, sep='\t' if where.suffix == '.tsv' else ',')
-    for c in filter(None, (column, label)):
-        if c not in table: raise ValueError(f'{where} has no column {c!r}; it has {", ".join(map(repr, table))}: choose with --column and --label.')
-    return check_texts(list(table[column])), list(table[label].map(str)) if label else None
+from .ulmfit import *
 
 # %% ../nbs/12_cli.ipynb #f36e7e40
-_sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, n_hid=256, n_layers=2), full=dict(emb_sz=400, n_hid=1152, n_layers=3))
-_needed = dict(opt=True, required=True)
+def _texts(a, label=None): # texts and labels of --texts; what was left out is said
+    found = read_labelled(a.texts, a.column, label, a.encoding, a.sep)
+    for o in found.ignored: print(f'Ignored, {o}.')
+    return check_texts(found.texts), found.labels
 
-def _finetune(
-    texts:Annotated[str, _needed], # a folder of .txt files, or a CSV file
-    out:Annotated[str, _needed], # folder for the model
-    model:str=None, # begin with this model, made by finetune before
-    size:Annotated[str, dict(choices=list(_sizes))]='small', # of a new model; full is for a GPU
-    epochs:int=3, # times through the texts
-    lr:float=5e-3, # highest learning rate
-    bs:int=32, # rows of a batch
-    seq_len:int=72, # tokens of a row
-    min_freq:int=3, # a word that is rarer is unknown
-    max_vocab:int=30_000, # words at most
-    column:str='text', # of a CSV file
-    seed:int=42 # of all that is random
-):
+def _finetune(a):
     "Train a language model on your texts."
-    items, _ = _read_texts(texts, column)
-    start, work = model and _load(model, 'language_model'), Path(f'{out}.work')
-    make = Corpus.from_files if isinstance(items[0], Path) else Corpus.from_texts
-    corpus = make(items, path=work/'corpus', min_freq=min_freq, max_vocab=max_vocab)
-    dls = _lm_dls(corpus, bs, seq_len, seed)
-    set_seed(seed, reproducible=True)
-    sizes = {k: start.config['model'][k] for k in _sizes['full']} if start else _sizes[size]
-    learn = language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | sizes, drop_mult=0.3, pretrained=False, metrics=lm_metrics(), path=work)
-    if start:
-        learn.model.load_state_dict(match_embeds(dict(start.model.state_dict()), start.vocab, dls.vocab))
-        print(match_report(start.vocab, dls.vocab))
-    learn.fit_one_cycle(epochs, lr, cbs=CheckpointCallback(work/'run', every=200))
-    save_model(learn, out, vocab=dls.vocab, tok=Tokenizer())
-    shutil.rmtree(work)
-    print(f'The language model is in {out}. Perplexity on the texts set aside: {learn.recorder.values[-1][3]:.1f}.')
+    out, (texts, _) = check_model_path(a.out), _texts(a)
+    how = dict(epochs=a.epochs, lr=a.lr, bs=a.bs, seq_len=a.seq_len, seed=a.seed)
+    if a.start == 'scratch': lm = pretrain(texts, make_codec(texts, a.tokenizer, a.lang, a.vocab_size, a.min_freq), a.size, **how)
+    else: lm = finetune(texts, _start(a), min_freq=a.min_freq, **how)
+    print(f'The language model is in {lm.save(out)}.')
 
-# %% ../nbs/12_cli.ipynb #60eb7b87
-def _lm_dls(corpus, bs, seq_len, seed): # a tenth of the texts is set aside
-    if len(corpus) < 10: raise ValueError(f'There are {len(corpus)} texts; a language model needs 10 at least, and better some thousands.')
-    order, cut = np.random.default_rng(seed).permutation(len(corpus)), max(1, len(corpus)//10)
-    part = lambda docs, shuffle: LMDataLoader(corpus, docs=docs, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed)
-    dls = DataLoaders(part(order[cut:], True), part(np.sort(order[:cut]), False))
-    dls.vocab = list(corpus.vocab)
-    return dls
-
-def _load(path, kind): # a saved model that can do what is asked
-    saved = load_model(path)
-    if saved.config['architecture'] != kind:
-        verbs = dict(language_model='finetune', text_classifier='classify')
-        raise ValueError(f'{path} holds a {saved.config["architecture"]}; what is needed here is a {kind}, made by `lesson8nlp {verbs[kind]}`.')
-    return saved
-
-# %% ../nbs/12_cli.ipynb #c7c53266
-def _classify(
-    texts:Annotated[str, _needed], # a folder with a subfolder of .txt files for each label, or a CSV file
-    model:Annotated[str, _needed], # language model, made by finetune
-    out:Annotated[str, _needed], # folder for the classifier
-    epochs:int=2, # times through the texts with everything unfrozen
-    lr:float=1e-2, # learning rate of the head
-    bs:int=32, # texts of a batch
-    column:str='text', # of texts, in a CSV file
-    label:str='label', # column of labels, in a CSV file
-    seed:int=42 # of all that is random
-):
+def _classify(a):
     "Train a classifier on labelled texts."
-    items, labels = _read_texts(texts, column, label)
-    items, lm, work = [read_text(o) if isinstance(o, Path) else o for o in items], _load(model, 'language_model'), Path(f'{out}.work')
-    dls = _class_dls(items, labels, lm, bs, seed)
-    set_seed(seed, reproducible=True)
-    config = awd_lstm_clas_config | {k: lm.config['model'][k] for k in _sizes['full']}
-    learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=0.4, pretrained=False, metrics=accuracy, path=work)
-    learn.model[0].module.load_state_dict(lm.model[0].state_dict())
-    learn.fit_gradual(lr, last_epochs=epochs, cbs=CheckpointCallback(work, every='epoch'))
-    save_model(learn, out, vocab=lm.vocab, tok=lm.tok, labels=dls.vocab[1])
-    shutil.rmtree(work)
-    often = pd.Series(labels).value_counts(normalize=True)
-    print(f'The classifier is in {out}. Right for {learn.recorder.values[-1][2]:.1%} of the texts set aside; always "{often.index[0]}" would be right for {often.iloc[0]:.1%} of all.')
+    out, (texts, labels) = check_model_path(a.out), _texts(a, a.label)
+    clf = train_classifier(texts, labels, _start(a), epochs=a.epochs or None, lr=a.lr, bs=a.bs, seed=a.seed)
+    print(f'The classifier is in {clf.save(out)}.')
 
-def _class_dls(texts, labels, lm, bs, seed): # a tenth of the texts is set aside
-    classes = sorted(set(labels))
-    if len(classes) < 2: raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs two labels at least: subfolders of --texts, or a column of a CSV file.')
-    if len(texts) < 20: raise ValueError(f'There are {len(texts)} texts; a classifier needs 20 at least, and better some hundreds.')
-    order, cut = np.random.default_rng(seed).permutation(len(texts)), len(texts)//10
-    part = lambda idx, **kw: class_dl([texts[i] for i in idx], [labels[i] for i in idx], vocab=lm.vocab, classes=classes, tok=lm.tok, bs=bs, **kw)
-    dls = DataLoaders(part(order[cut:], shuffle=True), part(order[:cut]))
-    dls.vocab, dls.c = [lm.vocab, classes], len(classes)
-    return dls
+def _start(a): return None if a.start == 'reviews' else TextModel.load(a.start) # None: the model that ships with the package
+
+def _generate(a):
+    "Go on with a text."
+    texts = TextModel.load(a.model).generate(a.prompt, max_tokens=a.words, n=a.n, temperature=a.temperature, top_p=a.top_p, seed=a.seed)
+    print('\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/12_cli.ipynb #2502500f
-def _predict(
-    model:Annotated[str, _needed], # classifier, made by classify
-    bs:int=64 # texts at a time
-):
-    "Read texts from standard input, one a line; write label, probability and text, with tabs between."
-    saved = _load(model, 'text_classifier')
-    labels, some = saved.config['extra']['labels'], []
-    def answer():
-        for t, p in zip(some, classify(saved.model, some, saved.vocab, saved.tok)):
-            print(f'{labels[p.argmax()]}\t{p.max():.3f}\t{t}', flush=True)
-    for line in sys.stdin:
-        some.append(line.rstrip('\n'))
-        if len(some) == bs:
-            answer()
-            some.clear()
-    if some: answer()
+def _predict(a):
+    "Label lines from standard input, or the texts of a table."
+    clf, rows = TextModel.load(a.model), ([l, t] for l, t in (_column(a) if a.texts else _lines(sys.stdin.buffer)))
+    columns = (['line'] if a.texts else []) + ['label', 'probability'] + [f'p({o})' for o in clf.labels if a.all] + ['text']
+    write, some, fault = _writer(a.format, columns), [], None
+    while fault is None:
+        try: some.append(next(rows))
+        except StopIteration: fault = ''
+        except ValueError as e: fault = e
+        if len(some) < a.bs and fault is None or not some: continue
+        df = clf.predict([t for _, t in some], all_labels=a.all)
+        for (line, _), row in zip(some, df.to_dict('records')): write(row | dict(line=line))
+        some = []
+    if fault: raise fault
 
-def _generate(
-    prompt:str, # how the text begins
-    model:Annotated[str, _needed], # language model, made by finetune
-    words:int=50, # tokens at most
-    n:int=1, # texts
-    temperature:float=0.8, # 0: always the likeliest word
-    top_p:float=0.95, # draw from the likeliest words with this probability together
-    seed:int=None # the same seed, the same text
-):
-    "Go on with a text."
-    texts = generate(_load(model, 'language_model'), prompt, max_tokens=words, n=n, temperature=temperature, top_p=top_p, seed=seed)
-    print('\n'.join([texts] if n == 1 else texts))
+def _lines(stream): # number and text of each line
+    for i, line in enumerate(stream, 1):
+        yield i, decode_text(line, f'Line {i} of standard input').rstrip('\r\n')
+
+def _column(a):
+    t = Table.read(a.texts, a.encoding, a.sep)
+    return zip(t.lines, t.column(a.column))
+
+def _writer(kind, columns):
+    if kind == 'json': return lambda row: print(json.dumps({k: row[k] for k in columns}, ensure_ascii=False), flush=True)
+    out = csv.writer(sys.stdout, delimiter=',' if kind == 'csv' else '\t', lineterminator='\n',
+                     **({} if kind == 'csv' else dict(quoting=csv.QUOTE_NONE, quotechar=None, escapechar='\\')))
+    if kind == 'csv': out.writerow(columns)
+    def write(row):
+        out.writerow([f'{row[k]:.3f}' if isinstance(row[k], float) else row[k] for k in columns])
+        sys.stdout.flush()
+    return write
 
 # %% ../nbs/12_cli.ipynb #a4ef9e4d
-_verbs = dict(finetune=_finetune, classify=_classify, predict=_predict, generate=_generate)
-_usage = 'usage: lesson8nlp VERB ...\n\n' + '\n'.join(f'  lesson8nlp {k:<9} {f.__doc__}' for k, f in _verbs.items()) + '''
+_read = dict(texts=('REQUIRED', 'a folder of .txt files, or a table: .csv, .tsv, .jsonl, .parquet'), column=('text', 'column of texts in a table'),
+             encoding=('utf-8', 'of the files'), sep=(None, 'what separates the cells of a table, if its name does not say it'))
+_lm = dict(out=('REQUIRED', 'folder for the model')) | {'from': ('reviews', "'reviews': the model that ships with the package; 'scratch': random weights; or the folder of a model")}
+_train = dict(seed=(42, 'of everything that is random'), bs=(32, 'rows or texts of a batch'))
+_verbs = dict(
+    finetune=(_finetune, _read | _lm | _train | dict(epochs=(3, 'times through the texts'), lr=(5e-3, 'highest learning rate'),
+        seq_len=(72, 'tokens of a row'), min_freq=(3, 'a rarer token is unknown'), size=('small', 'of a new model: tiny, small, medium or full'),
+        tokenizer=('words', 'of a new model: words, subwords or characters'), lang=('en', 'language of a new model'),
+        vocab_size=(30_000, 'entries of the vocab of a new model'))),
+    classify=(_classify, _read | _lm | _train | dict(label=('label', 'column of labels in a table'),
+        epochs=(0, 'times through the texts with everything unfrozen; 0: by their number'), lr=(1e-2, 'learning rate of the head'))),
+    predict=(_predict, dict(model=('REQUIRED', 'folder of a classifier'), format=('tsv', 'tsv, csv or json'), bs=(64, 'texts at a time')) |
+        _read | dict(texts=(None, 'a table; otherwise standard input, one text a line'))),
+    generate=(_generate, dict(model=('REQUIRED', 'folder of a language model'), words=(50, 'tokens at most'), n=(1, 'texts'),
+        temperature=(0.8, '0: always the most likely word'), top_p=(0.95, 'draw from the most likely words with this probability together'),
+        seed=(None, 'the same seed, the same text'))))
+_choices = dict(size=list(sizes), tokenizer=['words', 'subwords', 'characters'], format=['tsv', 'csv', 'json'])
+_usage = 'usage: lesson8nlp VERB ...\n\n' + '\n'.join(f'  lesson8nlp {k:<9} {f.__doc__}' for k, (f, _) in _verbs.items()) + '''
 
 A classifier from a folder of texts, whose subfolders are the labels:
 
   lesson8nlp finetune --texts my_texts --out my_lm
-  lesson8nlp classify --texts my_texts --model my_lm --out my_classifier
+  lesson8nlp classify --texts my_texts --from my_lm --out my_classifier
   echo "I could not look away." | lesson8nlp predict --model my_classifier
 
-A command that was stopped goes on where it was when it is given again. More: lesson8nlp VERB --help'''
+A training that was stopped goes on when the same command is given again. More: lesson8nlp VERB --help'''
+
+def _parser(verb):
+    p = argparse.ArgumentParser(prog=f'lesson8nlp {verb}', description=_verbs[verb][0].__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    if verb == 'generate': p.add_argument('prompt', help='how the text begins')
+    if verb == 'predict': p.add_argument('--all', action='store_true', help='the probability of each label')
+    for name, (default, text) in _verbs[verb][1].items():
+        kind = int if name == 'seed' else str if default is None else type(default)
+        more = dict(required=True) if default == 'REQUIRED' else dict(default=default)
+        p.add_argument('--' + name.replace('_', '-'), dest='start' if name == 'from' else name, type=kind, help=text, choices=_choices.get(name), **more)
+    return p
 
 def _main(argv=None) -> int: # exit code
     "The command `lesson8nlp`."
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ('-h', '--help'): return print(_usage) or 0
     if argv[0] not in _verbs: return print(f'lesson8nlp: there is no {argv[0]!r}; there are {", ".join(_verbs)}.', file=sys.stderr) or 2
-    try:
-        args = vars(anno_parser(_verbs[argv[0]], prog=f'lesson8nlp {argv[0]}').parse_args(argv[1:]))
-        _verbs[argv[0]](**{k: v for k, v in args.items() if k not in ('pdb', 'xtra')})
-    except KeyboardInterrupt: return print('\nStopped. The same command goes on from the last checkpoint.', file=sys.stderr) or 130
-    except (ValueError, TypeError, OSError) as e: return print(f'lesson8nlp {argv[0]}: {" ".join(str(e).split())}', file=sys.stderr) or 1
+    args = _parser(argv[0]).parse_args(argv[1:])
+    try: _verbs[argv[0]][0](args)
+    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
+    except KeyboardInterrupt:
+        more = ' The same command goes on from the last checkpoint.' if argv[0] in ('finetune', 'classify') else ''
+        return print(f'\nStopped.{more}', file=sys.stderr) or 130
+    except (ValueError, TypeError, OSError, ImportError) as e: return print(f'lesson8nlp {argv[0]}: {" ".join(str(e).split())}', file=sys.stderr) or 1
     return 0

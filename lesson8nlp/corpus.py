@@ -25,7 +25,7 @@ from tqdm import tqdm
 from .store import *
 from .core import *
 from .tokenizer import *
-from .tokenizer import _settings
+from .tokenizer import tokenizer_config
 from .numericalizer import *
 from .fasttok import *
 from .fasttok import _Numbers, _portions
@@ -245,7 +245,7 @@ class _Build: # what one call of from_files or from_texts asks for
         self.items, self.size, self.name, self.progress, self.errors = items, size, name, progress, errors
         self.tok, self.path = Tokenizer() if tok is None else tok, path and Path(path)
         self.vocab, self.limits = None if vocab is None else Numericalize(vocab).vocab, (min_freq, max_vocab)
-        self.config = fingerprint(_version, _settings(self.tok), unicodedata.unidata_version)
+        self.config = fingerprint(_version, tokenizer_config(self.tok), unicodedata.unidata_version)
         self.settings = fingerprint(self.config, self.vocab, *self.limits, errors)
         self.root = None if path else data_root()/'corpus'
         self.work = self.path.parent/f'.{self.path.name}.parts' if path else self.root/f'.{self.config[:16]}.parts'

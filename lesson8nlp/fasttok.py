@@ -297,7 +297,7 @@ class FastTokenizer:
 
 # %% ../nbs/03b_fasttok.ipynb #e927880c
 def _cuts_at_spaces(tok): # can its texts be cut into chunks? Only what was proved for is allowed
-    if not (type(tok) is Tokenizer and tok.rules == text_rules and type(tok.tok) is WordTokenizer): return False
+    if not (type(tok) is Tokenizer and (tok.rules, tok.post_rules) == (text_rules, [replace_space]) and type(tok.tok) is WordTokenizer): return False
     tk = tok.tok.nlp.tokenizer
     return type(tk) is SpacyTokenizer and not any(re.search(r'\s', case) and case.strip() for case in tk.rules)
 

@@ -9,25 +9,31 @@ __all__ = ['make_vocab', 'Numericalize']
 
 # %% ../nbs/03_numericalizer.ipynb #1f6162b8
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from fastai.data.all import Transform
 from fastai.text.data import TensorText
+from fastcore.basics import defaults
 from fastcore.foundation import L
 
-from .tokenizer import UNK, special_tokens
+from .tokenizer import UNK
 
 # %% ../nbs/03_numericalizer.ipynb #6e2d2dbb
+_fill = 'xxfake' # fastai's name for an entry that no token has
+
 def make_vocab(
     count, # a Counter: token -> how often it occurs
     min_freq:int=3, # a token must occur at least so often
     max_vocab:int=60000, # the vocabulary is never longer than this
-    special_toks:list=None # always there, and first; `special_tokens` by default
+    special_toks:list=None # always there, and first; fastai's `defaults.text_spec_tok` by default
 ) -> list: # of str, its length a multiple of 8 where `max_vocab` leaves room for that
     "The vocabulary: special tokens, then the tokens of `count` from the most frequent on."
-    if not isinstance(count, Mapping): raise TypeError(f'make_vocab takes a Counter of tokens, got a {type(count).__name__}: count them with Counter(tokens).')
-    special = list(dict.fromkeys(special_tokens if special_toks is None else special_toks))
+    if not isinstance(count, Mapping):
+        raise TypeError(f'make_vocab takes a Counter of tokens, got a {type(count).__name__}: count them with Counter(tokens).')
+    if isinstance(special_toks, str):
+        raise TypeError(f'special_toks is the single string {special_toks!r}; it is a list of tokens: [{special_toks!r}].')
+    special = list(dict.fromkeys(defaults.text_spec_tok if special_toks is None else special_toks))
     if max_vocab < len(special): raise ValueError(f'max_vocab={max_vocab} has no room for the {len(special)} special tokens.')
     known = set(special)
     words = [w for w, n in Counter(count).most_common() if n >= min_freq and w not in known]
@@ -35,80 +41,86 @@ def make_vocab(
     n_fill = -len(vocab) % 8
     return vocab + [_fill]*(n_fill if len(vocab) + n_fill <= max_vocab else 0)
 
-_fill = 'xxfake' # fastai's name for an entry that no token has
-
 # %% ../nbs/03_numericalizer.ipynb #43cd00fe
-class _Ids(dict): # token -> id; what is not there has the id of `xxunk`
-    def __missing__(self, token): return self[UNK]
+class _Ids(dict):
+    "Token -> id; a token that is not there has the id of `xxunk`."
+    def __missing__(self, token):
+        if UNK in self: return self[UNK]
+        raise ValueError(f'{token!r} is not in the vocabulary of {len(self):,} entries, which has no {UNK!r} for unknown tokens: '
+            f'add {UNK!r} to it, or make it with make_vocab.')
+
+# %% ../nbs/03_numericalizer.ipynb #c55e6dab
+def _as_list(o, what, hint): # a list of str, or an error that says what came in instead
+    if isinstance(o, str): raise TypeError(f'Got the single string {o[:30]!r}, expected {what}: {hint}')
+    if isinstance(o, (Mapping, Set, pd.DataFrame)): raise TypeError(f'Got a {type(o).__name__}, expected {what}: {hint}')
+    if isinstance(o, torch.Tensor) or isinstance(o, np.ndarray) and o.dtype.kind not in 'OUT':
+        raise TypeError(f'Got numbers of shape {tuple(o.shape)}, expected {what}: are they ids already?')
+    o = list(o)
+    for i, t in enumerate(o):
+        if not isinstance(t, str): raise TypeError(f'Item {i} of {len(o)} is {t!r}, a {type(t).__name__}; expected {what}.')
+    return o
 
 # %% ../nbs/03_numericalizer.ipynb #6fc29a46
 class Numericalize(Transform):
     "From a list of tokens to a tensor of ids, and back with `decode`; tokens that are not in `vocab` become `xxunk`."
     def __init__(self,
-        vocab:list=None, # the tokens, each at the place of its id; without one, call `setup`
+        vocab:list=None, # the tokens, each at the position of its id; without one, call `setup`
         min_freq:int=3, # for `setup`: a token must occur at least so often
         max_vocab:int=60000, # for `setup`: at most so many entries
-        special_toks:list=None # for `setup`: always there, and first
+        special_toks:list=None # for `setup`: always there, and first; fastai's `defaults.text_spec_tok` by default
     ):
         self.min_freq, self.max_vocab, self.special_toks = min_freq, max_vocab, special_toks
         self.vocab = self.o2i = None
         if vocab is not None: self._use(vocab)
 
     def _use(self, vocab):
-        self.vocab = _checked_vocab(vocab)
-        self.o2i = _Ids({w: i for i, w in enumerate(self.vocab) if w != _fill})
+        vocab = _as_list(vocab, 'the vocabulary as a list of tokens',
+            'give all tokens, each at the position of its id; of a dictionary of ids, that is sorted(d, key=d.get).')
+        if not vocab: raise ValueError('The vocabulary is empty: give at least one token, or leave it out and call setup.')
+        if twice := [w for w, n in Counter(vocab).items() if n > 1 and w != _fill]:
+            raise ValueError(f'The vocabulary holds {len(twice)} tokens more than once, such as {twice[0]!r}: '
+                'each may have one id only.')
+        self.vocab, self.o2i = vocab, _Ids({w: i for i, w in enumerate(vocab) if w != _fill})
 
     def setups(self, dsets):
         if dsets is None or self.vocab is not None: return
         if self.special_toks is None: self.special_toks = getattr(dsets, 'special_toks', None)
-        self._use(make_vocab(_count(dsets), self.min_freq, self.max_vocab, self.special_toks))
+        counter = getattr(dsets, 'counter', None)
+        if counter is None: counter = self._count(dsets)
+        if not counter: raise ValueError('setup got no tokens, so there is nothing to make a vocabulary from.')
+        self._use(make_vocab(counter, self.min_freq, self.max_vocab, self.special_toks))
 
-    def encodes(self, o): return TensorText(torch.tensor([self._ready()[t] for t in _token_list(o)], dtype=torch.int64))
+    def _count(self, dsets): # how often each token occurs in the token lists
+        if isinstance(dsets, (str, Mapping, pd.DataFrame)):
+            raise TypeError(f'setup takes a list of token lists, got a {type(dsets).__name__}: tokenize its texts, '
+                'or make the vocabulary of a Counter with make_vocab.')
+        counter = Counter()
+        for i, o in enumerate(dsets):
+            if isinstance(o, str):
+                raise TypeError(f'setup takes a list of token lists, and item {i} is the string {o[:30]!r}: '
+                    'tokenize the texts, or put the one token list into a list.')
+            counter.update(o)
+        return counter
+
+    def encodes(self, o):
+        o2i = self._ready()
+        tokens = _as_list(o, "the tokens of a text, such as num(['a', 'film'])",
+            'tokenize it first. (A tuple is taken for several texts: use a list.)')
+        return TensorText(torch.tensor([o2i[t] for t in tokens], dtype=torch.int64))
+
     def decodes(self, o):
         self._ready()
-        return L(self.vocab[i] for i in _id_list(o, len(self.vocab)))
+        if isinstance(o, torch.Tensor): o = o.detach().cpu()
+        ids, n = np.asarray(o if isinstance(o, (torch.Tensor, np.ndarray, np.generic, int)) else list(o)), len(self.vocab)
+        if ids.ndim != 1:
+            raise ValueError(f'decode takes the ids of one text, of shape (n,), got shape {ids.shape}: decode the rows one by one.')
+        if len(ids) and ids.dtype.kind not in 'iu': raise TypeError(f'Ids are whole numbers, got {ids.dtype}.')
+        if len(bad := np.flatnonzero((ids < 0) | (ids >= n))):
+            raise ValueError(f'Id {ids[bad[0]]} at position {bad[0]} is not in the vocabulary, which has {n:,} entries: '
+                f'ids go from 0 to {n-1:,}.')
+        return L(self.vocab[i] for i in ids.tolist())
 
     def _ready(self):
-        if self.o2i is None: raise ValueError('This Numericalize has no vocabulary yet: call num.setup(token_lists) first, or give it one with vocab=...')
-        return self.o2i
+        if self.o2i is not None: return self.o2i
+        raise ValueError('This Numericalize has no vocabulary yet: call num.setup(token_lists) first, or give it one with vocab=...')
     def __repr__(self): return f'Numericalize({"no vocabulary yet" if self.vocab is None else f"{len(self.vocab):,} entries"})'
-
-# %% ../nbs/03_numericalizer.ipynb #c55e6dab
-def _checked_vocab(vocab): # as a list, or an error
-    if isinstance(vocab, str): raise TypeError(f'The vocabulary is the single string {vocab[:30]!r}; it must be a list of tokens.')
-    vocab = list(vocab)
-    if UNK not in vocab: raise ValueError(f'The vocabulary of {len(vocab)} entries lacks {UNK!r}, which unknown tokens become: add it, or use make_vocab.')
-    twice = [w for w, n in Counter(vocab).items() if n > 1 and w != _fill]
-    if twice: raise ValueError(f'The vocabulary holds {len(twice)} tokens more than once, such as {twice[0]!r}: each may have one id only.')
-    return vocab
-
-# %% ../nbs/03_numericalizer.ipynb #0168f8ce
-def _token_list(o): # the tokens of one text, or an error
-    hint = "expected the tokens of a text, such as num(['a', 'film'])"
-    if isinstance(o, str): raise TypeError(f'Got the single string {o[:30]!r}, {hint}: tokenize it first. (A tuple is taken for several texts: use a list.)')
-    if isinstance(o, (torch.Tensor, np.ndarray)): raise TypeError(f'Got numbers of shape {tuple(o.shape)}, {hint}: are they ids already?')
-    o = list(o)
-    for i, t in enumerate(o):
-        if not isinstance(t, str): raise TypeError(f'Token {i} of {len(o)} is {t!r}, a {type(t).__name__}; {hint}.')
-    return o
-
-def _count(dsets): # how often each token occurs in the token lists, or an error
-    count = getattr(dsets, 'counter', None)
-    if count is None:
-        if isinstance(dsets, str): raise TypeError(f'setup takes a list of token lists, got the single string {dsets[:30]!r}.')
-        count = Counter()
-        for i, o in enumerate(dsets):
-            if isinstance(o, str): raise TypeError(f'setup takes a list of token lists, and item {i} is the string {o[:30]!r}: tokenize the texts, or put the one token list into a list.')
-            count.update(o)
-    if not count: raise ValueError('setup got no tokens, so there is nothing to make a vocabulary from.')
-    return count
-
-# %% ../nbs/03_numericalizer.ipynb #985e1dab
-def _id_list(ids, n): # as a list of int, all in range(n), or an error
-    a = np.asarray(ids.detach().cpu() if isinstance(ids, torch.Tensor) else list(ids) if not isinstance(ids, (np.ndarray, np.generic, int)) else ids)
-    if a.ndim != 1: raise ValueError(f'decode takes the ids of one text, of shape (n,), got shape {a.shape}: decode the rows one by one.')
-    if not len(a): return []
-    if a.dtype.kind not in 'iu': raise TypeError(f'Ids are whole numbers, got {a.dtype}.')
-    bad = np.flatnonzero((a < 0) | (a >= n))
-    if len(bad): raise ValueError(f'Id {a[bad[0]]} at position {bad[0]} is not in the vocabulary, which has {n:,} entries: ids go from 0 to {n-1:,}.')
-    return a.tolist()

@@ -7,44 +7,89 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/tokenizer.html.md"""
 # %% auto #0
 __all__ = ['special_tokens', 'UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_MAJ', 'text_rules',
            'WordTokenizer', 'fix_html', 'replace_rep', 'replace_wrep', 'spec_add_spaces', 'rm_useless_spaces',
-           'replace_all_caps', 'replace_maj', 'lowercase', 'replace_space', 'Tokenizer', 'SubwordTokenizer',
-           'CharTokenizer']
+           'replace_all_caps', 'replace_maj', 'lowercase', 'replace_space', 'Tokenizer', 'training_lines',
+           'SubwordTokenizer', 'CharTokenizer', 'tokenizer_config']
 
 # %% ../nbs/02_tokenizer.ipynb #59626b06
-import hashlib, html, io, re
+import hashlib, html, io, json, re, shutil
+from collections import Counter
 from functools import partial
+from importlib.metadata import version
+from itertools import chain
+from numbers import Number
 from pathlib import Path
 from types import ModuleType
 
-import sentencepiece, spacy
-from fastai.data.all import TitledStr, Transform
-from fastcore.basics import compose, patch
+import pandas as pd, sentencepiece, spacy
+from fastai.data.all import TitledStr, get_files
+from fastai.text import core as fastai_core
+from fastcore.basics import chunked, compose, defaults, patch
+from fastcore.foundation import L
+from joblib import Parallel, delayed
 from spacy.symbols import ORTH
 
-from .store import atomic_file, fingerprint
+from .store import atomic_file, atomic_folder, fingerprint
 from .core import data_root
 from .texts import read_text
 
 # %% ../nbs/02_tokenizer.ipynb #6f9ff1a9
 special_tokens = 'xxunk xxpad xxbos xxeos xxfld xxrep xxwrep xxup xxmaj'.split()
 UNK, PAD, BOS, EOS, FLD, TK_REP, TK_WREP, TK_UP, TK_MAJ = special_tokens
+
+def _special_list(special_toks): # as a list; fastai's `defaults.text_spec_tok` where none are given
+    if isinstance(special_toks, str):
+        raise TypeError(f'special_toks is the single string {special_toks!r}; it is a list of tokens: [{special_toks!r}].')
+    return list(defaults.text_spec_tok if special_toks is None else special_toks)
+
+def _any_of(words): # a regular expression that finds each of `words`, the longest first
+    return '|'.join(map(re.escape, sorted(words, key=len, reverse=True))) or '(?!)'
+
 _all_ = ['UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_MAJ']
 
 # %% ../nbs/02_tokenizer.ipynb #4f886c94
+_packages = dict(ja=['sudachipy', 'sudachidict_core'], ko=['natto-py'], th=['pythainlp'], vi=['pyvi'])
+
+def _blank(lang): # spaCy's rules for a language, or an error that says what is missing
+    try:
+        nlp = spacy.blank(lang)
+        nlp.tokenizer('.')
+        return nlp
+    except Exception as e:
+        if lang not in _packages:
+            raise ValueError(f"spaCy has no rules for lang={lang!r}: give one of its codes, such as 'en', 'de' or 'zh', "
+                "or 'xx' for a language that it does not have.") from e
+        mecab = ', and the program MeCab with its Korean dictionary (mecab-ko, mecab-ko-dic)' if lang == 'ko' else ''
+        raise ValueError(f'spaCy needs more packages for lang={lang!r}: pip install {" ".join(_packages[lang])}{mecab}. '
+            f'Or take SubwordTokenizer(lang={lang!r}) or CharTokenizer(), which need no others.') from e
+
 class WordTokenizer:
     "Words, as spaCy's rules for a language see them: called on texts, it gives an iterator of token lists."
     def __init__(self,
         lang:str='en', # a language code that spaCy knows
-        special_toks:list=None, # tokens that are never cut; `special_tokens` by default
+        special_toks:list=None, # tokens that are never split; fastai's `defaults.text_spec_tok` by default
         buf_sz:int=5000 # part of fastai's signature; texts are read one by one here
     ):
-        self.lang, self.buf_sz = lang, buf_sz
-        self.special_toks = special_tokens if special_toks is None else list(special_toks)
-        try: self.nlp = spacy.blank(lang)
-        except ImportError as e: raise ValueError(f'spaCy cannot tokenize lang={lang!r}: {e}') from e
-        for w in self.special_toks: self.nlp.tokenizer.add_special_case(w, [{ORTH: w}])
+        self.lang, self.buf_sz, self.special_toks = lang, buf_sz, _special_list(special_toks)
+        self.nlp, self._special = _blank(lang), None
+        if hasattr(self.nlp.tokenizer, 'add_special_case'):
+            for w in self.special_toks: self.nlp.tokenizer.add_special_case(w, [{ORTH: w}])
+        else: self._special = re.compile(rf'(?<!\S)({_any_of(self.special_toks)})(?: |(?!\S))')
 
-    def __call__(self, items): return ([t.text for t in doc] for doc in self.nlp.tokenizer.pipe(items))
+    def __call__(self, items):
+        if self._special: return (self._around_special(t) for t in items)
+        return ([t.text for t in doc] for doc in self.nlp.tokenizer.pipe(items))
+
+    def _around_special(self, t): # Chinese, Japanese and some others have tokenizers that know no special cases
+        parts = enumerate(self._special.split(t)) # every second part is a special token
+        return [w for i, p in parts for w in ([p] if i%2 else [o.text for o in self.nlp.tokenizer(p)])]
+
+    def config(self) -> dict:
+        "What decides which tokens come out: the library's version and its rules."
+        cfg = {'tokenizer': 'WordTokenizer', 'lang': self.lang, 'spacy': spacy.__version__,
+            'rules': fingerprint(self.nlp.tokenizer.to_bytes(exclude=['vocab']))[:16]}
+        if not self._special: return cfg
+        return cfg | {'special_toks': self.special_toks, 'packages': {p: version(p) for p in _packages.get(self.lang, [])}}
+
     def __repr__(self): return f'WordTokenizer(lang={self.lang!r})'
 
 # %% ../nbs/02_tokenizer.ipynb #9fa4f43b
@@ -107,7 +152,8 @@ def lowercase(
     return (f'{BOS} ' if add_bos else '') + t.lower().strip() + (f' {EOS}' if add_eos else '')
 
 # %% ../nbs/02_tokenizer.ipynb #875523cb
-text_rules = [fix_html, replace_rep, replace_wrep, spec_add_spaces, rm_useless_spaces, replace_all_caps, replace_maj, lowercase]
+text_rules = [fix_html, replace_rep, replace_wrep, spec_add_spaces, rm_useless_spaces,
+              replace_all_caps, replace_maj, lowercase]
 
 # %% ../nbs/02_tokenizer.ipynb #d7ae3da7
 def replace_space(t):
@@ -115,22 +161,76 @@ def replace_space(t):
     return t.replace(' ', '▁')
 
 # %% ../nbs/02_tokenizer.ipynb #2a57367e
-class Tokenizer(Transform):
-    "From a text (or the path of one) to its tokens: `rules` on the text, then `tok`, then `replace_space` on every token."
+def _our_rules(rules): # fastai's own rules as those of the same name here, which do the same; others as they are
+    ours = {getattr(fastai_core, f.__name__): f for f in [*text_rules, replace_space]}
+    return [ours.get(f, f) for f in L(rules)]
+
+class Tokenizer(fastai_core.Tokenizer):
+    "From a text (or the path of one) to its tokens: `rules` on the text, then `tok`, then `post_rules` on every token."
+    ruled_outside, encoding = False, 'utf-8' # do fastai's functions run the rules? how are files read?
     def __init__(self,
         tok=None, # called on texts, gives an iterator of token lists; `WordTokenizer()` by default
-        rules:list=None # functions from text to text; `text_rules` by default, [] for none
+        rules:list=None, # functions from text to text; fastai's `defaults.text_proc_rules` by default, [] for none
+        counter:Counter=None, # token -> how often it occurs in the table or folder
+        lengths=None, # number of tokens of each text in the table or folder
+        mode:str=None, # 'df' or 'folder': set by `from_df` and `from_folder`
+        sep:str=' ' # what `decode` puts between two tokens
     ):
+        if isinstance(tok, fastai_core.Tokenizer): tok, rules = tok.tok, tok.rules if rules is None else rules
         tok = WordTokenizer() if tok is None else tok
         self.tok = tok() if isinstance(tok, type) else tok
-        self.rules = list(text_rules if rules is None else rules)
+        self.rules = _our_rules(defaults.text_proc_rules if rules is None else rules)
+        self.post_rules = _our_rules(defaults.text_postproc_rules)
+        self.counter, self.lengths, self.mode, self.sep = counter, lengths, mode, sep
 
-    def encodes(self, o):
-        if not isinstance(o, (str, Path)): raise TypeError(f'Expected one text, got {_short(o)}: use tok.pipe(texts) for many.')
-        return next(self.pipe([o]))
-    def decodes(self, o): return TitledStr(' '.join(o))
-    def setups(self, items):
-        if items is not None and hasattr(self.tok, 'setup'): self.tok.setup(_checked(items), self.rules)
+    def pipe(self,
+        texts # any iterable of texts or paths of texts, a generator too
+    ): # an iterator of token lists, in the order of `texts`
+        "The tokens of each of `texts`, one text at a time."
+        if isinstance(texts, (str, bytes, Path)):
+            raise TypeError(f'Expected many texts, got one, {_short(texts)}: use tok(text), or put it into a list.')
+        prepare, finish = compose(*self.rules), compose(*self.post_rules)
+        return ([finish(t) for t in toks] for toks in self.tok(prepare(t) for t in _checked(texts)))
+
+    def encodes(self, o:str): return next(self.pipe([o]))
+    def encodes(self, o:Path):
+        name = self.folder.name(o) if self.mode == 'folder' else None
+        if name is None or name not in self.lengths: return next(self.pipe([read_text(o, self.encoding)]))
+        return self.folder.tokens(name, self.lengths[name])
+    def encodes(self, o:object):
+        if self.mode == 'df' and isinstance(o, (list, L)): return o # the table holds tokens already
+        if not self.ruled_outside: raise TypeError(f'Expected one text, got {_short(o)}: use tok.pipe(texts) for many.')
+        finish = compose(*self.post_rules)
+        return [[finish(t) for t in toks] for toks in self.tok(o)]
+    def decodes(self, o): return TitledStr(self.sep.join(o))
+
+    def setup(self, items=None, train_setup=False):
+        "Make ready for `items`: tokenize them if they are a table, and train a tokenizer that learns from texts."
+        if isinstance(train_setup, (list, L)): return _let_fastai_run_the_rules(self, items, train_setup)
+        train = train_setup if self.train_setup is None else self.train_setup
+        self.setups(getattr(items, 'train', items) if train else items)
+    def setups(self, dsets):
+        if dsets is None: return
+        if self.mode == 'df' and isinstance(getattr(dsets, 'items', None), pd.DataFrame): _tokenize_table(self, dsets)
+        elif self.mode != 'folder' and hasattr(self.tok, 'setup'): self.tok.setup(_checked(dsets), self.rules)
+
+    def get_lengths(self,
+        items # a table that was tokenized, or paths of texts
+    ) -> list: # number of tokens of each text, or None if it is not known
+        "How long the texts of `items` are, in tokens, without reading them."
+        if isinstance(items, pd.DataFrame):
+            col = f'{self.tok_text_col}_length' if self.mode == 'df' else None
+            return items[col].values if col in items.columns else None
+        if self.mode != 'folder': return None
+        lengths = [self.lengths.get(self.folder.name(o)) for o in items]
+        return None if None in lengths else lengths
+
+    def config(self) -> dict:
+        "What decides which tokens come out, as plain values: a key for a cache."
+        rules = [*self.rules, *self.post_rules]
+        keys = [[getattr(f, '__name__', type(f).__name__), fingerprint(_value_key(f, frozenset()))[:16]] for f in rules]
+        return {'rules': keys, 'tok': tokenizer_config(self.tok)}
+
     def __repr__(self): return f'Tokenizer({self.tok!r}, {len(self.rules)} rules)'
 
 # %% ../nbs/02_tokenizer.ipynb #13a2484a
@@ -138,149 +238,177 @@ def _short(o): # a value in an error message
     s = repr(o)
     return f'{s if len(s) < 60 else s[:57] + "..."} ({type(o).__name__})'
 
-# %% ../nbs/02_tokenizer.ipynb #bedba2df
-@patch
-def pipe(self:Tokenizer,
-    texts # any iterable of texts or paths of texts, a generator too
-): # an iterator of token lists, in the order of `texts`
-    "The tokens of each of `texts`, one text at a time."
-    if isinstance(texts, (str, bytes, Path)): raise TypeError(f'Expected many texts, got one, {_short(texts)}: use tok(text), or put it into a list.')
-    prepare = compose(*self.rules)
-    return ([replace_space(t) for t in toks] for toks in self.tok(prepare(t) for t in _checked(texts)))
-
 # %% ../nbs/02_tokenizer.ipynb #ffd3ddd8
 def _checked(texts): # the texts one by one, files read; an error that says which one is wrong
+    if isinstance(texts, (pd.DataFrame, dict)):
+        kind, get = ('DataFrame', "df['text']") if isinstance(texts, pd.DataFrame) else ('dict', 'd.values()')
+        raise TypeError(f'Expected a list of texts, got a {kind}, which gives its keys {_short(list(texts))}: '
+            f'take the texts out of it, for example with {get}.')
     for i, t in enumerate(texts):
         if isinstance(t, Path): t = read_text(t)
         if not isinstance(t, str):
-            raise TypeError(f'Text {i} is {_short(t)}, not a string: drop missing texts, for example with df.dropna(), or convert with str().')
+            raise TypeError(f'Text {i} is {_short(t)}, not a string: drop missing texts, for example with df.dropna(), '
+                'or convert with str().')
         if not t.isascii():
             try: t.encode()
             except UnicodeEncodeError as e:
-                raise ValueError(f'Text {i} holds half of a surrogate pair, {t[e.start]!a} at position {e.start}, which is no character. Read the file '
-                    "again with the right encoding, or repair the text: t.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')") from e
+                raise ValueError(f'Text {i} holds half of a surrogate pair, {t[e.start]!a} at position {e.start}, which is '
+                    'no character. Read the file again with the right encoding, or repair the text: '
+                    "t.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')") from e
         yield t
 
 # %% ../nbs/02_tokenizer.ipynb #a13c28cb
-_eu_langs = 'bg cs da de el en es et fi fr ga hr hu it lt lv mt nl pl pt ro sk sl sv'.split()
+_max_line = 4192 # bytes; SentencePiece's training skips longer lines
+_line_part = re.compile(r'.{1,1047}(?:\s|$)|.{1,1048}', re.DOTALL)
 
-def _train_pieces(texts, vocab_sz, model_type, char_coverage, special_toks): # -> the bytes of a SentencePiece model
-    if vocab_sz < 1: raise ValueError(f'vocab_sz is {vocab_sz}; it is the number of pieces and must be at least 1.')
-    if not any(t.strip() for t in texts): raise ValueError(f'SubwordTokenizer learns from texts, and got {len(texts)} texts without a single word.')
-    model, lines = io.BytesIO(), (l for t in texts for l in t.split('\n'))
-    try:
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=model, vocab_size=vocab_sz, model_type=model_type,
-            character_coverage=char_coverage, user_defined_symbols=['▁' + o for o in special_toks], unk_id=len(special_toks),
-            pad_id=-1, bos_id=-1, eos_id=-1, hard_vocab_limit=False, minloglevel=2)
-    except RuntimeError as e:
-        if m := re.search(r'smaller than required_chars. \d+ vs (\d+)', str(e)):
-            raise ValueError(f'vocab_sz={vocab_sz} is too small: these texts have {m[1]} characters and special tokens, and each needs a piece. '
-                f'Ask for at least {m[1]}, or lower char_coverage, now {char_coverage}.') from e
-        raise ValueError(f'SentencePiece could not train on these {len(texts)} texts: {e}') from e
-    return model.getvalue()
+def training_lines(
+    texts # any iterable of texts
+): # an iterator of str, at most 4,192 bytes each in UTF-8
+    "The lines of all `texts`, long ones in parts, so that SentencePiece skips none of them."
+    for line in chain.from_iterable(t.split('\n') for t in texts):
+        line = line.replace('▅', ' ')
+        if len(line)*4 > _max_line and len(line.encode()) > _max_line: yield from _line_part.findall(line)
+        else: yield line
 
 # %% ../nbs/02_tokenizer.ipynb #cf1369c8
+_eu_langs = 'bg cs da de el en es et fi fr ga hr hu it lt lv mt nl pl pt ro sk sl sv'.split()
+
 class SubwordTokenizer:
     "Pieces of words that SentencePiece finds in a corpus: called on texts, it gives an iterator of token lists."
     def __init__(self,
-        lang:str='en', # European languages keep 99.999 % of the characters, others 99.98 %
-        special_toks:list=None, # tokens that are never cut; `special_tokens` by default
+        lang:str='en', # decides the defaults of `char_coverage` and `normalization`
+        special_toks:list=None, # tokens that are never split; fastai's `defaults.text_spec_tok` by default
         sp_model=None, # a trained `.model` file; without one, call `setup` first
         vocab_sz:int=None, # the number of pieces; by default a quarter of the number of different words
         max_vocab_sz:int=30000, # at most so many by default
         model_type:str='unigram', # or 'bpe', 'char', 'word'
-        char_coverage:float=None, # the share of characters that get a piece; by default decided by `lang`
-        cache_dir=None # where trained models are kept; `data_root()/'sentencepiece'` by default
+        char_coverage:float=None, # fraction of characters that get a piece; European languages 0.99999, others 0.9998
+        cache_dir=None, # where trained models are kept; `data_root()/'sentencepiece'` by default
+        normalization:str=None # European languages 'nmt_nfkc', as in fastai; others 'identity': nothing is changed
     ):
-        kinds = ('unigram', 'bpe', 'char', 'word')
+        kinds, european = ('unigram', 'bpe', 'char', 'word'), lang in _eu_langs
         if model_type not in kinds: raise ValueError(f'model_type is {model_type!r}; it can be {", ".join(kinds)}.')
+        if vocab_sz is not None and vocab_sz < 1: raise ValueError(f'vocab_sz is {vocab_sz}; it must be at least 1.')
         self.lang, self.vocab_sz, self.max_vocab_sz, self.model_type = lang, vocab_sz, max_vocab_sz, model_type
-        self.special_toks = special_tokens if special_toks is None else list(special_toks)
-        self.char_coverage = char_coverage or (0.99999 if lang in _eu_langs else 0.9998)
+        self.special_toks = _special_list(special_toks)
+        self.char_coverage = char_coverage or (0.99999 if european else 0.9998)
+        self.normalization = normalization or ('nmt_nfkc' if european else 'identity')
         self.cache_dir, self.sp_model, self.tok = cache_dir, sp_model, None
         if sp_model is not None: self._load(Path(sp_model))
 
+    def setup(self,
+        items, # the texts to learn from, or their paths
+        rules:list=None # functions that are applied to each text first
+    ) -> dict: # {'sp_model': the path of the model file}
+        "Find the pieces in `items`; a tokenizer that has a model keeps it."
+        if self.tok is not None: return {'sp_model': self.sp_model}
+        if isinstance(items, (str, bytes, Path)):
+            raise TypeError(f'Expected many texts to learn from, got one, {_short(items)}: put it into a list.')
+        rules = list(rules or [])
+        texts = [compose(*rules)(t) for t in (items if _reads_paths(rules) else _checked(items))]
+        self._load(_model_file(self, texts))
+        return {'sp_model': self.sp_model}
+
+    def _load(self, path):
+        if not path.is_file():
+            raise FileNotFoundError(f'There is no model file {path}: give the path that `save` or `setup` wrote.')
+        model, tok = path.read_bytes(), sentencepiece.SentencePieceProcessor()
+        key = hashlib.sha256(model).hexdigest()
+        named = re.fullmatch(r'spm_([0-9a-f]{16})\.model', path.name)
+        damaged = ValueError(f'{path} is damaged or not a SentencePiece model: remove it and train again.')
+        if not model or (named and named[1] != key[:16]): raise damaged
+        try: tok.LoadFromSerializedProto(model)
+        except RuntimeError as e: raise damaged from e
+        self.sp_model, self.tok, self.key = path, tok, key
+
+    def _trained(self):
+        if self.tok is not None: return self.tok
+        raise ValueError('This SubwordTokenizer has no model yet: call tok.setup(texts) first, or give sp_model=path.')
+
+    def __call__(self, items): return map(self._trained().EncodeAsPieces, items)
+
+    def save(self, path): # a `.model` file; read it again with sp_model=path
+        "Write the model to `path`, whole or not at all."
+        with atomic_file(path, 'wb') as f: f.write(self._trained().serialized_model_proto())
+
+    @property
+    def pieces(self): # list of str, special tokens first
+        "The pieces that the model knows."
+        return [self._trained().IdToPiece(i) for i in range(self.tok.GetPieceSize())]
+
+    def config(self) -> dict:
+        "What decides which tokens come out: the library's version and the model."
+        self._trained()
+        return {'tokenizer': 'SubwordTokenizer', 'model': self.key[:16], 'sentencepiece': sentencepiece.__version__}
+
+    def __repr__(self):
+        return f'SubwordTokenizer({self.model_type}, {"not trained" if self.tok is None else f"{len(self.pieces):,} pieces"})'
+
 # %% ../nbs/02_tokenizer.ipynb #91eb8cf1
-@patch
-def setup(self:SubwordTokenizer,
-    items, # the texts to learn from
-    rules:list=None # functions that are applied to each text first
-) -> dict: # {'sp_model': the path of the model file}
-    "Find the pieces in `items`; a tokenizer that has a model keeps it."
-    if self.tok is not None: return {'sp_model': self.sp_model}
-    if isinstance(items, (str, bytes, Path)): raise TypeError(f'Expected many texts to learn from, got one, {_short(items)}: put it into a list.')
-    texts = [compose(*(rules or []))(t) for t in _checked(items)]
-    vocab_sz = self.vocab_sz if self.vocab_sz is not None else self._default_sz(texts)
-    model = _train_pieces(texts, vocab_sz, self.model_type, self.char_coverage, self.special_toks)
-    folder = data_root()/'sentencepiece' if self.cache_dir is None else Path(self.cache_dir)
-    path = folder/f'spm_{hashlib.sha256(model).hexdigest()[:16]}.model'
-    if not path.exists(): _write(path, model)
-    self._load(path)
-    return {'sp_model': path}
+def _train(tok, texts, vocab_sz): # -> the bytes of a SentencePiece model
+    model, keep = io.BytesIO(), tok.normalization == 'identity'
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=training_lines(texts), model_writer=model,
+        vocab_size=vocab_sz, model_type=tok.model_type, character_coverage=tok.char_coverage, hard_vocab_limit=False,
+        user_defined_symbols=['▁' + o for o in tok.special_toks] + ['\n']*keep, unk_id=len(tok.special_toks),
+        normalization_rule_name=tok.normalization, remove_extra_whitespaces=not keep,
+        pad_id=-1, bos_id=-1, eos_id=-1, minloglevel=2)
+    return model.getvalue()
 
-@patch
-def _default_sz(self:SubwordTokenizer, texts): # a quarter of the number of words, up to a multiple of 8
+def _sized_model(tok, texts): # the same, with a default for the number of pieces, and errors in words
+    if not any(t.strip() for t in texts):
+        raise ValueError(f'SubwordTokenizer learns from texts, and got {len(texts)} texts without a single word.')
     n = len({w for t in texts for w in t.split()})//4
-    return max(min(n + -n%8, self.max_vocab_sz), 29)
+    vocab_sz = tok.vocab_sz or max(min(n + -n%8, tok.max_vocab_sz), 29)
+    try: return _train(tok, texts, vocab_sz)
+    except RuntimeError as e:
+        need = re.search(r'smaller than required_chars. \d+ vs (\d+)', str(e))
+        if not need: raise ValueError(f'SentencePiece could not train on these {len(texts)} texts: {e}') from e
+        if tok.vocab_sz is None and int(need[1]) <= tok.max_vocab_sz:
+            return _train(tok, texts, min(2*int(need[1]), tok.max_vocab_sz))
+        raise ValueError(f'vocab_sz={vocab_sz} is too small: these texts have {need[1]} characters and special tokens, and '
+            f'each needs a piece. Ask for at least {need[1]}, or lower char_coverage, now {tok.char_coverage}.') from e
 
-# %% ../nbs/02_tokenizer.ipynb #99874a6b
-def _write(path, data):
-    with atomic_file(path, 'wb') as f: f.write(data)
+def _model_file(tok, texts): # the path of the model; a training that was done before is not done again
+    folder = data_root()/'sentencepiece' if tok.cache_dir is None else Path(tok.cache_dir)
+    settings = {k: v for k, v in vars(tok).items() if k not in ('cache_dir', 'sp_model', 'tok')}
+    texts_key = hashlib.sha256()
+    for t in texts: texts_key.update(f'{len(t)} {t}'.encode())
+    note = folder/f'trained_{fingerprint(settings, texts_key.hexdigest(), sentencepiece.__version__)[:16]}.txt'
+    path = folder/note.read_text(encoding='utf-8') if note.exists() else None
+    if path is None or not path.is_file():
+        model = _sized_model(tok, texts)
+        path = folder/f'spm_{hashlib.sha256(model).hexdigest()[:16]}.model'
+        for f, data in ((path, model), (note, path.name.encode())):
+            with atomic_file(f, 'wb') as out: out.write(data)
+    return path
 
-@patch
-def _load(self:SubwordTokenizer, path):
-    if not path.is_file(): raise FileNotFoundError(f'There is no model file {path}: give the path that `save` or `setup` wrote.')
-    model = path.read_bytes()
-    key = hashlib.sha256(model).hexdigest()
-    named = re.fullmatch(r'spm_([0-9a-f]{16})\.model', path.name)
-    tok, damaged = sentencepiece.SentencePieceProcessor(), ValueError(f'{path} is damaged or not a SentencePiece model: remove it and train again.')
-    if not model or (named and named[1] != key[:16]): raise damaged
-    try: tok.LoadFromSerializedProto(model)
-    except RuntimeError as e: raise damaged from e
-    self.sp_model, self.tok, self.key = path, tok, key
-
-# %% ../nbs/02_tokenizer.ipynb #3fcee651
-@patch
-def _trained(self:SubwordTokenizer):
-    if self.tok is None: raise ValueError('This SubwordTokenizer has no model yet: call tok.setup(texts) first, or give sp_model=path.')
-    return self.tok
-
-@patch
-def __call__(self:SubwordTokenizer, items):
-    encode = self._trained().EncodeAsPieces
-    return (encode(t) for t in items)
-
-@patch
-def save(self:SubwordTokenizer, path): # a `.model` file; read it again with sp_model=path
-    "Write the model to `path`, whole or not at all."
-    _write(Path(path), self._trained().serialized_model_proto())
-
-@patch(as_prop=True)
-def pieces(self:SubwordTokenizer): # list of str, special tokens first
-    "The pieces that the model knows."
-    return [self._trained().IdToPiece(i) for i in range(self.tok.GetPieceSize())]
-
-@patch
-def __repr__(self:SubwordTokenizer):
-    return f'SubwordTokenizer({self.model_type}, {"not trained" if self.tok is None else f"{len(self.pieces):,} pieces"})'
+def _reads_paths(rules): # is the first rule the one by which fastai's from_folder reads files?
+    return len(rules) > 0 and getattr(rules[0], 'func', None) is Path.read_text
 
 # %% ../nbs/02_tokenizer.ipynb #d09a4bdd
 class CharTokenizer:
     "Single characters: called on texts, it gives an iterator of token lists."
     def __init__(self,
-        special_toks:list=None # tokens that are never cut; `special_tokens` by default
+        special_toks:list=None # tokens that are never split; fastai's `defaults.text_spec_tok` by default
     ):
-        self.special_toks = special_tokens if special_toks is None else list(special_toks)
-        words = '|'.join(map(re.escape, sorted(self.special_toks, key=len, reverse=True)))
-        self._find = re.compile(rf'(?<!\S)(?:{words})(?!\S)|.' if words else '.', re.DOTALL).findall
+        self.special_toks = _special_list(special_toks)
+        self._find = re.compile(rf'(?<!\S)(?:{_any_of(self.special_toks)})(?!\S)|.', re.DOTALL).findall
 
-    def __call__(self, items): return (self._find(t) for t in items)
+    def __call__(self, items): return map(self._find, items)
+
+    def config(self) -> dict:
+        "What decides which tokens come out: the special tokens."
+        return {'tokenizer': 'CharTokenizer', 'special_toks': self.special_toks}
+
     def __repr__(self): return 'CharTokenizer()'
 
 # %% ../nbs/02_tokenizer.ipynb #024999ea
 def _value_key(o, seen): # a text that is the same for values that act the same, in every process
-    if isinstance(o, partial): return f'partial {_value_key(o.func, seen)} {_value_key(o.args, seen)} {_value_key(o.keywords, seen)}'
-    if hasattr(o, '__code__'): return _code_key(o.__code__, o.__globals__, seen) + _value_key([c.cell_contents for c in o.__closure__ or ()] + [o.__defaults__], seen)
+    if isinstance(o, partial):
+        return f'partial {_value_key(o.func, seen)} {_value_key(o.args, seen)} {_value_key(o.keywords, seen)}'
+    if hasattr(o, '__code__'):
+        kept = [c.cell_contents for c in o.__closure__ or ()] + [o.__defaults__]
+        return _code_key(o.__code__, o.__globals__, seen) + _value_key(kept, seen)
     if isinstance(o, (list, tuple)): return f'[{", ".join(_value_key(v, seen) for v in o)}]'
     if isinstance(o, (set, frozenset)): return f'{{{", ".join(sorted(_value_key(v, seen) for v in o))}}}'
     if isinstance(o, dict): return f'{{{", ".join(f"{k!r}: {_value_key(v, seen)}" for k, v in o.items())}}}'
@@ -294,28 +422,155 @@ def _code_key(code, env, seen): # as above, for code: its instructions, constant
     return fingerprint(code.co_code.hex(), code.co_names, consts, used)
 
 # %% ../nbs/02_tokenizer.ipynb #369656d3
-def _settings(tok): # the config of a tokenizer, of this package or of another
+def tokenizer_config(
+    tok # a tokenizer, of this package or of another
+) -> dict: # plain values
+    "What decides which tokens `tok` gives: its own `config()`, or its class and all its settings."
     if hasattr(tok, 'config'): return tok.config()
-    return {'tokenizer': f'{type(tok).__module__}.{type(tok).__qualname__}', 'settings': {k: _value_key(v, frozenset()) for k, v in sorted(vars(tok).items())}}
+    settings = {k: _value_key(v, frozenset()) for k, v in sorted(vars(tok).items())}
+    return {'tokenizer': f'{type(tok).__module__}.{type(tok).__qualname__}', 'settings': settings}
 
-@patch
-def config(self:Tokenizer) -> dict:
-    "What decides which tokens come out, as plain values: a key for a cache."
-    rules = [[getattr(f, '__name__', type(f).__name__), fingerprint(_value_key(f, frozenset()))[:16]] for f in self.rules]
-    return {'rules': rules, 'tok': _settings(self.tok)}
+# %% ../nbs/02_tokenizer.ipynb #d2e30b04
+_batch = 500 # texts that a process takes at a time
 
-@patch
-def config(self:WordTokenizer) -> dict:
-    "What decides which tokens come out: the library's version and its rules."
-    return {'tokenizer': 'WordTokenizer', 'lang': self.lang, 'rules': fingerprint(self.nlp.tokenizer.to_bytes(exclude=['vocab']))[:16], 'spacy': spacy.__version__}
+def _tokens_of(tok, texts): return list(tok.pipe(texts))
 
-@patch
-def config(self:SubwordTokenizer) -> dict:
-    "What decides which tokens come out: the library's version and the model."
-    self._trained()
-    return {'tokenizer': 'SubwordTokenizer', 'model': self.key[:16], 'sentencepiece': sentencepiece.__version__}
+def _token_lists(tok, batches, n_texts, n_workers): # the tokens of each text in `batches`, in order
+    n_jobs = 1 if n_texts < 4*_batch else defaults.cpus if n_workers is None else max(n_workers, 1)
+    run = Parallel(n_jobs, return_as='generator')
+    return chain.from_iterable(run(delayed(_tokens_of)(tok, o) for o in batches))
 
-@patch
-def config(self:CharTokenizer) -> dict:
-    "What decides which tokens come out: the special tokens."
-    return {'tokenizer': 'CharTokenizer', 'special_toks': self.special_toks}
+# %% ../nbs/02_tokenizer.ipynb #d2e30b06
+@patch(cls_method=True)
+def from_df(cls:Tokenizer,
+    text_cols, # name or number of the column with the texts, or a list of several
+    tok=None, # as for `Tokenizer`
+    rules:list=None, # as for `Tokenizer`
+    sep:str=' ', # what `decode` puts between two tokens
+    n_workers:int=None, # number of processes; as many as there are CPU cores by default
+    mark_fields:bool=None, # begin each field with `xxfld` and its number? by default if there are several columns
+    tok_text_col:str='text' # the column that the tokens go to
+) -> Tokenizer: # tokenizes a DataFrame at setup
+    "A `Tokenizer` for texts in the columns `text_cols` of a DataFrame."
+    res = cls(tok, rules, mode='df', sep=sep)
+    res.text_cols, res.mark_fields, res.tok_text_col = text_cols, mark_fields, tok_text_col
+    res.n_workers, res.train_setup = n_workers, False # the whole table, not its training part alone
+    return res
+
+# %% ../nbs/02_tokenizer.ipynb #d2e30b07
+def _row_texts(df, cols, mark_fields): # the fields of each row as one text; numbers are written out
+    fields = []
+    for i, c in enumerate(cols):
+        mark = f'{FLD} {i+1} ' if mark_fields else ''
+        for row, v in enumerate(df[c]):
+            if not isinstance(v, (str, Number)) or v != v:
+                raise TypeError(f'Row {row} of column {c!r} is {_short(v)}, not a text: drop such rows with '
+                    f"df.dropna(subset=[{c!r}]), fill them with df.fillna(''), or convert the column with astype(str).")
+        fields.append([f'{mark}{v}' for v in df[c]])
+    return list(_checked(' '.join(o) for o in zip(*fields)))
+
+def _tokenize_table(tok, dsets): # puts the tokens into `dsets.items`, the counts and lengths into `tok`
+    df, col = dsets.items, tok.tok_text_col
+    cols = [df.columns[c] if isinstance(c, int) and c < len(df.columns) else c for c in L(tok.text_cols)]
+    if lacks := [c for c in cols if c not in df.columns]:
+        raise ValueError(f'The table has no column {lacks[0]!r}; it has {list(df.columns)}.')
+    res = df.drop(columns=cols)
+    if col in res: raise ValueError(f'The tokens would replace the column {col!r}: give another name with tok_text_col.')
+    texts = _row_texts(df, cols, len(cols) > 1 if tok.mark_fields is None else tok.mark_fields)
+    if hasattr(tok.tok, 'setup'): tok.tok.setup(texts, tok.rules)
+    toks = list(_token_lists(tok, chunked(texts, _batch), len(texts), tok.n_workers))
+    res[col] = pd.Series(toks, index=res.index, dtype=object)
+    res[f'{col}_length'] = [len(o) for o in toks]
+    dsets.items = res
+    if tok.counter is None: tok.counter = Counter(chain.from_iterable(toks))
+    if tok.lengths is None: tok.lengths = res[f'{col}_length'].values
+
+# %% ../nbs/02_tokenizer.ipynb #d2e30b12
+class _TokenFolder:
+    "The text files below `path`, and a second folder with the tokens of each and their counts."
+    def __init__(self, path, encoding): self.path, self.encoding, self.output_dir = path, encoding, None
+
+    def name(self, o): # of a file below `path`, or None
+        return str(Path(o).relative_to(self.path)) if Path(o).is_relative_to(self.path) else None
+
+    def files(self, extensions, folders): # sorted, each real folder once
+        if not self.path.is_dir(): raise FileNotFoundError(f'There is no folder {self.path}.')
+        files = sorted(get_files(self.path, extensions=extensions, folders=folders), key=lambda f: (len(f.parts), f))
+        real, parents = {}, dict.fromkeys(f.parent for f in files)
+        for p in parents: real.setdefault(p.resolve(), p)
+        if not files: raise ValueError(f'{self.path} has no files that end in {" or ".join(extensions)}.')
+        return [f for f in files if f.parent in set(real.values())] if len(real) < len(parents) else files
+
+    def key(self, files): # of all names and texts; an error that says which files are no text
+        key, bad = hashlib.sha256(), []
+        for f in files:
+            try: t = read_text(f, self.encoding)
+            except ValueError as e: bad.append(str(e))
+            else: key.update(f'{ascii(self.name(f))} {len(t)} {t}'.encode())
+        if not bad: return key.hexdigest()
+        raise ValueError(f'{len(bad)} of {len(files)} files are no {self.encoding} text, so none was tokenized. {bad[0]}')
+
+    def write(self, files, token_lists):
+        counter, lengths = Counter(), {}
+        with atomic_folder(self.output_dir) as tmp:
+            for f, toks in zip(files, token_lists, strict=True):
+                to = tmp/self.name(f)
+                if any(' ' in t for t in toks): raise ValueError(f'A token of {f} holds a space, and the file could not tell.')
+                to.parent.mkdir(parents=True, exist_ok=True)
+                to.write_bytes(' '.join(toks).encode())
+                counter.update(toks)
+                lengths[self.name(f)] = len(toks)
+            counts = json.dumps([counter, lengths])
+            (tmp/'.counts.json').write_text(f'{fingerprint(counts)}\n{counts}', encoding='utf-8')
+
+    def counts(self): # token -> how often it occurs, and name -> number of tokens
+        key, _, counts = (self.output_dir/'.counts.json').read_bytes().decode(errors='replace').partition('\n')
+        if key != fingerprint(counts): raise ValueError(f'The counts in {self.output_dir} are damaged: use skip_if_exists=False once.')
+        counter, lengths = json.loads(counts)
+        return Counter(counter), lengths
+
+    def tokens(self, name, n): # the `n` tokens of one text
+        try: toks = (self.output_dir/name).read_bytes().decode().split(' ') if n else []
+        except (OSError, UnicodeDecodeError): toks = None
+        if toks is not None and len(toks) == n: return toks
+        raise ValueError(f'The tokens of {name} in {self.output_dir} are missing or damaged: use skip_if_exists=False once.')
+
+# %% ../nbs/02_tokenizer.ipynb #d2e30b14
+@patch(cls_method=True)
+def from_folder(cls:Tokenizer,
+    path, # a folder of text files, in subfolders or not
+    tok=None, # as for `Tokenizer`
+    rules:list=None, # as for `Tokenizer`
+    extensions:list=None, # the ends of the names of text files; ['.txt'] by default
+    folders:list=None, # only these subfolders of `path`
+    output_dir=None, # where the tokens go, in a subfolder of their own; `path` with `_tok` at the end by default
+    skip_if_exists:bool=True, # use the tokens that an earlier call has written?
+    n_workers:int=None, # number of processes; as many as there are CPU cores by default
+    encoding:str='utf-8' # of the files
+) -> Tokenizer: # gives the tokens of the file for each path in `path`
+    "A `Tokenizer` for the text files in `path`, which are tokenized now, unless they already are."
+    res, folder = cls(tok, rules, mode='folder'), _TokenFolder(Path(path), encoding)
+    real = folder.path.resolve()
+    root = real.parent/f'{real.name}_tok' if output_dir is None else Path(output_dir).resolve()
+    if root.is_relative_to(real): raise ValueError(f'output_dir={root} is inside {path}: its files would be texts.')
+    files = folder.files(list(L(extensions)) or ['.txt'], folders)
+    key = folder.key(files)
+    if hasattr(res.tok, 'setup'): res.tok.setup((read_text(f, encoding) for f in files), res.rules)
+    folder.output_dir = root/fingerprint(key, res.config())[:16]
+    if not skip_if_exists: shutil.rmtree(folder.output_dir, ignore_errors=True)
+    if not folder.output_dir.exists():
+        batches = ([read_text(f, encoding) for f in some] for some in chunked(files, _batch))
+        folder.write(files, _token_lists(res, batches, len(files), n_workers))
+    res.counter, res.lengths = folder.counts()
+    res.folder, res.path, res.output_dir, res.encoding = folder, folder.path, folder.output_dir, encoding
+    return res
+
+# %% ../nbs/02_tokenizer.ipynb #d2e30b23
+def _let_fastai_run_the_rules(tok, items, rules): # what fastai's functions call: they run `rules` themselves
+    reads = _reads_paths(rules)
+    if (given := _our_rules(rules[1:] if reads else rules)) != tok.rules:
+        names = [[getattr(f, '__name__', repr(f)) for f in o] for o in (given, tok.rules)]
+        raise ValueError(f'fastai runs the rules {names[0]} before this Tokenizer, whose own are {names[1]}: '
+            'use Tokenizer.from_df or Tokenizer.from_folder in a TextBlock, which run your rules.')
+    tok.ruled_outside = True
+    if hasattr(tok.tok, 'setup'): tok.tok.setup(items, rules)

@@ -75,12 +75,17 @@ def test_decode_gives_words_or_an_error(ids, kind):
 @many
 @given(vocab=st.lists(words, max_size=12))
 def test_vocab_is_taken_or_refused(vocab):
-    if UNK in vocab and len(set(vocab)) == len(vocab):
+    "Without `xxunk` a vocabulary is taken, as in fastai, until an unknown word comes."
+    if vocab and len(set(vocab)) == len(vocab):
         num = Numericalize(vocab)
-        assert num(vocab).tolist() == list(range(len(vocab)))
-        assert num(['never seen before']).tolist() == [vocab.index(UNK)]
+        assert num(vocab).tolist() == list(range(len(vocab))) == theirs.Numericalize(vocab)(vocab).tolist()
+        if UNK in vocab: assert num(['never seen before']).tolist() == [vocab.index(UNK)]
+        else:
+            with pytest.raises(ValueError, match="'never seen before' is not in the vocabulary .* has no 'xxunk'"):
+                num(['never seen before'])
+            assert 'never seen before' not in num.o2i and num(vocab).tolist() == list(range(len(vocab)))
     else:
-        with pytest.raises(ValueError, match='lacks|more than once'): Numericalize(vocab)
+        with pytest.raises(ValueError, match='empty|more than once'): Numericalize(vocab)
 
 
 def test_a_vocabulary_of_fastai_is_taken_with_its_fakes():

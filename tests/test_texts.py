@@ -6,6 +6,7 @@ import numpy as np, pandas as pd, pytest
 
 from lesson8nlp import texts as tx
 from lesson8nlp.texts import *
+from lesson8nlp.texts import read_bytes
 
 
 def put(path, content, encoding='utf-8'):
@@ -209,7 +210,7 @@ def test_names_that_are_not_utf8(top):
     put(top/'pos'/os.fsdecode(b'w\xe9.txt'), b'\xff')
     refuses(r'w\\xe9.txt is not utf-8', check_texts, text_files(top))
     put(top/bad/'x.txt', 'fine')
-    assert 'rename' in refuses(r'caf\\xe9 has a name that is not UTF-8', read_labelled, top, label='label')
+    assert 'rename' in refuses(r'caf\\xe9 is not UTF-8', read_labelled, top, label='label')
 
 
 @pytest.mark.skipif(os.name != 'posix' or not hasattr(os, 'mkfifo'), reason='POSIX')
@@ -223,6 +224,7 @@ def test_what_may_not_be_read_is_named(top):
     code = f"""
 import os
 from lesson8nlp.texts import *
+from lesson8nlp.texts import read_bytes
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for f in (lambda: text_files('shut'), lambda: check_texts(text_files('open'))):
     try: f()
@@ -249,11 +251,11 @@ def table(tmp_path, content, name='t.csv', **kw): return read_table(put(tmp_path
 
 
 def test_a_row_with_another_number_of_cells(tmp_path):
-    m = refuses(r't.csv, line 2.* 3 cells.* 2 .*text.*label', table, tmp_path, 'text,label\ngood, very good,pos\nbad film,neg\n')
+    m = refuses("t.csv, line 2.* 3 cells.* 2: 'text', 'label'", table, tmp_path, 'text,label\ngood, very good,pos\nbad film,neg\n')
     assert 'double quotes' in m
     refuses('line 4.* 1 cell,', table, tmp_path, 'text,label\n"two\nlines",pos\nno label\n')
     refuses('line 2.* 3 cells', table, tmp_path, 'text,label\na,pos,\nb,neg,\n')  # pandas takes the texts for row names
-    refuses('2 more rows', table, tmp_path, 'text,label\na,pos,\nb,neg,\nc,neg,\n')
+    refuses("2 more rows", table, tmp_path, 'text,label\na,pos,\nb,neg,\nc,neg,\n')
     assert table(tmp_path, 'text,label,\na,pos,\nb,neg,\n') == (['a', 'b'], ['pos', 'neg'])
 
 

@@ -1,5 +1,5 @@
 "What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving, other processes."
-import json, os, pickle, shutil, signal, subprocess, sys
+import json, os, pickle, random, shutil, signal, subprocess, sys
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, safetensors.torch, torch
@@ -11,6 +11,7 @@ from lesson8nlp.codec import *
 from lesson8nlp.data import *
 from lesson8nlp.fasttok import FastTokenizer
 from lesson8nlp.learner import *
+from lesson8nlp.resume import *
 from lesson8nlp.store import *
 from lesson8nlp.texts import *
 from lesson8nlp.tokenizer import *
@@ -38,7 +39,9 @@ def folder(saved, tmp_path): return Path(shutil.copytree(saved, tmp_path/'m'))
 
 def reseal(folder): # as a stranger would, who knows the format
     (folder/'manifest.json').unlink()
-    cp._seal(folder, 'model')
+    files = {p.name: dict(bytes=p.stat().st_size, sha256=file_checksum(p)) for p in sorted(folder.iterdir())}
+    m = dict(format='lesson8nlp', version=format_version, kind='model', files=files)
+    write_json(folder/'manifest.json', m | dict(sha256=fingerprint(m)))
 
 
 def change_json(p, **kw): p.write_text(json.dumps(json.loads(p.read_text()) | kw))
@@ -46,9 +49,9 @@ def change_json(p, **kw): p.write_text(json.dumps(json.loads(p.read_text()) | kw
 
 def test_saved_model_comes_back(folder):
     a, b = learner(), load_model(folder, 'cpu')
-    assert same(weights(a), b.model.state_dict()) and b.vocab == vocab and not b.model.training
+    assert same(weights(a), b.model.state_dict()) and b.codec.vocab == vocab and not b.model.training
     assert b.model[1].decoder.weight is b.model[0].encoder.weight
-    assert b.tok('A film, IT was...') == Tokenizer()('A film, IT was...') and '32' in repr(b)
+    assert b.codec.tokens('A film, IT was...') == list(Tokenizer()('A film, IT was...')) and '32' in repr(b)
     assert not list(folder.parent.glob('.*'))
 
 
@@ -81,15 +84,15 @@ def test_one_flipped_bit(folder, name):
 
 
 def test_later_version(folder):
-    change_json(folder/'manifest.json', version=2)
-    with pytest.raises(ValueError, match='version 2.*update'): load_model(folder)
+    change_json(folder/'manifest.json', version=format_version + 1)
+    with pytest.raises(ValueError, match=f'version {format_version + 1}.*update'): load_model(folder)
 
 
 def test_vocab_of_another_size(folder):
     (folder/'vocab.json').write_text(json.dumps(vocab[:-1]))
     reseal(folder)
     with pytest.raises(ValueError, match='31 entries.*32'): load_model(folder)
-    with pytest.raises(ValueError, match='31 entries.*32'): save_model(learner(), folder, vocab=vocab[:-1])
+    with pytest.raises(ValueError, match='31 entries.*32'): TextModel(learner().model, Codec(str.split, vocab[:-1]))
 
 
 @pytest.mark.parametrize('name,data', [('optimizer.pkl', b''), ('model.pth', b'x'), ('notes.txt', pickle.dumps([1])), ('weights.safetensors', pickle.dumps({'a': 1})), ('vocab.json', pickle.dumps(vocab))])
@@ -121,7 +124,7 @@ def test_wrong_content_with_right_checksums(folder, change):
     if change == 'json': config.write_text('{')
     if change == 'architecture': change_json(config, architecture='transformer')
     if change == 'key': change_json(config, model=dict(vocab_sz=32))
-    if change == 'rules': change_json(config, tokenizer=dict(rules=['exec'], inner=dict(kind='WordTokenizer'), probe=[]))
+    if change == 'rules': change_json(config, codec=dict(rules=['exec'], inner=dict(kind='WordTokenizer'), probe=[]))
     if change == 'empty': (folder/'weights.safetensors').write_bytes(b'')
     reseal(folder)
     if change in ('kind', 'outside'):
@@ -135,7 +138,7 @@ def test_wrong_content_with_right_checksums(folder, change):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match='save_model wrote'): load_model(tmp_path/'m')
+    with pytest.raises(FileNotFoundError, match='TextModel.save wrote'): load_model(tmp_path/'m')
     (tmp_path/'mine').mkdir()
     (tmp_path/'mine'/'thesis.txt').write_text('years of work')
     with pytest.raises(FileExistsError, match='another path'): save_model(learner(), tmp_path/'mine')
@@ -144,9 +147,8 @@ def test_nothing_there(tmp_path):
 
 
 def test_needs_a_vocab_and_a_known_model(tmp_path):
-    with pytest.raises(ValueError, match='needs the vocab'): save_model(learner().model, tmp_path/'m')
-    with pytest.raises(TypeError, match='register_architecture'): save_model(nn.Linear(2, 2), tmp_path/'m', vocab=vocab)
-    with pytest.raises(TypeError, match='plain values'): save_model(learner(), tmp_path/'m', labels=object())
+    with pytest.raises(TypeError, match='register_architecture'): TextModel(nn.Linear(2, 2), Codec(str.split, vocab))
+    with pytest.raises(TypeError, match='plain values'): save_model(learner(), tmp_path/'m', made_by=object())
     assert not list(tmp_path.iterdir())
 
 
@@ -154,27 +156,27 @@ def test_tokenizers(tmp_path):
     texts = ['A good film, a very good one.', "I didn't LIKE it at all!!!"]*20
     sub = SubwordTokenizer(vocab_sz=60, cache_dir=tmp_path/'sp')
     sub.setup(texts)
-    for i, tok in enumerate([None, Tokenizer(), Tokenizer(rules=[lowercase, replace_rep]), Tokenizer(WordTokenizer('de')), Tokenizer(CharTokenizer(), rules=[]), Tokenizer(sub), FastTokenizer(Tokenizer())]):
-        back = load_model(save_model(learner(), tmp_path/f'm{i}', tok=tok)).tok
-        if tok is None: assert back is None; continue
+    toks = [Tokenizer(), Tokenizer(rules=[lowercase, replace_rep]), Tokenizer(WordTokenizer('de')), Tokenizer(CharTokenizer(), rules=[]), Tokenizer(sub), FastTokenizer(Tokenizer())]
+    for i, tok in enumerate(toks):
+        back = load_model(save_model(learner(), tmp_path/f'm{i}', tok=tok)).codec
         tok = tok.tok if isinstance(tok, FastTokenizer) else tok
-        for t in texts[:2] + ['Etwas anderes: z.B. 3 %']: assert list(back(t)) == list(tok(t))
-    assert (tmp_path/'m5'/'subwords.model').exists()
+        for t in texts[:2] + ['Etwas anderes: z.B. 3 %']: assert back.tokens(t) == list(tok(t))
+    assert (tmp_path/'m4'/'subwords.model').exists()
     shutil.rmtree(tmp_path/'sp')
-    assert list(load_model(tmp_path/'m5').tok(texts[0])) == list(Tokenizer(sub)(texts[0]))
+    assert load_model(tmp_path/'m4').codec.tokens(texts[0]) == list(Tokenizer(sub)(texts[0]))
     changed = WordTokenizer()
     changed.nlp.tokenizer.add_special_case('filmnoir', [{65: 'film'}, {65: 'noir'}])
-    for tok, error in ((Tokenizer(rules=[lambda t: t]), ValueError), (Tokenizer(changed), ValueError), (object(), TypeError), (Tokenizer(lambda ts: [t.split() for t in ts]), TypeError)):
-        with pytest.raises(error, match='tok=None'): save_model(learner(), tmp_path/'n', tok=tok)
+    for tok in (Tokenizer(rules=[lambda t: t]), Tokenizer(changed), Tokenizer(lambda ts: [t.split() for t in ts])):
+        with pytest.raises(TypeError, match='tok= again'): save_model(learner(), tmp_path/'n', tok=tok)
     assert not (tmp_path/'n').exists()
 
 
 def test_another_spacy_is_noticed(folder):
     config = json.loads((folder/'config.json').read_text())
-    config['tokenizer']['probe'][3] = 'other'
+    config['codec']['probe'][3] = 'other'
     (folder/'config.json').write_text(json.dumps(config))
     reseal(folder)
-    with pytest.warns(UserWarning, match='cuts texts otherwise'): load_model(folder)
+    with pytest.warns(UserWarning, match='splits texts differently'): load_model(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
@@ -201,3 +203,120 @@ def test_killed_while_saving_over_a_model(saved, tmp_path, where):
     save_model(learn, path)
     assert same(load_model(path, 'cpu').model.state_dict(), weights(learn)) and [p.name for p in tmp_path.iterdir()] == ['m']
 
+
+# ---- the main calls
+
+@pytest.fixture(scope='module')
+def reviews():
+    files = text_files(sample_reviews()/'train', folders=['neg', 'pos'], n=80, seed=1)
+    return [read_text(f) for f in files], [f.parent.name for f in files]
+
+
+kw = dict(size='tiny', epochs=1, lr=1e-2, bs=4, seq_len=20, verbose=False)
+
+
+@pytest.fixture(scope='module')
+def lm(reviews): return pretrain(reviews[0], make_codec(reviews[0], min_freq=2), **kw)
+
+
+ask = """
+import sys, json
+from lesson8nlp.ulmfit import TextModel
+lm, clf = (TextModel.load(p, 'cpu') for p in sys.argv[1:3])
+t = sys.argv[3]
+print(json.dumps(dict(tokens=lm.codec.tokens(t), text=lm.generate(t, max_tokens=12, temperature=0), label=clf.predict(t).label[0], p=clf.predict(t).probability[0], ppl=lm.perplexity(t))))
+"""
+
+
+@pytest.mark.parametrize('kind', ['words', 'characters', 'subwords', 'de'])
+def test_the_tokenizer_travels(reviews, tmp_path, kind):
+    "Train through the real loaders, save, load in another process: the same tokens, texts and answers."
+    texts, labels = reviews
+    codec = make_codec(texts, 'words', 'de', min_freq=2) if kind == 'de' else make_codec(texts, kind, vocab_size=200, min_freq=2)
+    lm = pretrain(texts, codec, **kw)
+    clf = train_classifier(texts, labels, lm, epochs=1, bs=16, valid=0.2, verbose=False)
+    assert lm.codec == clf.codec == codec
+    lm.save(tmp_path/'lm'), clf.save(tmp_path/'clf')
+    t = 'Ein feiner Film, z.B. die Bilder.' if kind == 'de' else 'A very fine film'
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', ask, tmp_path/'lm', tmp_path/'clf', t], capture_output=True, text=True, timeout=300)
+    assert r.returncode == 0, r.stderr[-2000:]
+    there = json.loads(r.stdout.splitlines()[-1])
+    assert there['tokens'] == lm.codec.tokens(t) and there['text'] == lm.generate(t, max_tokens=12, temperature=0)
+    assert there['label'] == clf.predict(t).label[0] and there['p'] == pytest.approx(clf.predict(t).probability[0], abs=1e-6)
+    assert there['ppl'] == pytest.approx(lm.perplexity(t), rel=1e-5)
+    if kind == 'de': assert 'z.b.' in there['tokens']
+    if kind == 'characters': assert max(map(len, there['tokens'][1:])) == 1
+
+
+def test_padding_may_have_any_id(reviews):
+    "A vocab whose padding is the last id: the same loss and the same answers as with padding in its usual place."
+    texts, labels = reviews
+    usual = make_codec(texts, min_freq=2)
+    moved = Codec(usual.tok, [t for t in usual.vocab if t != 'xxpad'] + ['xxpad'])
+    assert moved.pad_id == len(moved.vocab) - 1 != 1
+    lm = pretrain(texts, moved, **kw)
+    assert lm.model[0].pad_token == moved.pad_id
+    a = lm.perplexity(texts[:6], bs=6)
+    assert a == pytest.approx(np.exp(np.average([np.log(lm.perplexity(t)) for t in texts[:6]], weights=[len(moved.encode(t)) - 1 for t in texts[:6]])), rel=1e-4)
+    clf = train_classifier(texts, labels, lm, epochs=1, bs=16, verbose=False)
+    some = clf.predict(texts[:6], all_labels=True)
+    alone = pd.concat([clf.predict(t, all_labels=True) for t in texts[:6]], ignore_index=True)
+    assert np.allclose(some.iloc[:, 3:].to_numpy(float), alone.iloc[:, 3:].to_numpy(float), atol=1e-5)
+
+
+def test_another_start_or_label_is_another_run(reviews, lm, tmp_path, monkeypatch):
+    "What decides the result decides the folder; with one folder given for both, the second call is refused and names it."
+    texts, labels = reviews
+    class Killed(Exception): pass
+    class Cut(CheckpointCallback):
+        def after_epoch(self):
+            super().after_epoch()
+            raise Killed('killed')
+    call = lambda **more: train_classifier(texts, more.pop('labels', labels), more.pop('lm', lm), epochs=1, bs=16, verbose=False, path=tmp_path/'work', **more)
+    monkeypatch.setattr(ulmfit, 'CheckpointCallback', Cut)
+    with pytest.raises(Killed): call()
+    monkeypatch.undo()
+    other = lm.untrained(seed=3)
+    for wrong in (dict(lm=other), dict(labels=labels[1:] + labels[:1])):
+        with pytest.raises(ValueError, match='another run.*work'): call(**wrong)
+    whole = train_classifier(texts, labels, lm, epochs=1, bs=16, verbose=False)
+    assert call().fingerprint() == whole.fingerprint() and not (tmp_path/'work').exists()
+
+
+def test_a_run_that_became_nan_is_an_error(reviews, lm):
+    with pytest.raises(ValueError, match='NaN|not finite|finite'): finetune(reviews[0], lm, epochs=1, lr=1e30, bs=4, seq_len=20, verbose=False)
+
+
+def test_texts_that_the_codec_cannot_read(reviews, lm):
+    zh = ['今天天气很好', '明天天气不好', '今天很好', '明天很好']*10
+    with pytest.raises(ValueError, match='unknown.*characters'): finetune(zh, lm, min_freq=100)
+    with pytest.raises(ValueError, match='tokenizer'): make_codec(zh, 'letters')
+    assert pretrain(zh, make_codec(zh, 'characters', min_freq=1), **(kw | dict(bs=2, seq_len=5))).perplexity(zh) < 20
+
+
+@pytest.mark.parametrize('labels,match', [(['a']*80, "label 'a'"), (['a', None]*40, 'Label 1 of 80 is missing'), (['a', float('nan')]*40, 'missing'), (['a', 'b'], '80 texts and 2 labels')])
+def test_bad_labels(reviews, lm, labels, match):
+    with pytest.raises(ValueError, match=match): train_classifier(reviews[0], labels, lm)
+
+
+def test_paths_are_checked_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'file').write_text('x'), (tmp_path/'full').mkdir(), (tmp_path/'full'/'thesis.txt').write_text('x'), (tmp_path/'empty').mkdir()
+    for bad in ('.', '..', 'file', 'full', 'full/'):
+        with pytest.raises(FileExistsError): check_model_path(bad)
+    for good in ('empty', 'new', 'a/b', 'new/'): assert check_model_path(good)
+    assert (save_model(learner(), 'empty')/'manifest.json').is_file()
+    save_model(learner(), 'lm/')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['empty', 'file', 'full', 'lm']
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    learn = learner()
+    learn.model[1].decoder.bias.data[3] = float('nan')
+    with pytest.raises(ValueError, match='not finite'): save_model(learn, tmp_path/'m')
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_kind_of_model(lm):
+    for call, match in ((lambda: lm.predict('x'), 'predict needs a text_classifier, which train_classifier makes'), (lambda: lm.explain('x'), 'explain')):
+        with pytest.raises(TypeError, match=match): call()
