@@ -33,7 +33,7 @@ from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import get_imdb, sample_reviews, text_files
 from lesson8nlp.dataloader import LMDataLoader
-from lesson8nlp.codec import decode
+from lesson8nlp.codec import Codec, decode
 from lesson8nlp.generate import generate
 
 directions, classes = ('forward', 'backward'), ['neg', 'pos']
@@ -322,7 +322,7 @@ def clas(run, b, back):
     return dict(words=[moved_by(learn.model, b, test[i], back) for i in picks], schedule=table)
 
 def moved_by(model, b, i, back): # the tokens of review `i` with what each contributed
-    s = classifier.saliency(model, ' '.join(b.vocab[o] for o in b.docs([i])[0]), b.vocab, classes, tok=Spaces(), backwards=back)
+    s = classifier.saliency(model, ' '.join(b.vocab[o] for o in b.docs([i])[0]), Codec(Spaces(), b.vocab), classes, back)
     return dict(label=classes[b.labels[i]], answer=s.answer, p=round(float(s.p), 4), tokens=list(s.tokens), scores=[float(f'{o:.3g}') for o in s.scores])
 
 # ---- report

@@ -20,7 +20,7 @@ from spacy.symbols import ORTH
 import lesson8nlp.tokenizer as tk
 from .store import fingerprint
 from .tokenizer import *
-from .tokenizer import _settings, _value_key
+from .tokenizer import tokenizer_config as _settings, _value_key
 from .fasttok import FastTokenizer
 
 # %% ../nbs/internals/04_codec.ipynb #5f33efbb

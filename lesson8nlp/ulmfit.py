@@ -144,7 +144,7 @@ class TextModel:
         "The label of each text, and its probability."
         self._need('text_classifier', 'predict')
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
-        probs = classify(self.model, texts, list(self.codec.vocab), self.codec.tok, bs=bs).numpy()
+        probs = classify(self, texts, bs=bs).numpy()
         best = probs.argmax(1) if len(texts) else []
         df = pd.DataFrame(dict(text=texts, label=[self.labels[i] for i in best], probability=[float(p[i]) for p, i in zip(probs, best)]))
         if all_labels: df[[f'p({o})' for o in self.labels]] = probs
@@ -155,7 +155,7 @@ class TextModel:
     ) -> Saliency: # shows itself as coloured text
         "Which words moved the answer."
         self._need('text_classifier', 'explain')
-        return saliency(self.model, text, list(self.codec.vocab), self.labels, self.codec.tok)
+        return saliency(self, text)
 
     def generate(self,
         prompt:str, # how the text begins, or a list of prompts
@@ -508,9 +508,8 @@ def train_classifier(
     work, begin = _work_folder(path, identity), time.time()
     pick = lambda idx: ([texts[i] for i in idx], [labels[i] for i in idx])
     with temporary_seed(seed):
-        loader = partial(class_dl, vocab=list(lm.codec.vocab), tok=lm.codec.tok, classes=classes, bs=bs, device=device)
+        loader = partial(class_dl, codec=lm.codec, classes=classes, bs=bs, device=device)
         dls = DataLoaders(loader(*pick(train), shuffle=True), loader(*pick(valid_i)), path=work)
-        dls.vocab, dls.c, dls.codec = [list(lm.codec.vocab), classes], len(classes), lm.codec
         config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
         learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=drop_mult, max_len=max_len, pretrained=False, metrics=accuracy, path=work)
         learn.model[0].module.load_state_dict(lm.model[0].state_dict())
