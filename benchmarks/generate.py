@@ -12,6 +12,7 @@ from statistics import median
 
 from lesson8nlp.core import hardware, result_row, save_results
 from lesson8nlp import awdlstm
+from lesson8nlp.codec import Codec
 from lesson8nlp.generate import generate
 import pandas as pd, torch
 from fastai.text.all import (AWD_LSTM, ColReader, DataBlock, RandomSplitter, TextBlock, awd_lstm_lm_config, defaults,
@@ -46,7 +47,7 @@ def measure(size, rounds):
     V, *dims = sizes[size]
     model = awdlstm.get_language_model(awdlstm.AWD_LSTM, V, dict(awdlstm.awd_lstm_lm_config, **dict(zip(('emb_sz', 'n_hid', 'n_layers'), dims))))
     model.load_state_dict(learn.model.state_dict())
-    ours = lambda n=1, steps=words, prompt=prompt: generate(model, prompt, steps, n=n, stop=[], seed=42, vocab=learn.dls.vocab, tok=learn.dls.tokenizer)
+    ours = lambda n=1, steps=words, prompt=prompt: generate(model, prompt, steps, n=n, stop=[], seed=42, codec=Codec(learn.dls.tokenizer, learn.dls.vocab))
     theirs = lambda steps=words, prompt=prompt: learn.predict(prompt, steps, no_bar=True)
     ours(steps=2), theirs(2) # warm up
     a, b = [], []

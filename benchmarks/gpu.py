@@ -52,6 +52,7 @@ from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import text_files
 from lesson8nlp.dataloader import LMDataLoader
+from lesson8nlp.codec import Codec
 from lesson8nlp.generate import generate
 
 full = dict(vocab_sz=60_000, emb_sz=400, n_hid=1152, n_layers=3, bs=128, seq_len=80, n_docs=75_000, warm=10, steps=40, more_bs=(256, 512, 1024, 2048, 4096),
@@ -569,7 +570,7 @@ def write(a, rows):
     model.to(a.device)
     prompt = ' '.join(learn.dls.vocab[9:12])
     def mine(n, bf16=False):
-        with torch.autocast(a.device, torch.bfloat16, enabled=bf16): generate(model, prompt, c['words'], n=n, stop=[], seed=42, vocab=learn.dls.vocab, tok=str.split)
+        with torch.autocast(a.device, torch.bfloat16, enabled=bf16): generate(model, prompt, c['words'], n=n, stop=[], seed=42, codec=Codec(str.split, learn.dls.vocab))
     theirs = seconds(lambda: learn.predict(prompt, c['words'], no_bar=True), a.rounds, 1)
     peer = c['words']/statistics.median(theirs)
     rows.add('writing, fastai predict, one text', [c['words']/s for s in theirs], 'tokens/s', who='fastai', batch=1, words=c['words'])

@@ -241,7 +241,7 @@ def train_lm(run, b, back):
     save_8_bits(run.travel/stage, learn.model.state_dict(), run.c['part'])
     learn.model.load_state_dict(load_8_bits(run.travel/stage))
     with learn.no_bar(): again = learn.validate()
-    text = lambda p, t: generate(learn.model, p, run.c['samples'], temperature=t, seed=run.c['seed'], vocab=b.vocab, tok=str.split)
+    text = lambda p, t: generate(learn.model, p, run.c['samples'], temperature=t, seed=run.c['seed'], codec=Codec(str.split, b.vocab))
     thin = max(1, len(losses)//500)
     smooth = losses[:len(losses)//thin*thin].reshape(-1, thin).mean(1)
     return dict(perplexity=values[-1][-1], accuracy=values[-1][-2], perplexity_8_bits=float(again[2]), n_valid_tokens=int(learn.dls.valid.docs.total), epochs=[dict(zip(('train', 'valid', 'accuracy', 'perplexity'), v)) for v in values],
