@@ -6,12 +6,11 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/classifier.html.md"""
 
 # %% auto #0
 __all__ = ['concat_pool', 'to_left', 'DocumentEncoder', 'PoolingLinearClassifier', 'get_text_classifier',
-           'text_classifier_learner', 'model_lock', 'classify', 'Saliency', 'saliency']
+           'text_classifier_learner', 'classify', 'Saliency', 'saliency']
 
 # %% ../nbs/09b_classifier.ipynb #3277695a
-import html, threading
+import html
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
 
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn
@@ -28,6 +27,7 @@ from .dataloader import _encode_texts
 from .awdlstm import *
 from .learner import *
 from .learner import _fetch, _vocab_of
+from .generate import model_lock
 
 # %% ../nbs/09b_classifier.ipynb #39627de7
 def concat_pool(
@@ -166,12 +166,6 @@ def text_classifier_learner(
     return learn
 
 # %% ../nbs/09b_classifier.ipynb #43da02b0
-_locks, _new_lock = WeakKeyDictionary(), threading.Lock()
-
-def model_lock(model):
-    "The lock to hold while a model that keeps a state is used."
-    with _new_lock: return _locks.setdefault(model, threading.RLock())
-
 @contextmanager
 def _reading(model):
     "Hold the model's lock and have it in evaluation mode; every part gets its own mode back."

