@@ -290,7 +290,7 @@ def clas(run, b, back):
 
 def moved_by(model, b, i, back): # the tokens of review `i` with what each contributed
     text = ' '.join(b.vocab[o] for o in b.docs([i])[0])
-    s = classifier.saliency(model, text, b.vocab, classes, tok=Spaces(), backwards=back)
+    s = classifier.saliency(model, text, Codec(Spaces(), b.vocab), classes, back)
     return dict(label=classes[b.labels[i]], answer=s.answer, p=round(float(s.p), 4), tokens=list(s.tokens),
                 scores=[float(f'{o:.3g}') for o in s.scores])
 

@@ -23,14 +23,13 @@ from .models import *
 from .beyond import *
 from .awdlstm import *
 from .learner import *
-from .lmdata import *
 from .resume import *
 from .generate import *
 from .classifier import *
 from .ulmfit import *
 
 # %% ../nbs/11_all.ipynb #9589ec27
-module_order = ('store core texts data tokenizer numericalizer regex fasttok codec corpus dataloader lmdata models beyond awdlstm learner '
+module_order = ('store core texts data tokenizer numericalizer regex fasttok codec corpus dataloader models beyond awdlstm learner '
                 'resume generate classifier ulmfit experiments cli all').split()  # each imports only modules on its left
 _internals = 'store regex experiments cli all'.split()  # their names are imported from the modules themselves
 _modules = [m for m in module_order if m not in _internals and f'lesson8nlp.{m}' in sys.modules]

@@ -156,7 +156,7 @@ class TextModel:
         "The label of each text, and its probability."
         self._need('text_classifier', 'predict')
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
-        probs = classify(self.model, texts, list(self.codec.vocab), self.codec.tok, bs=bs).numpy()
+        probs = classify(self, texts, bs=bs).numpy()
         best = probs.argmax(1) if len(texts) else []
         df = pd.DataFrame(dict(text=texts, label=[self.labels[i] for i in best],
                                probability=[float(p[i]) for p, i in zip(probs, best)]))
@@ -168,7 +168,7 @@ class TextModel:
     ) -> Saliency: # shows itself as coloured text
         "Which words moved the answer."
         self._need('text_classifier', 'explain')
-        return saliency(self.model, text, list(self.codec.vocab), self.labels, self.codec.tok)
+        return saliency(self, text)
 
     def generate(self,
         prompt:str, # how the text begins, or a list of prompts
@@ -559,10 +559,8 @@ def _split_by_class(labels, valid, seed): # as `_split`, with a part of each cla
     return train, valid
 
 def _classifier_learner(parts, classes, lm, how, device):
-    loader = partial(class_dl, vocab=list(lm.codec.vocab), tok=lm.codec.tok, classes=classes, bs=how['bs'],
-                     device=device)
+    loader = partial(class_dl, codec=lm.codec, classes=classes, bs=how['bs'], device=device)
     dls = DataLoaders(loader(*parts[0], shuffle=True), loader(*parts[1]))
-    dls.vocab, dls.c, dls.codec = [list(lm.codec.vocab), classes], len(classes), lm.codec
     config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
     learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=how['drop_mult'], max_len=how['max_len'],
                                     pretrained=False, metrics=accuracy)

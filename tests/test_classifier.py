@@ -6,6 +6,8 @@ import lesson8nlp.core
 import fastai.text.all as ft
 from lesson8nlp.awdlstm import AWD_LSTM, awd_lstm_clas_config
 from lesson8nlp.classifier import *
+from lesson8nlp.codec import Codec
+from lesson8nlp.dataloader import class_dataloaders, class_dl
 from lesson8nlp.tokenizer import Tokenizer
 
 config = awd_lstm_clas_config | dict(emb_sz=12, n_hid=16, n_layers=2)
@@ -67,14 +69,15 @@ def test_gradients_are_fastais():
     for k, p in ours.named_parameters(): torch.testing.assert_close(p.grad, grads[k].grad, atol=1e-5, rtol=1e-4, msg=k)
 
 vocab = ['xxunk', 'xxpad', 'xxbos', 'good', 'bad', 'film']
+codec = Codec(words, vocab)
 
 @pytest.mark.parametrize('backwards', [False, True])
 def test_answers_come_in_the_order_of_the_texts(backwards):
     torch.manual_seed(0)
     m = get_text_classifier(AWD_LSTM, len(vocab), 2, seq_len=5, config=config)
     texts = [('good '*(i*7%13) + 'bad film').strip() for i in range(50)]
-    probs = classify(m, texts, vocab, words, backwards=backwards, bs=8)
-    for i in (0, 7, 31, 49): torch.testing.assert_close(probs[i:i+1], classify(m, texts[i:i+1], vocab, words, backwards=backwards), atol=1e-5, rtol=1e-5)
+    probs = classify(m, texts, codec, backwards=backwards, bs=8)
+    for i in (0, 7, 31, 49): torch.testing.assert_close(probs[i:i+1], classify(m, texts[i:i+1], codec, backwards=backwards), atol=1e-5, rtol=1e-5)
     assert m.training and probs.shape == (50, 2)
 
 def test_an_average_of_two_models():
@@ -83,18 +86,18 @@ def test_an_average_of_two_models():
         torch.manual_seed(seed)
         ms.append(get_text_classifier(AWD_LSTM, len(vocab), 2, seq_len=5, config=config))
     texts = ['good film', 'bad', 'bad bad film']
-    a, b = (classify(m, texts, vocab, words, backwards=w) for m, w in zip(ms, (False, True)))
-    torch.testing.assert_close(classify(ms, texts, vocab, words, backwards=[False, True]), (a + b)/2)
-    with pytest.raises(ValueError, match='one for each'): classify(ms, texts, vocab, words, backwards=[True])
+    a, b = (classify(m, texts, codec, backwards=w) for m, w in zip(ms, (False, True)))
+    torch.testing.assert_close(classify(ms, texts, codec, backwards=[False, True]), (a + b)/2)
+    with pytest.raises(ValueError, match='one for each'): classify(ms, texts, codec, backwards=[True])
 
 def test_saliency_is_the_gradient():
     "For a step so small that the model is a straight line, the logit changes by what saliency says."
     torch.manual_seed(0)
     m = get_text_classifier(AWD_LSTM, len(vocab), 2, seq_len=3, config=config).double()
-    s = saliency(m, 'a good good film and a bad end', vocab, ['no', 'yes'], words)
+    s = saliency(m, 'a good good film and a bad end', codec, ['no', 'yes'])
     assert len(s.tokens) == len(s.scores) == 8 and m.training
     m.eval()
-    x = class_dl(['a good good film and a bad end'], vocab=vocab, tok=words, device='cpu').one_batch()[0]
+    x = class_dl(['a good good film and a bad end'], codec=codec, device='cpu').one_batch()[0]
     i, e = ['no', 'yes'].index(s.answer), 1e-6
     with torch.no_grad():
         before = m(x)[0][0, i].item()
@@ -106,7 +109,108 @@ def test_html_is_escaped(): assert '<b>' not in Saliency(['<b>'], torch.tensor([
 
 @pytest.mark.parametrize('kw, words', [(dict(labels=['x']), 'one for each'), (dict(labels=['x', 'z']), "'z'")])
 def test_labels_that_do_not_fit(kw, words):
-    with pytest.raises(ValueError, match=words): class_dl(['good', 'bad'], vocab=vocab, classes=['x', 'y'], **kw)
+    with pytest.raises(ValueError, match=words): class_dl(['good', 'bad'], codec=codec, classes=['x', 'y'], **kw)
 
 def test_no_documents_of_padding_alone():
     with pytest.raises(ValueError, match='padding'): model()(torch.tensor([[1, 1], [3, 4]]))
+
+# asking
+
+other_vocab = ['xxunk', 'good', 'xxpad', 'bad', 'film', 'xxbos']       # padding is not id 1
+other = Codec(words, other_vocab)
+texts = [('good ' if i % 2 else 'bad ')*(i % 3 + 1) + 'film' for i in range(41)]
+sides = ['pos' if i % 2 else 'neg' for i in range(41)]
+
+def learner(labels=sides, codec=codec, bs=8, **kw):
+    ft.set_seed(0)
+    dls = class_dataloaders(texts, labels, codec, bs=bs, device='cpu')
+    return text_classifier_learner(dls, AWD_LSTM, config=config, pretrained=False, drop_mult=0., **kw)
+
+def fit(learn, epochs=25, lr=1e-2):
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
+    return learn
+
+@pytest.fixture(scope='module')
+def trained(): return fit(learner())
+
+def test_one_document_left_over_can_be_trained_on():
+    learn = learner(bs=4)
+    assert len(learn.dls.train_ds) % 4 == 1
+    fit(learn, 1)
+
+@pytest.mark.parametrize('labels, loss, kw', [([[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)], 'BCEWithLogitsLoss', {}),
+    ([float(o == 'pos') for o in sides], 'MSELoss', dict(y_range=(-.2, 1.2))), ([float(o == 'pos') for o in sides], 'MSELoss', {})])
+def test_the_loss_comes_from_the_data(labels, loss, kw):
+    learn = learner(labels, **kw)
+    assert type(learn.loss_func.func).__name__ == loss
+    before = learn.validate()[0]
+    assert fit(learn, 40).validate()[0] < 0.6*before
+    p = classify(learn, ['good film', 'bad film'])
+    if loss == 'MSELoss':
+        assert p.shape == (2, 1) and p[0] > p[1] + 0.2
+        with pytest.raises(ValueError, match='predicts a number'): saliency(learn, 'good film')
+        torch.testing.assert_close(classify(learn.model, ['good film', 'bad film'], codec), p)  # numbers, and not always 1
+    else: assert p.shape == (2, 3) and (p > .5).tolist() != [[False]*3]*2 and p[0, 2] > p[0, 1]  # long, neg, pos
+
+def test_the_fallback_is_cross_entropy():
+    dl = ft.TfmdDL([(torch.tensor([2, 3]), torch.tensor(0))]*4, bs=2)
+    dls = ft.DataLoaders(dl, dl)
+    dls.vocab, dls.c = [vocab, ['a', 'b']], 2
+    assert type(text_classifier_learner(dls, AWD_LSTM, config=config, pretrained=False).loss_func).__name__ == 'CrossEntropyLossFlat'
+    mine = ft.LabelSmoothingCrossEntropyFlat()
+    assert learner(loss_func=mine).loss_func is mine
+
+def test_fastais_contract(trained, tmp_path, capsys):
+    label, number, p = trained.predict('good good film')
+    torch.testing.assert_close(p, classify(trained, ['good good film'])[0])
+    assert label == 'pos' and number == 1
+    trained.show_results(max_n=3)
+    trained.dls.show_batch(max_n=2)
+    interp = ft.ClassificationInterpretation.from_learner(trained)
+    assert interp.confusion_matrix().sum() == len(trained.dls.valid_ds)
+    interp.plot_top_losses(2)
+    shown = capsys.readouterr().out
+    assert 'HTML' not in shown and 'category_' in shown and 'probability' in shown
+    trained.path = tmp_path
+    trained.export('clas.pkl')
+    back = ft.load_learner(tmp_path/'clas.pkl')
+    torch.testing.assert_close(back.predict('good good film')[2], p)
+    torch.testing.assert_close(classify(back, texts[:5]), classify(trained, texts[:5]))
+    probs, _ = back.get_preds(dl=back.dls.test_dl(texts[:5]))
+    torch.testing.assert_close(probs, classify(trained, texts[:5]))
+
+def test_a_learner_is_enough(trained):
+    torch.testing.assert_close(classify(trained, texts), classify(trained.model, texts, codec))
+    assert saliency(trained, 'good film').answer == saliency(trained.model, 'good film', codec, ['neg', 'pos']).answer == 'pos'
+
+@pytest.mark.parametrize('args, err, match', [(([], texts, codec), ValueError, 'models is empty'), ((3, texts, codec), TypeError, 'got a int'),
+    ((None, 'good', codec), TypeError, 'list of texts'), ((None, dict(text=texts), codec), TypeError, 'one column'), ((None, texts), TypeError, 'pass codec'),
+    ((None, texts, vocab), TypeError, r'Codec\(tok, vocab\)'), ((None, texts, Codec(words, vocab + ['more'])), ValueError, 'the model 6'),
+    ((None, texts, Codec(words, ['xxunk', 'good', 'xxpad', 'bad', 'film', 'xxbos'])), ValueError, 'pad_idx=codec.pad_id'), ((None, texts, codec, None, 0), ValueError, 'bs is 0')])
+def test_what_cannot_be_asked(trained, args, err, match):
+    with pytest.raises(err, match=match): classify(*(trained.model if o is None and i == 0 else o for i, o in enumerate(args)))
+
+def test_no_texts_no_answers(trained): assert classify(trained, []).shape == (0, 2)
+
+def test_padding_of_another_id():
+    "The words with id 1 count, in training and in answers, and padding has no gradient."
+    learn = fit(learner(codec=other))
+    enc = learn.model[0]
+    assert (enc.pad_idx, enc.module.encoder.padding_idx) == (2, 2)
+    p = classify(learn, texts)
+    assert [['neg', 'pos'][i] for i in p.argmax(1)] == sides
+    torch.testing.assert_close(p[3:4], classify(learn, texts[3:4]), atol=1e-5, rtol=1e-5)
+
+def test_four_threads_one_model(trained):
+    from concurrent.futures import ThreadPoolExecutor
+    alone = [classify(trained, [t]) for t in texts[:24]]
+    with ThreadPoolExecutor(4) as pool:
+        for a, b in zip(alone, pool.map(lambda t: classify(trained, [t]), texts[:24])): torch.testing.assert_close(a, b)
+        again = list(pool.map(lambda t: saliency(trained, t).scores, texts[:8]*3))
+    for i, s in enumerate(again): assert (s == saliency(trained, texts[i % 8]).scores).all()
+
+def test_modes_are_put_back(trained):
+    m = trained.model.train()
+    m[1].eval()
+    classify(m, texts[:3], codec), saliency(m, texts[0], codec)
+    assert m.training and m[0].training and not m[1].training

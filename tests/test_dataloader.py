@@ -2,12 +2,16 @@
 import json, os, pickle, random, subprocess, sys, warnings
 from types import SimpleNamespace
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 
 warnings.filterwarnings('ignore')
 import fastai.text.all as ft
 from hypothesis import given, settings, strategies as st
-from lesson8nlp.dataloader import LMDataLoader, RescaleLR, sharded_dl
+from lesson8nlp.codec import Codec
+from lesson8nlp.corpus import Corpus
+from lesson8nlp.dataloader import LMDataLoader, RescaleLR, class_dataloaders, class_dl, lm_dataloaders, sharded_dl
+from lesson8nlp.numericalizer import Numericalize
+from lesson8nlp.tokenizer import CharTokenizer, Tokenizer
 
 settings.register_profile('here', deadline=None, max_examples=60, derandomize=True)
 settings.load_profile('here')
@@ -490,3 +494,130 @@ def test_device_is_chosen_by_room(monkeypatch):
     assert dl._pins()
     dl.on_device = False
     assert not dl._stays_on_device()
+
+
+# texts in, loaders out
+
+words_tok = Tokenizer(rules=[])
+vocab = ['xxunk', 'good', 'xxpad', 'film', 'bad', 'xxbos']          # padding is not id 1
+codec = Codec(words_tok, vocab)
+
+
+def reviews(n): return [('good film ' if i % 2 else 'bad film ')*(1 + i*7 % 5) for i in range(n)], ['pos' if i % 2 else 'neg' for i in range(n)]
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.booleans())
+def test_every_document_once_and_none_alone(n, bs, shuffle):
+    texts, _ = reviews(n)
+    dl = class_dl(texts, list(map(str, range(n))), codec, [str(i) for i in range(n)], bs=bs, shuffle=shuffle, device='cpu')
+    batches = list(dl)
+    assert sorted(i for _, y in batches for i in y.tolist()) == list(range(n)) and len(dl) == len(batches)
+    if bs > 1 and n > 1: assert min(len(x) for x, _ in batches) > 1
+    for x, y in batches:
+        for row, i in zip(x, y.tolist()): assert row[row != 2].tolist() == codec.encode(texts[i]).tolist()
+
+
+def test_class_dl_with_workers():
+    texts, labels = reviews(33)
+    dl = class_dl(texts, labels, codec, bs=8, num_workers=2, device='cpu')
+    assert sorted(len(x) for x, _ in dl) == [8, 8, 8, 9] and len(dl) == 4
+
+
+@pytest.mark.parametrize('texts, labels, y, loss', [
+    (['good', 'bad', 'film'], ['x', 'z', 'x'], [0, 1, 0], 'CrossEntropyLoss'), (['good', 'bad'], np.array([3, 2]), [1, 0], 'CrossEntropyLoss'),
+    (['good', 'bad'], [['x'], ['x', 'z']], [[1, 0], [1, 1]], 'BCEWithLogitsLoss'), (['good', 'bad'], [[], ('z',)], [[0], [1]], 'BCEWithLogitsLoss'),
+    (['good', 'bad'], [0.5, 2.], [0.5, 2.], 'MSELoss'), (['good', 'bad'], torch.tensor([0.5, 2.]), [0.5, 2.], 'MSELoss')])
+def test_kinds_of_labels(texts, labels, y, loss):
+    dl = class_dl(texts, labels, codec, device='cpu')
+    assert dl.one_batch()[1].tolist() == y and type(dl.loss_func.func).__name__ == loss
+
+
+@pytest.mark.parametrize('labels, err, words', [(['x'], ValueError, 'one for each'), (['x', None], ValueError, 'Label 1 of 2 is missing'), (['x', float('nan')], ValueError, 'Label 1'),
+    (np.eye(2), TypeError, 'a list with its labels')])
+def test_labels_that_are_none(labels, err, words):
+    with pytest.raises(err, match=words): class_dl(['good', 'bad'], labels, codec)
+
+
+@pytest.mark.parametrize('texts', ['good', dict(text=['good']), pd.DataFrame(dict(text=['good']))])
+def test_texts_that_are_none(texts):
+    for f in (lambda: class_dl(texts, None, codec), lambda: class_dataloaders(texts, ['x'], codec), lambda: lm_dataloaders(texts)):
+        with pytest.raises(TypeError, match='list of texts'): f()
+
+
+def test_a_text_without_tokens_and_a_vocab_without_padding():
+    empty = Codec(str.split, ['xxunk', 'xxpad', 'good'])
+    with pytest.raises(ValueError, match='Text 1 of 2 has no tokens'): class_dl(['good', ''], None, empty)
+    with pytest.raises(ValueError, match='no xxpad'): class_dl(['good'], None, Codec(str.split, ['xxunk', 'good']))
+
+
+@given(st.lists(st.sampled_from('abc'), min_size=4, max_size=60), st.sampled_from([.1, .3, .5]), st.integers(0, 9))
+def test_split_is_stratified(groups, valid_pct, seed):
+    from lesson8nlp.dataloader import _stratified
+    groups = np.array([ord(o) for o in groups])
+    train, valid = _stratified(groups, valid_pct, seed)
+    assert sorted([*train, *valid]) == list(range(len(groups))) and set(groups) == set(groups[train])
+    n_valid = max(1, int(valid_pct*len(groups)))
+    for g in set(groups.tolist()):
+        wanted = (groups == g).sum()*n_valid/len(groups)
+        assert (groups[valid] == g).sum() in (0, int(wanted), int(np.ceil(wanted)))
+    assert all(np.array_equal(a, b) for a, b in zip(_stratified(groups, valid_pct, seed), (train, valid)))
+
+
+def test_every_factory_has_the_codec(tmp_path):
+    texts, labels = reviews(60)
+    chars = Tokenizer(CharTokenizer(), rules=[])
+    lm = lm_dataloaders(texts, tok=chars, num=Numericalize(min_freq=1), bs=4, seq_len=5, device='cpu')
+    assert lm.codec.tokens('good') == chars('good') and lm.vocab == lm.codec.vocab
+    corpus = Corpus.from_texts(texts, tok=words_tok, min_freq=1, path=tmp_path/'corpus', progress=False)
+    of_corpus = lm_dataloaders(corpus, tok=words_tok, bs=4, seq_len=5, device='cpu')
+    clas = class_dataloaders(texts, labels, lm.codec, bs=8, device='cpu')
+    assert clas.codec is lm.codec and clas.c == 2 and list(clas.vocab[1]) == ['neg', 'pos']
+    for dls in (lm, of_corpus, clas):
+        assert Codec.from_dls(dls.new_empty()) is dls.codec and pickle.loads(pickle.dumps(dls.train)).codec == dls.codec
+    assert len(of_corpus.train.docs) + len(of_corpus.valid.docs) == 60 and of_corpus.codec.tokens('good') == words_tok('good')
+
+
+def test_lm_dataloaders_can_be_taken_up_again():
+    texts, _ = reviews(60)
+    a, b = (lm_dataloaders(texts, codec=codec, bs=4, seq_len=5, device='cpu').train for _ in range(2))
+    it = iter(a)
+    for _ in range(3): next(it)
+    b.load_state_dict(json.loads(json.dumps(a.state_dict())))
+    assert_same(it, b)
+
+
+def test_tables_outside_jupyter_are_text(capsys):
+    texts, labels = reviews(40)
+    lm_dataloaders(texts, codec=codec, bs=4, seq_len=5, device='cpu').show_batch(max_n=2)
+    class_dataloaders(texts, labels, codec, device='cpu').show_batch(max_n=2)
+    shown = capsys.readouterr().out
+    assert 'HTML' not in shown and 'good' in shown and 'text_' in shown and 'category' in shown and 'xxpad' not in shown
+
+
+STARTED = '''
+import warnings; warnings.filterwarnings('ignore')
+import multiprocessing as mp, pickle, sys, torch
+from lesson8nlp.all import *
+
+def make(num_workers=0): return class_dl(['good film', 'bad', 'good']*3, ['x', 'y', 'x']*3, Codec(Tokenizer(rules=[]), ['xxunk', 'good', 'xxpad', 'bad', 'film', 'xxbos']), bs=4, device='cpu', num_workers=num_workers)
+def rows(dl): return [[x.tolist(), y.tolist()] for x, y in dl]
+def work(dl, q): q.put([rows(dl), rows(make())])
+
+if __name__ == '__main__':
+    mp.set_start_method(sys.argv[1])
+    torch.multiprocessing.set_start_method(sys.argv[1], force=True)
+    q = mp.Queue()
+    p = mp.Process(target=work, args=(make(), q), daemon=True)  # a daemonic process may have no children
+    p.start()
+    assert q.get(timeout=200) == [rows(make())]*2
+    p.join()
+    assert rows(make(num_workers=1)) == rows(make())
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['spawn', 'forkserver', 'fork'])
+def test_every_way_to_start_a_process(tmp_path, method):
+    (tmp_path/'started.py').write_text(STARTED)
+    out = subprocess.run([sys.executable, tmp_path/'started.py', method], env=os.environ | dict(OMP_NUM_THREADS='1'), stderr=subprocess.PIPE, text=True, timeout=300)
+    assert out.returncode == 0, out.stderr
