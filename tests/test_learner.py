@@ -258,9 +258,9 @@ def test_a_ruined_fit_is_not_stored_as_finished(tmp_path):
     done = []
     class End(Callback):
         def after_fit(self): done.append(1)
-    with pytest.raises(ValueError, match='The loss is nan'): fit(learner(), Ruin(), End(), CheckpointCallback(tmp_path/'c', every=4, verbose=False))
+    with pytest.raises(ValueError, match='The loss is nan'): fit(learner(), Ruin(), End(), CheckpointCallback(tmp_path/'c', every=1, verbose=False))
     names = sorted(p.name for p in (tmp_path/'c').iterdir())
-    assert not done and names and not any('end' in n for n in names) and names[-1].startswith('00000008')
+    assert not done and names and not any('end' in n for n in names) and names[-1].startswith('00000009')
 
 
 def test_the_learning_rate_finder_may_explode():
