@@ -294,19 +294,16 @@ def look_closely(chunk, first, rest):
     return flags, [inner] if merged or _odd_space.search(rest) else rest.split(' ')
 
 # %% ../nbs/03b_fasttok.ipynb #e151b375
-_special, _STOP = re.compile('[^\\S ]|[\1\2]'), '\2'
-
-class PieceTokenizer:
-    "The tokens of pieces: of simple ones by the regular expressions alone, of the others by spaCy."
-    def __init__(self, tk, ids, cases):
-        self.ids, self.pairs, self.rules, self.by_hash = ids, cases.pairs, set(tk.rules), {}
-        self.spacy = s = index_tokenizer(tk)
-        self.affix_lengths = [getattr(f, 'lengths', None) for f in (s.prefix_search, s.suffix_search)]
-        self.is_url, self.find_infixes = s.url_match, s.infix_finditer
+class PieceSplitter:
+    "Split simple pieces as spaCy does, with its regular expressions alone."
+    def __init__(self, tk, indexed, pairs):
+        self.pairs, self.rules = pairs, set(tk.rules)
+        self.affix_lengths = [getattr(f, 'lengths', None) for f in (indexed.prefix_search, indexed.suffix_search)]
+        self.is_url, self.find_infixes = indexed.url_match, indexed.infix_finditer
         known = [*self.affix_lengths, self.is_url, self.find_infixes, tk.token_match is None]
         self.can_split = all(known) and letters_are_whole(tk)
 
-    def split(self, s):
+    def __call__(self, s):
         "Tokens of a piece of visible ASCII characters; None: spaCy should look at it."
         if not self.can_split or not s or ' ' in s or not (s.isascii() and s.isprintable()): return None
         rules = self.rules
@@ -317,7 +314,7 @@ class PieceTokenizer:
             a, b = prefix[s[0]], suffix[s[-1]]
             if a and type(a) is not int: a = a(s)
             if b and type(b) is not int: b = b(s[a:]) if a < len(s) else 0
-            if not a + b: core = self.split_inside(s); break
+            if not a + b: core = self.inside(s); break
             if a + b >= len(s) or a and s[a:] in rules or b and s[:-b] in rules: return None
             if a: before.append(s[:a])
             if b: after.append(s[-b:])
@@ -326,7 +323,7 @@ class PieceTokenizer:
         out = [*before, *core, *reversed(after)]
         return out if self.pairs.isdisjoint(zip(out, out[1:])) else None
 
-    def split_inside(self, s):
+    def inside(self, s):
         "Tokens of a piece that has no prefix and no suffix."
         if self.is_url(s): return [s]
         out, start = [], 0
@@ -335,6 +332,15 @@ class PieceTokenizer:
             out += [s[start:m.start()], m[0]]
             start = m.end()
         return [o for o in (*out, s[start:]) if o]
+
+# %% ../nbs/03b_fasttok.ipynb #3fa86b12
+_special, _STOP = re.compile('[^\\S ]|[\1\2]'), '\2'
+
+class PieceTokenizer:
+    "The ids of the tokens of pieces: of simple ones by a `PieceSplitter`, of the others by spaCy."
+    def __init__(self, tk, ids, cases):
+        self.ids, self.by_hash, self.spacy = ids, {}, index_tokenizer(tk)
+        self.split = PieceSplitter(tk, self.spacy, cases.pairs)
 
     def hashes(self, s): return self.spacy(s).to_array(ORTH)
 
