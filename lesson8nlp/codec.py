@@ -211,7 +211,9 @@ class Codec:
 
     def checked(self, ids) -> list: # of int
         "The ids of one text as a list, each of them in the vocab."
-        a = torch.as_tensor(ids)
+        try: a = torch.as_tensor(ids)
+        except (RuntimeError, TypeError, ValueError):
+            raise TypeError(f'Expected the ids of one text; got {ids!r:.60}.') from None
         if a.ndim != 1 or a.dtype.is_floating_point and a.numel(): raise ValueError(
             f'Expected the ids of one text, whole numbers of shape (n,); got shape {tuple(a.shape)}, {a.dtype}.')
         if bad := [i for i in a.tolist() if not 0 <= i < len(self)]:
