@@ -231,7 +231,7 @@ class Codec:
     def __hash__(self): return hash(self.fingerprint())
     def __len__(self): return len(self.vocab)
     def __reduce__(self): return Codec, (self.tok, self.vocab)
-    def __repr__(self): return f'Codec({self.tok}, vocab of {len(self):,})'
+    def __repr__(self): return f'Codec({getattr(self.tok, "__qualname__", self.tok)}, vocab of {len(self):,})'
 
 # %% ../nbs/internals/04_codec.ipynb #930b1975
 _rules = {f.__name__: f for f in [*text_rules, replace_space]}
