@@ -211,7 +211,9 @@ class Codec:
 
     def checked(self, ids) -> list: # of int
         "The ids of one text as a list, each of them in the vocab."
-        a = torch.as_tensor(ids)
+        try: a = torch.as_tensor(ids)
+        except (RuntimeError, TypeError, ValueError):
+            raise TypeError(f'Expected the ids of one text; got {ids!r:.60}.') from None
         if a.ndim != 1 or a.dtype.is_floating_point and a.numel(): raise ValueError(
             f'Expected the ids of one text, whole numbers of shape (n,); got shape {tuple(a.shape)}, {a.dtype}.')
         if bad := [i for i in a.tolist() if not 0 <= i < len(self)]:
@@ -229,7 +231,7 @@ class Codec:
     def __hash__(self): return hash(self.fingerprint())
     def __len__(self): return len(self.vocab)
     def __reduce__(self): return Codec, (self.tok, self.vocab)
-    def __repr__(self): return f'Codec({self.tok}, vocab of {len(self):,})'
+    def __repr__(self): return f'Codec({getattr(self.tok, "__qualname__", self.tok)}, vocab of {len(self):,})'
 
 # %% ../nbs/internals/04_codec.ipynb #930b1975
 _rules = {f.__name__: f for f in [*text_rules, replace_space]}
