@@ -106,6 +106,20 @@ def test_every_recipe_runs_on_another_text_and_can_be_repeated(name):
     assert a['valid_loss'] == b['valid_loss'] and a['params'] == sum(p.numel() for p in learn.model.parameters())
 
 
+def test_the_recipes_beyond_reach_the_learner():
+    import inspect
+    assert {n: (r['epochs'], r['lr'], r.get('alpha'), r.get('beta')) for n, r in beyond_recipes.items()} == {
+        'LMModel7': (15, 1e-2, None, None), 'ContinuousCache': (15, 1e-2, None, None), 'PointerSentinel': (8, 1e-2, None, None),
+        'AttentionLSTM': (15, 1e-2, None, None), 'TransformerLM': (8, 5e-3, 0, 0),
+        'PointerSentinel of a TransformerLM': (8, 5e-3, 0, 0)}
+    assert inspect.signature(train_beyond).parameters['cache'].default == dict(window=128, theta=20., lam=.4)
+    learn, _ = train_beyond('PointerSentinel of a TransformerLM', ids=text(), epochs=1)
+    assert learn.opt.hypers[0]['wd'] == 0.1 and learn.lr == 5e-3
+    assert not [cb for cb in learn.cbs if getattr(cb, 'alpha', 0) or getattr(cb, 'beta', 0)], 'no AR and TAR'
+    assert (learn.model.window, learn.model.model.config) == (
+        32, dict(vocab_sz=V, n_hidden=64, n_layers=2, p=0.1, heads=2, window=12))
+
+
 def test_a_recipe_of_ones_own():
     class Count(ex.Callback):
         epochs = 0
