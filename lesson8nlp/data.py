@@ -1,4 +1,4 @@
-"""The two datasets of this lesson: Human Numbers, small enough to see through, and IMDB, real enough to matter. Both are there on a machine without a network.
+"""Human Numbers, small enough to see through, and IMDB, real enough to matter; made-up reviews where it is not there.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/data.html.md"""
 
@@ -50,7 +50,8 @@ def human_numbers() -> Path: # a folder with train.txt and valid.txt
             for name, txt in want.items(): (tmp/name).write_bytes(txt)
     for name, txt in want.items():
         if not (path/name).is_file() or (path/name).read_bytes() != txt:
-            raise ValueError(f'{path/name} is not the file that belongs there: remove the folder {path} and call human_numbers() again.')
+            raise ValueError(f'{path/name} is not the file that belongs there: '
+                             f'remove the folder {path} and call human_numbers() again.')
     return path
 
 # %% ../nbs/01_data.ipynb #98f7970d
@@ -75,25 +76,39 @@ def expand(
 ) -> str:
     "Replace every {name} in `pattern` by one of its patterns, until none is left."
     def _one(m):
-        if m[1] not in grammar: raise ValueError(f'The grammar has no rule {m[1]!r}, needed by {pattern!r}. It has: {", ".join(sorted(grammar))}.')
+        if m[1] not in grammar:
+            has = ', '.join(sorted(grammar))
+            raise ValueError(f'The grammar has no rule {m[1]!r}, needed by {pattern!r}. It has: {has}.')
         return expand(grammar, rng.choice(grammar[m[1]]), rng)
     return re.sub(r'\{(\w+)\}', _one, pattern)
 
 # %% ../nbs/01_data.ipynb #5fc9e567
 _names = {
-    'first': ['Ada', 'Bruno', 'Chloé', 'Dmitri', 'Elena', 'Frank', 'Greta', 'Hugo', 'Inés', 'Jonas', 'Kofi', 'Lena', 'Marta', 'Noor', 'Oskar', 'Zoë'],
-    'last': ['Abbott', 'Berg', 'Castellan', 'Dahl', 'Eklund', 'Ferrara', 'Grünwald', 'Hobbs', 'Ivory', 'Kestrel', 'Lindqvist', 'Marchetti', 'Núñez', "O'Hara", 'Petrov', 'Quill'],
+    'first': ['Ada', 'Bruno', 'Chloé', 'Dmitri', 'Elena', 'Frank', 'Greta', 'Hugo', 'Inés', 'Jonas', 'Kofi',
+        'Lena', 'Marta', 'Noor', 'Oskar', 'Zoë'],
+    'last': ['Abbott', 'Berg', 'Castellan', 'Dahl', 'Eklund', 'Ferrara', 'Grünwald', 'Hobbs', 'Ivory', 'Kestrel',
+        'Lindqvist', 'Marchetti', 'Núñez', "O'Hara", 'Petrov', 'Quill'],
     'person': ['{first} {last}'],
-    'thing': ['Lighthouse', 'Orchard', 'Paper Boat', 'Night Train', 'Quiet Harbour', 'Clockmaker', 'Seventh Door', 'Salt Road', 'Glass Piano', 'Café on the Corner', 'Winter Circus', 'Long Division'],
+    'thing': ['Lighthouse', 'Orchard', 'Paper Boat', 'Night Train', 'Quiet Harbour', 'Clockmaker', 'Seventh Door',
+        'Salt Road', 'Glass Piano', 'Café on the Corner', 'Winter Circus', 'Long Division'],
     'title': ['The {thing}', 'The {thing}', 'Return to the {thing}', '{thing} II', 'A {thing} for {first}'],
     'film': ['film', 'movie', 'picture', 'flick', 'feature'],
-    'genre': ['thriller', 'comedy', 'drama', 'western', 'love story', 'horror film', 'musical', 'sci-fi film', 'documentary', 'road movie'],
-    'genres': ['thrillers', 'comedies', 'dramas', 'westerns', 'love stories', 'horror films', 'musicals', 'documentaries', 'road movies'],
+    'genre': ['thriller', 'comedy', 'drama', 'western', 'love story', 'horror film', 'musical', 'sci-fi film',
+        'documentary', 'road movie'],
+    'genres': ['thrillers', 'comedies', 'dramas', 'westerns', 'love stories', 'horror films', 'musicals',
+        'documentaries', 'road movies'],
     'year': ['1948', '1957', '1963', '1974', '1979', '1986', '1991', '1999', '2003', '2005'],
-    'who': ['a retired teacher', 'two brothers', 'a young detective', 'a widow with a secret', 'a band of thieves', 'a lonely postman', 'three friends from school', 'a pianist who has lost her hearing'],
-    'does': ['inherited a house by the sea', 'found a letter that was never sent', 'had to cross the desert before dawn', 'tried to rob a museum', 'fell in love with the wrong neighbour', 'looked for the truth about the flood of {year}', 'woke up in a town without clocks', 'took the last train north'],
-    'part': ['acting', 'script', 'camera work', 'music', 'editing', 'dialogue', 'ending', 'story', 'first half', 'second half', 'pace', 'lighting'],
-    'watched': ['I saw this {film} on DVD last week', 'I watched it with my sister', 'We rented {title} on a rainy Sunday', 'I caught this one late at night', 'My friends dragged me to this {film}', 'I have waited for {title} since {year}'],
+    'who': ['a retired teacher', 'two brothers', 'a young detective', 'a widow with a secret', 'a band of thieves',
+        'a lonely postman', 'three friends from school', 'a pianist who has lost her hearing'],
+    'does': ['inherited a house by the sea', 'found a letter that was never sent',
+        'had to cross the desert before dawn', 'tried to rob a museum', 'fell in love with the wrong neighbour',
+        'looked for the truth about the flood of {year}', 'woke up in a town without clocks',
+        'took the last train north'],
+    'part': ['acting', 'script', 'camera work', 'music', 'editing', 'dialogue', 'ending', 'story', 'first half',
+        'second half', 'pace', 'lighting'],
+    'watched': ['I saw this {film} on DVD last week', 'I watched it with my sister',
+        'We rented {title} on a rainy Sunday', 'I caught this one late at night',
+        'My friends dragged me to this {film}', 'I have waited for {title} since {year}'],
 }
 
 # %% ../nbs/01_data.ipynb #2b2f19ee
@@ -103,26 +118,47 @@ _style = {
     'br': [' ', ' ', ' ', '  ', '<br /><br />', '<br /><br />', '<br />'],
     'amp': ['&amp;', '&amp;', 'and'],
     'pos_mark': ['9/10', '8/10', '10/10', '7 out of 10', '****/*****', 'A+', 'my #1 of the year', '👍', '❤️', ':-)'],
-    'neg_mark': ['2/10', '1/10', '3/10', '4 out of 10', '*/*****', 'D-', '#3 on my list of the worst', '👎', '😴', ':-('],
-    'neutral': ['{watched}{bang}', 'It was made in {year} by {person}, who also wrote the {part}.', 'The cast includes {person}, {person} {amp} {person}.',
-        'In this {genre}, {who} {does}.', '{person} plays {who}.', 'The plot: {who} {does}, {amp} nothing is as it seems{bang}', 'It isn&#39;t a {genre}, it is a {genre}.',
-        'Compare it with &quot;{title}&quot; from {year}.', 'There is a scene in a café, with a cliché or two, that everybody talks about.', 'SPOILER AHEAD: {who} {does}.',
-        'The {part} is by {person}, the {part} by {person}.', 'It runs for a hundred minutes, give or take ten.', 'The budget was well\\-known: $12 million.',
-        'Some call it a {genre}; others call it a {genre}.', 'The U.S. version is shorter than the French one, I think.'],
+    'neg_mark': ['2/10', '1/10', '3/10', '4 out of 10', '*/*****', 'D-', '#3 on my list of the worst', '👎', '😴',
+        ':-('],
+    'neutral': ['{watched}{bang}', 'It was made in {year} by {person}, who also wrote the {part}.',
+        'The cast includes {person}, {person} {amp} {person}.',
+        'In this {genre}, {who} {does}.', '{person} plays {who}.',
+        'The plot: {who} {does}, {amp} nothing is as it seems{bang}', 'It isn&#39;t a {genre}, it is a {genre}.',
+        'Compare it with &quot;{title}&quot; from {year}.',
+        'There is a scene in a café, with a cliché or two, that everybody talks about.',
+        'SPOILER AHEAD: {who} {does}.',
+        'The {part} is by {person}, the {part} by {person}.', 'It runs for a hundred minutes, give or take ten.',
+        'The budget was well\\-known: $12 million.',
+        'Some call it a {genre}; others call it a {genre}.',
+        'The U.S. version is shorter than the French one, I think.'],
 }
 
 # %% ../nbs/01_data.ipynb #90691c46
 _opinions = {
-    'pos_adj': ['brilliant', 'wonderful', 'moving', 'charming', 'superb', 'clever', 'beautiful', 'touching', 'funny', 'gripping', 'excellent', 'AMAZING', 'fresh', 'first-rate'],
-    'neg_adj': ['dull', 'awful', 'boring', 'clumsy', 'terrible', 'predictable', 'silly', 'lifeless', 'painful', 'tedious', 'dreadful', 'HORRIBLE', 'stale', 'half-baked'],
-    'pos': ['The {part} is {very} {pos_adj}{bang}', 'I loved the {part} {amp} the {part}{bang}', '{person} is {pos_adj} as always.', "It's {very} {pos_adj}, {amp} I couldn't look away{bang}",
-        'What a {pos_adj} {film}{bang}', 'The {part} alone is worth the ticket.', '{first} and I laughed, laughed laughed laughed laughed, and then we cried.', 'A {pos_adj} {genre} with a {pos_adj} {part}.',
-        "You won't regret it{bang}", 'Ha ha ha, this is how a {genre} should be done{bang}', 'It stays with you long after the credits.', 'Not a minute is wasted.', 'This is one of the best {genres} of {year}.', 'GO AND SEE IT{bang}'],
-    'neg': ['The {part} is {very} {neg_adj}{bang}', 'I hated the {part} {amp} the {part}{bang}', '{person} looks lost from beginning to end.', "It's {very} {neg_adj}, {amp} I couldn't wait for it to end{bang}",
-        'What a {neg_adj} {film}{bang}', 'The {part} alone is a reason to stay at home.', '{first} fell asleep, and I was bored bored bored bored.', 'A {neg_adj} {genre} with a {neg_adj} {part}.',
-        "Don't waste your money{bang}", 'No no no, this is not how a {genre} is done{bang}', 'It is forgotten before the credits are over.', 'Every minute feels like ten.', 'This is one of the worst {genres} of {year}.', 'STAY AWAY{bang}'],
-    'pos_end': ['All in all, a {pos_adj} {film}: {pos_mark}', 'Highly recommended{bang} {pos_mark}', 'I give it {pos_mark}', 'See it with somebody you like. {pos_mark}'],
-    'neg_end': ['All in all, a {neg_adj} {film}: {neg_mark}', 'Avoid{bang} {neg_mark}', 'I give it {neg_mark}', 'Save your evening. {neg_mark}'],
+    'pos_adj': ['brilliant', 'wonderful', 'moving', 'charming', 'superb', 'clever', 'beautiful', 'touching',
+        'funny', 'gripping', 'excellent', 'AMAZING', 'fresh', 'first-rate'],
+    'neg_adj': ['dull', 'awful', 'boring', 'clumsy', 'terrible', 'predictable', 'silly', 'lifeless', 'painful',
+        'tedious', 'dreadful', 'HORRIBLE', 'stale', 'half-baked'],
+    'pos': ['The {part} is {very} {pos_adj}{bang}', 'I loved the {part} {amp} the {part}{bang}',
+        '{person} is {pos_adj} as always.', "It's {very} {pos_adj}, {amp} I couldn't look away{bang}",
+        'What a {pos_adj} {film}{bang}', 'The {part} alone is worth the ticket.',
+        '{first} and I laughed, laughed laughed laughed laughed, and then we cried.',
+        'A {pos_adj} {genre} with a {pos_adj} {part}.',
+        "You won't regret it{bang}", 'Ha ha ha, this is how a {genre} should be done{bang}',
+        'It stays with you long after the credits.', 'Not a minute is wasted.',
+        'This is one of the best {genres} of {year}.', 'GO AND SEE IT{bang}'],
+    'neg': ['The {part} is {very} {neg_adj}{bang}', 'I hated the {part} {amp} the {part}{bang}',
+        '{person} looks lost from beginning to end.',
+        "It's {very} {neg_adj}, {amp} I couldn't wait for it to end{bang}",
+        'What a {neg_adj} {film}{bang}', 'The {part} alone is a reason to stay at home.',
+        '{first} fell asleep, and I was bored bored bored bored.', 'A {neg_adj} {genre} with a {neg_adj} {part}.',
+        "Don't waste your money{bang}", 'No no no, this is not how a {genre} is done{bang}',
+        'It is forgotten before the credits are over.', 'Every minute feels like ten.',
+        'This is one of the worst {genres} of {year}.', 'STAY AWAY{bang}'],
+    'pos_end': ['All in all, a {pos_adj} {film}: {pos_mark}', 'Highly recommended{bang} {pos_mark}',
+        'I give it {pos_mark}', 'See it with somebody you like. {pos_mark}'],
+    'neg_end': ['All in all, a {neg_adj} {film}: {neg_mark}', 'Avoid{bang} {neg_mark}', 'I give it {neg_mark}',
+        'Save your evening. {neg_mark}'],
 }
 
 # %% ../nbs/01_data.ipynb #4757727d
@@ -164,7 +200,7 @@ def _member_path(m, top): # where a tar member goes below `top`; ValueError if i
     if p.is_absolute() or '..' in p.parts or '\\' in m.name or p.parts[:1] != (top,):
         raise ValueError(f'The archive has a member {m.name!r} outside its folder {top!r}: it is not unpacked.')
     if not (m.isfile() or m.isdir()):
-        raise ValueError(f'The archive has a member {m.name!r} that is neither a file nor a folder (a link or a device): it is not unpacked.')
+        raise ValueError(f'The archive has a member {m.name!r} that is neither a file nor a folder: not unpacked.')
     return PurePosixPath(*p.parts[1:])
 
 def extract_folder(
@@ -182,7 +218,8 @@ def extract_folder(
                     to.parent.mkdir(parents=True, exist_ok=True)
                     with tar.extractfile(m) as src, open(to, 'wb') as dst: shutil.copyfileobj(src, dst)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ValueError(f'{Path(archive).name} is damaged or not a tar archive ({e}): remove it and download it again.') from e
+        raise ValueError(f'{Path(archive).name} is damaged or not a tar archive ({e}): '
+                         'remove it and download it again.') from e
     return path
 
 # %% ../nbs/01_data.ipynb #63166e4f
@@ -202,9 +239,11 @@ def get_imdb(
         try: _fetch_imdb(path)
         except Exception as e: why = f'the download failed: {type(e).__name__}'
     if not path.exists():
-        print(f'Reviews: the 2,000 made-up ones of this project, since the IMDB reviews are not on this machine ({why}).')
+        print('Reviews: the 2,000 made-up ones of this project, '
+              f'since the IMDB reviews are not on this machine ({why}).')
         return sample_reviews()
     if lacks := [o for o in _imdb_folders if not (path/o).is_dir()]:
-        raise ValueError(f'The IMDB folder {path} is incomplete, it lacks {", ".join(lacks)}: remove it and call get_imdb() again.')
+        raise ValueError(f'The IMDB folder {path} is incomplete, it lacks {", ".join(lacks)}: '
+                         'remove it and call get_imdb() again.')
     print(f'Reviews: the real IMDB, {sum(len(os.listdir(path/o)) for o in _imdb_folders):,} of them.')
     return path

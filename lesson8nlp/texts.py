@@ -322,7 +322,8 @@ class Table:
     name:str # of the file
     columns:list # of str
     rows:list # of lists of cells
-    lines:list # of int: the line (of a Parquet file: the row) of each
+    lines:list # of int: the line of each, or its row in a file without lines
+    unit:str='line' # or 'row'
 
     @classmethod
     def read(cls,
@@ -333,7 +334,7 @@ class Table:
         "The table in the file at `path`, or an error that names the line."
         path, name = Path(path), shown(path)
         sep, packed = table_format(path, sep)
-        if sep == 'parquet': return cls(name, *read_parquet(path, name))
+        if sep == 'parquet': return cls(name, *read_parquet(path, name), 'row')
         text = decode_text(unpack(path.read_bytes(), packed, name), name, encoding)
         if not text.strip(): raise ValueError(f'{name} is empty: a table begins with the names of its columns.')
         return cls(name, *(parse_json_lines(text, name) if sep == 'json' else parse_delimited(text, sep, name)))
@@ -349,10 +350,11 @@ class Table:
         k = self.columns.index(column)
         cells = [cell_text(r[k]) for r in self.rows]
         if empty := [f'{i:,}' for i, c in zip(self.lines, cells) if c == '']:
-            raise ValueError(f'{self.name}, line {first_few(empty, 5)}: the cell of {column!r} is empty. '
+            raise ValueError(f'{self.name}, {self.unit} {first_few(empty, 5)}: the cell of {column!r} is empty. '
                              'Fill it, or remove the row.')
         for i, c in zip(self.lines, cells):
-            if fault := text_fault(c): raise ValueError(f'{self.name}, line {i:,}: the cell of {column!r} {fault}.')
+            if fault := text_fault(c):
+                raise ValueError(f'{self.name}, {self.unit} {i:,}: the cell of {column!r} {fault}.')
         return cells
 
     def _no_column(self, column):
@@ -388,7 +390,7 @@ def read_table(
 ) -> tuple: # texts, a list of str; labels, a list of str or None
     "The texts and labels of a table, every cell as it is written."
     t = Table.read(path, encoding, sep)
-    labels = check_labels(t.column(label), [f'{t.name}, line {i:,}' for i in t.lines]) if label else None
+    labels = check_labels(t.column(label), [f'{t.name}, {t.unit} {i:,}' for i in t.lines]) if label else None
     return t.column(text), labels
 
 # %% ../nbs/internals/02_texts.ipynb #416691c7
