@@ -35,7 +35,7 @@ def params(fn):
     return rows, more
 
 
-def first(o): return (o.__doc__ or '').strip().split('\n')[0]
+def first(o): return next((l.strip() for l in (o.__doc__ or '').split('\n') if re.search(r'\w', l)), '')  # not a rule
 def cell(s): return str(s).replace('|', '\\|').replace('\n', ' ')
 
 
