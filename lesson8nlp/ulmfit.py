@@ -401,6 +401,14 @@ def _split(n, valid, seed): # positions for training, and those set aside
     valid = np.sort(np.asarray(valid, dtype=np.int64))
     return np.setdiff1d(np.arange(n), valid), valid
 
+def _check_settings(how): # before the work
+    for k in ('epochs', 'bs', 'seq_len', 'max_len'):
+        if k in how and not (isinstance(how[k], (int, np.integer)) and how[k] >= 1):
+            raise ValueError(f'{k} is {how[k]!r}; it is a whole number, at least 1.')
+    for k in ('lr', 'drop_mult'):
+        if not 0 < how[k] < np.inf and (k, how[k]) != ('drop_mult', 0):
+            raise ValueError(f'{k} is {how[k]!r}; it is a positive number.')
+
 def _lm_loaders(docs, codec, how, device):
     train, valid = _split(len(docs), how['valid'], how['seed'])
     docs = docs if hasattr(docs, 'offsets') else [np.asarray(o) for o in docs]
@@ -433,6 +441,7 @@ def _fit(learn, fit, path, identity, every, verbose): # with checkpoints, in a f
 def _train_lm(texts, codec, start, config, how, path, device, verbose):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
     begin, is_corpus = time.time(), hasattr(texts, 'offsets')
+    _check_settings(how)
     if len(texts) < 10:
         raise ValueError(f'There are {len(texts)} texts; a language model needs 10 at least, better some thousands.')
     docs = texts if is_corpus else codec.encode_all(texts)
@@ -598,6 +607,7 @@ def train_classifier(
     n = len(parts[0][0])
     how = dict(epochs=epochs or (8 if n < 500 else 4 if n < 5000 else 2), lr=lr, bs=bs, drop_mult=drop_mult,
                max_len=max_len, valid=valid, seed=seed)
+    _check_settings(how)
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
     with temporary_seed(seed):
         learn = _classifier_learner(parts, classes, lm, how, device)

@@ -471,10 +471,10 @@ def test_fastais_learner_is_taken_as_it_is():
 
 
 def test_a_saved_model_writes_what_it_wrote_before(tmp_path):
-    checkpoint = pytest.importorskip('lesson8nlp.checkpoint')
-    m = model('LMModel7')
-    checkpoint.save_model(m, tmp_path/'m', vocab=vocab, tok=tok)
-    eq(generate(checkpoint.load_model(tmp_path/'m'), 'xxbos w2', 20, seed=1), generate(m, 'xxbos w2', 20, seed=1, codec=vocab))
+    from lesson8nlp.ulmfit import TextModel
+    lm = TextModel(model('LMModel7'), Codec(tok, vocab))
+    loaded = TextModel.load(lm.save(tmp_path/'m'), 'cpu')
+    eq(generate(loaded, 'xxbos w2', 20, seed=1), generate(lm, 'xxbos w2', 20, seed=1))
 
 
 def test_a_generated_text_in_words():
