@@ -163,7 +163,7 @@ class TextModel:
     ): # a text, or a list
         "Go on with a text."
         if self.kind == 'text_classifier': self._need('language_model', 'generate')
-        return generate(self.model, prompt, vocab=list(self.codec.vocab), tok=self.codec.tok, **kwargs)
+        return generate(self.model, prompt, codec=self.codec, **kwargs)
 
     def perplexity(self,
         texts, # a list of texts, or one text
