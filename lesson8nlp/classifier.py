@@ -1,4 +1,4 @@
-"""Read a whole document, keep what matters of every step, decide: and give the same answer whatever else is in the batch.
+"""Read a whole document, keep what matters of every step, decide; the answer is the same whatever else is in the batch.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/classifier.html.md"""
 

@@ -555,8 +555,7 @@ def lm_dataloaders(
         codec, ids = _encode_parts([[texts[i] for i in part] for part in parts], tok, num, codec)
         data = [dict(dataset=o) for o in ids]
     dls = []
-    for name, part in zip(('training', 'validation'), data):
-        shuffle = name == 'training'
+    for name, part, shuffle in zip(('training', 'validation'), data, (True, False)):
         try: dls.append(LMDataLoader(**part, codec=codec, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, **kwargs))
         except ValueError as e: raise ValueError(f'The {name} part: {e}') from e
     return DataLoaders(*dls, path=path, device=default_device() if device is None else device)
