@@ -1,4 +1,4 @@
-"""Read a whole document, keep what matters of every step, decide: and give the same answer whatever else is in the batch.
+"""Read a whole document, keep what matters of every step, decide; the answer is the same whatever else is in the batch.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/classifier.html.md"""
 
@@ -101,7 +101,7 @@ class PoolingLinearClassifier(Module):
         layers = [LinBnDrop(i, o, p=p, act=a) for i, o, p, a in zip(dims, dims[1:], ps, acts)]
         self.layers = nn.Sequential(*layers, *([SigmoidRange(*y_range)] if y_range else []))
 
-    def forward(self, encoded): # outputs and mask of a DocumentEncoder -> logits, and the outputs that AR and TAR are for
+    def forward(self, encoded): # outputs and mask of a DocumentEncoder -> logits, and the outputs for AR and TAR
         out, mask = encoded
         raw = _stand_still(out, mask) if self.training else out
         return self.layers(concat_pool(out, mask)), raw, out.masked_fill(mask[..., None], 0)
@@ -157,7 +157,8 @@ def text_classifier_learner(
     n_out = get_c(dls) if n_out is None else n_out
     if not n_out: raise ValueError('The number of classes is not known: pass n_out, or set dls.c.')
     meta, n_vocab, pad_id = _model_meta[arch], len(_vocab_of(dls)), ifnone(Codec.from_dls(dls).pad_id, 1)
-    model = get_text_classifier(arch, n_vocab, n_out, seq_len, config, drop_mult, lin_ftrs, ps, pad_id, max_len, y_range)
+    model = get_text_classifier(arch, n_vocab, n_out, seq_len, config, drop_mult, lin_ftrs, ps,
+                                pad_id, max_len, y_range)
     loss_func = ifnone(loss_func, getattr(dls.train_ds, 'loss_func', None)) or CrossEntropyLossFlat()
     learn = TextLearner(dls, model, splitter=meta['split_clas'], loss_func=loss_func, **kwargs)
     if not pretrained: return learn
@@ -197,9 +198,10 @@ class _Reader:
         self._check_sizes()
 
     def _check_sizes(self):
-        n, pad = (getattr(o, k, None) for o, k in ((self.net[0].module.encoder, 'num_embeddings'), (self.net[0], 'pad_idx')))
+        n, pad = self.net[0].module.encoder.num_embeddings, self.net[0].pad_idx
         if isinstance(self.codec, Codec) and len(self.codec) != n:
-            raise ValueError(f'The vocab has {len(self.codec):,} entries and the model {n:,}: pass the codec it was trained with.')
+            raise ValueError(f'The vocab has {len(self.codec):,} entries and the model {n:,}: '
+                             'pass the codec it was trained with.')
         if isinstance(self.codec, Codec) and self.codec.pad_id not in (pad, None):
             raise ValueError(f'The model takes id {pad} for padding, and it is {self.codec.pad_id} in the vocab: '
                              'make it with pad_idx=codec.pad_id.')
@@ -232,7 +234,8 @@ def classify(
     backwards = [backwards]*len(models) if backwards is None or isinstance(backwards, bool) else list(backwards)
     if len(backwards) != len(models):
         raise ValueError(f'{len(models)} models and {len(backwards)} values of backwards: one for each is needed.')
-    if not isinstance(bs, (int, np.integer)) or bs < 1: raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
+    if not isinstance(bs, (int, np.integer)) or bs < 1:
+        raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
     texts = check_texts(texts)
     readers = [_Reader(m, codec, b) for m, b in zip(models, backwards)]
     return torch.stack([r.answers(texts, bs) for r in readers]).mean(0)
@@ -240,7 +243,9 @@ def classify(
 # %% ../nbs/09b_classifier.ipynb #753f7cc8
 class Saliency:
     "What each token contributed to an answer; shows itself as text on coloured ground."
-    def __init__(self, tokens, scores, answer, p): self.tokens, self.scores, self.answer, self.p = tokens, scores, answer, p
+    def __init__(self, tokens, scores, answer, p):
+        self.tokens, self.scores, self.answer, self.p = tokens, scores, answer, p
+
     def top(self, n=5): # the tokens with the largest contributions, for or against
         largest = np.argsort(-np.abs(self.scores), kind='stable')[:n]
         return [(self.tokens[i], round(float(self.scores[i]), 3)) for i in largest]
@@ -250,9 +255,11 @@ class Saliency:
         def span(token, s):
             colour = f'rgba({"46,125,50" if s > 0 else "198,40,40"},{abs(s)/most*0.6:.2f})'
             return f'<span title="{s:+.3f}" style="background:{colour};padding:0 2px">{html.escape(token)}</span>'
-        return f'<p>{html.escape(str(self.answer))} ({self.p:.1%}): ' + ' '.join(map(span, self.tokens, self.scores)) + '</p>'
+        words = ' '.join(map(span, self.tokens, self.scores))
+        return f'<p>{html.escape(str(self.answer))} ({self.p:.1%}): {words}</p>'
 
-    def __repr__(self): return f'{self.answer} ({self.p:.1%}), most by ' + ', '.join(f'{t} {s:+}' for t, s in self.top())
+    def __repr__(self):
+        return f'{self.answer} ({self.p:.1%}), most by ' + ', '.join(f'{t} {s:+}' for t, s in self.top())
 
 # %% ../nbs/09b_classifier.ipynb #b9b10c06
 def _contributions(net, x):

@@ -20,7 +20,8 @@ from fastcore.meta import delegates
 from fasttransform import Transform
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, Datasets, FilteredBase, TfmdDL
-from fastai.data.transforms import Categorize, ItemGetter, MultiCategorize, OneHotEncode, RandomSplitter, RegressionSetup
+from fastai.data.transforms import (Categorize, ItemGetter, MultiCategorize, OneHotEncode, RandomSplitter,
+    RegressionSetup)
 from fastai.text.data import LMTensorText, SortedDL, TensorText
 from fastai.torch_core import TitledStr, default_device, get_empty_df
 from fastai.imports import dispatch
@@ -41,7 +42,8 @@ def _doc_ids(doc, name):
     except ValueError: raise ValueError(f'{name} is nested and uneven; a document is a flat sequence of ids.') from None
     if ids.ndim == 1 and not len(ids): return ids.astype(np.uint8)
     if ids.dtype.kind in 'USO':
-        raise TypeError(f'{name} holds {type(ids.flat[0]).__name__}, not ids: tokenize and numericalize the texts first.')
+        raise TypeError(f'{name} holds {type(ids.flat[0]).__name__}, not ids: '
+                        'tokenize and numericalize the texts first.')
     if ids.dtype.kind not in 'iu':
         raise TypeError(f'{name} holds {ids.dtype}; ids are whole numbers. Convert it with .astype(int) if they are.')
     if ids.ndim != 1: raise ValueError(f'{name} has shape {ids.shape}; a document is flat, with one id after another. '
@@ -119,8 +121,9 @@ def _check_corpus(data):
         f'.ids has shape {ids.shape} and dtype {ids.dtype}; it should be one flat array of integers.')
     if ids.dtype.kind == 'i' and len(ids) and ids.min() < 0:
         raise ValueError(f'.ids holds {ids.min()}; ids start at 0.')
-    if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(ids) or (np.diff(offsets) < 0).any():
-        raise ValueError(f'.offsets should rise from 0 to the number of ids, {len(ids)}; it is {offsets[:3]} … {offsets[-3:]}.')
+    rises = offsets.ndim == 1 and len(offsets) and (np.diff(offsets) >= 0).all()
+    if not rises or offsets[0] != 0 or offsets[-1] != len(ids): raise ValueError(
+        f'.offsets should rise from 0 to the number of ids, {len(ids)}; it is {offsets[:3]} … {offsets[-3:]}.')
     return ids, offsets
 
 # %% ../nbs/05_dataloader.ipynb #df84ee1c
@@ -171,7 +174,8 @@ def _check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_wor
                                        'only with the same seed: pass seed=42, for example, to all of them.')
     if rank not in range(world_size):
         raise ValueError(f'rank is {rank!r}; with world_size={world_size} it is one of 0 to {world_size-1}.')
-    if on_device not in (True, False, 'auto'): raise ValueError(f"on_device is {on_device!r}; it is True, False or 'auto'.")
+    if on_device not in (True, False, 'auto'):
+        raise ValueError(f"on_device is {on_device!r}; it is True, False or 'auto'.")
     if on_device is True and num_workers: raise ValueError(f'on_device=True needs num_workers=0, not {num_workers}: '
                                                'other processes cannot hand over what lies on a device.')
 
@@ -180,8 +184,8 @@ def _check_docs(docs, lens, bs, world_size):
     "Refuse documents that do not fit `lens`, the number of rows or the vocab."
     total, vocab = docs.total, docs.known['vocab']
     if lens is not None and list(lens) != docs.lens.tolist():
-        raise ValueError(f'lens says {sum(lens):,} tokens in {len(lens)} documents, but there are {total:,} in {len(docs)}, '
-                         'or they are divided otherwise: leave lens out.')
+        raise ValueError(f'lens says {sum(lens):,} tokens in {len(lens)} documents, but there are {total:,} '
+                         f'in {len(docs)}, or they are divided otherwise: leave lens out.')
     if total <= bs*world_size and len(docs):
         most = (total-1)//world_size
         fix = f'take bs={most} or less, or more text' if most > 0 else 'more text is needed'
@@ -208,7 +212,8 @@ class _Rows:
         "Lay the documents out in this order; nothing is read before a batch asks for it."
         order, n = np.asarray(order, dtype=np.int64), len(self.docs)
         if len(order) != n or (n and (order.min() < 0 or (np.bincount(order, minlength=n) != 1).any())):
-            raise ValueError(f'order should name each of the {n} documents once, 0 to {n-1}; it has {len(order)} entries.')
+            raise ValueError(f'order should name each of the {n} documents once, 0 to {n-1}; '
+                             f'it has {len(order)} entries.')
         self.order, self._stream, self._window = order, None, None
 
     def _plan(self, epoch):
@@ -221,7 +226,7 @@ class _Rows:
         self.last_len = self.cuts[-1] - self.cuts[-2] if self.n_batches else 0
 
     def _columns(self, lo, hi):
-        "Columns `lo` to `hi` of all rows, and one more for the last target: a slice of the window, which moves when it must."
+        "Columns `lo` to `hi` of all rows, and one more for the last target: a slice of the window."
         if self._window is None or not self._at <= lo <= hi < self._at + self._window.shape[1]:
             self._stream = self._stream or self._open()
             end = min(self.bl, max(hi, lo + self._window_size//self.bs))
@@ -391,7 +396,7 @@ def _show_table(df):
     if hasattr(get_ipython(), 'kernel'): display(HTML(df.to_html()))
     else: print(df.to_string())
 
-for m in (fastai.text.data, fastai.text.learner): m.display_df = _show_table # for show_batch, show_results, ... of texts
+for m in (fastai.text.data, fastai.text.learner): m.display_df = _show_table # for show_batch and others of texts
 
 @dispatch
 def show_batch(x:LMTensorText, y, samples, ctxs=None, max_n=10, trunc_at=150, **kwargs):
@@ -415,7 +420,8 @@ def _mapped_file(ids):
     base = ids
     while isinstance(base, np.ndarray) and not (isinstance(base, np.memmap) and isinstance(base.base, mmap.mmap)):
         base = base.base
-    if not isinstance(base, np.memmap) or base.filename is None or base.mode != 'r' or not ids.flags.c_contiguous: return None
+    mapped = isinstance(base, np.memmap) and base.filename is not None and base.mode == 'r'
+    if not mapped or not ids.flags.c_contiguous: return None
     return str(base.filename), ids.dtype, base.offset + ids.ctypes.data - base.ctypes.data, len(ids)
 
 # %% ../nbs/05_dataloader.ipynb #9e2d690b
@@ -469,7 +475,8 @@ def sharded_dl(
 ): # a `DistributedDL` with the batches of `dl`
     "`dl` in a form that fastai's `DistributedTrainer` takes as it is."
     try: from fastai.distributed import DistributedDL
-    except NameError: raise ImportError("fastai's distributed training needs accelerate: pip install accelerate.") from None
+    except NameError:
+        raise ImportError("fastai's distributed training needs accelerate: pip install accelerate.") from None
 
     class ShardedDL(DistributedDL):
         _default = 'dl'  # what is not here is found there
@@ -499,7 +506,8 @@ def _setting(dl):
 def state_dict(self:LMDataLoader) -> dict: # plain values
     "The position of the next batch, to be kept with a checkpoint."
     if self.shuffle and self.seed is None:
-        raise ValueError('A shuffled loader without a seed cannot find its order again: make it with seed=42, for example.')
+        raise ValueError('A shuffled loader without a seed cannot find its order again: '
+                         'make it with seed=42, for example.')
     epoch, batch = self._position if self._position[1] else (self.epoch, 0)
     return dict(epoch=int(epoch), batch=int(batch), setting=_setting(self))
 
@@ -515,9 +523,11 @@ def load_state_dict(self:LMDataLoader,
 
 # %% ../nbs/05_dataloader.ipynb #a5d10b03
 def _check_split(n, valid_pct):
-    if not 0 < valid_pct < 1: raise ValueError(f'valid_pct is {valid_pct}; it is a fraction between 0 and 1, for example 0.1.')
-    if (n_valid := int(valid_pct*n)) < 1 or n - n_valid < 1: raise ValueError(f'{n} texts with valid_pct={valid_pct} make '
-        f'{n - n_valid} for training and {n_valid} for validation; each needs one at least.')
+    if not 0 < valid_pct < 1:
+        raise ValueError(f'valid_pct is {valid_pct}; it is a fraction between 0 and 1, for example 0.1.')
+    n_valid = int(valid_pct*n)
+    if n_valid < 1 or n - n_valid < 1: raise ValueError(f'{n} texts with valid_pct={valid_pct} make {n - n_valid} for '
+        f'training and {n_valid} for validation; each needs one at least.')
 
 def lm_dataloaders(
     texts, # list of str; or a corpus (`.ids` and `.offsets`), which brings its codec or needs its `tok`
@@ -545,8 +555,7 @@ def lm_dataloaders(
         codec, ids = _encode_parts([[texts[i] for i in part] for part in parts], tok, num, codec)
         data = [dict(dataset=o) for o in ids]
     dls = []
-    for name, part in zip(('training', 'validation'), data):
-        shuffle = name == 'training'
+    for name, part, shuffle in zip(('training', 'validation'), data, (True, False)):
         try: dls.append(LMDataLoader(**part, codec=codec, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, **kwargs))
         except ValueError as e: raise ValueError(f'The {name} part: {e}') from e
     return DataLoaders(*dls, path=path, device=default_device() if device is None else device)
@@ -570,7 +579,8 @@ class PadRight(Transform):
 
 class ClassDataLoader(SortedDL):
     "Batches of documents of similar length; a document that would be alone in the last batch goes into the one before."
-    def _joins_last(self): return self.bs is not None and 1 < self.bs < self.n and self.n % self.bs == 1 and not self.drop_last
+    def _joins_last(self):
+        return self.bs is not None and 1 < self.bs < self.n and self.n % self.bs == 1 and not self.drop_last
 
     def chunkify(self, items):
         batches = super().chunkify(items)
@@ -600,7 +610,7 @@ def _encode_texts(texts, codec, backwards=False):
     "The ids of each text, none of them empty."
     texts = check_texts(texts)
     if not isinstance(codec, Codec): raise TypeError(f'codec is a {type(codec).__name__}; pass Codec(tok, vocab), '
-                                                     'with the tokenizer and the vocab that the model was trained with.')
+                                                     'with the tokenizer and vocab that the model was trained with.')
     if codec.pad_id is None: raise ValueError('The vocab has no xxpad, and batches of documents need padding: add it.')
     ids = [TensorText(o.flip(0) if backwards else o) for o in codec.encode_all(texts)]
     if empty := [i for i, o in enumerate(ids) if not len(o)]:
@@ -609,11 +619,13 @@ def _encode_texts(texts, codec, backwards=False):
 
 def _check_labels(labels, n, classes):
     "`labels` as a list, and `classes`; these are None if the labels are numbers to predict."
-    if getattr(labels, 'ndim', 1) > 1: raise TypeError(f'labels has shape {tuple(labels.shape)}: give for each text a list with its labels.')
+    if getattr(labels, 'ndim', 1) > 1:
+        raise TypeError(f'labels has shape {tuple(labels.shape)}: give for each text a list with its labels.')
     labels = labels.tolist() if hasattr(labels, 'tolist') else list(labels)
     if len(labels) != n: raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: one for each is needed.')
     if gaps := [i for i, o in enumerate(labels) if is_missing(o)]:
-        raise ValueError(f'Label {gaps[0]} of {n:,} is missing ({labels[gaps[0]]!r}): remove the text, or give it a label.')
+        raise ValueError(f'Label {gaps[0]} of {n:,} is missing ({labels[gaps[0]]!r}): '
+                         'remove the text, or give it a label.')
     several = any(isinstance(o, (list, tuple, set, frozenset)) for o in labels)
     if several: labels = [list(o) for o in labels]
     elif classes is None and labels and all(isinstance(o, (float, np.floating)) for o in labels): return labels, None
@@ -646,8 +658,9 @@ def class_dl(
         elif labels and isinstance(labels[0], list): of_labels = [MultiCategorize(classes), OneHotEncode(len(classes))]
         else: of_labels = [Categorize(classes, sort=False)]
         items, tfms = list(zip(ids, labels)), [*tfms, [ItemGetter(1), *of_labels]]
-    return ClassDataLoader(Datasets(items, tfms), res=[len(o) for o in ids], bs=bs, shuffle=shuffle, num_workers=num_workers,
-        before_batch=PadRight(codec.pad_id), device=default_device() if device is None else device, **kwargs)
+    device = default_device() if device is None else device
+    return ClassDataLoader(Datasets(items, tfms), res=[len(o) for o in ids], bs=bs, shuffle=shuffle, device=device,
+                           num_workers=num_workers, before_batch=PadRight(codec.pad_id), **kwargs)
 
 # %% ../nbs/05_dataloader.ipynb #a5d10b0e
 def _stratified(groups, valid_pct, seed):
@@ -684,7 +697,8 @@ def class_dataloaders(
     groups = np.array([number[o] for o in labels] if one_each else [0]*len(texts))
     dls = []
     for part, shuffle in zip(_stratified(groups, valid_pct, seed), (True, False)):
-        if len(part) < 1 + shuffle: raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} leave {len(part)} for '
-            f'{"training, which needs two" if shuffle else "validation, which needs one"} at least: more texts are needed.')
-        dls.append(class_dl([texts[i] for i in part], [labels[i] for i in part], codec, classes, bs=bs, shuffle=shuffle, device=device, **kwargs))
+        if len(part) < 1 + shuffle: raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} leave {len(part)} '
+            f'for {"training, which needs two" if shuffle else "validation, which needs one"}: more texts are needed.')
+        some, theirs = [texts[i] for i in part], [labels[i] for i in part]
+        dls.append(class_dl(some, theirs, codec, classes, bs=bs, shuffle=shuffle, device=device, **kwargs))
     return DataLoaders(*dls, path=path, device=dls[0].device)
