@@ -41,13 +41,14 @@ def _classify(a):
 
 def _generate(a):
     "Go on with a text."
-    texts = TextModel.load(a.model).generate(a.prompt, a.max_tokens, a.n, a.temperature, seed=a.seed)
+    texts = TextModel.load(a.model).generate(a.prompt, max_tokens=a.max_tokens, n=a.n, temperature=a.temperature, seed=a.seed)
     print('\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/12_cli.ipynb #2502500f
 def _predict(a):
     "Label lines from standard input, or the texts of a table."
     clf, some = TextModel.load(a.model), []
+    clf.need('text_classifier', 'predict')
     lines = (decode_text(o, f'Line {i} of standard input').rstrip('\r\n') for i, o in enumerate(sys.stdin.buffer, 1))
     def answer():
         if some: _write(clf.predict(some, all_labels=a.all), a.format)

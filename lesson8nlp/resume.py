@@ -155,7 +155,7 @@ class CheckpointCallback(Callback):
         self.root, self.every, self.keep, self.verbose, self.identity, self.n_done = Path(path), every, keep, verbose, identity or {}, 0
 
     def for_stage(self, k): # for `fit_gradual`: the same, with a folder of its own
-        return CheckpointCallback(self.root/f'stage{k}', self.every, self.keep, self.verbose, self.identity)
+        return type(self)(self.root/f'stage{k}', self.every, self.keep, self.verbose, self.identity)
 
     def before_fit(self):
         self.active = not (self.learn.lock.locked() or any(isinstance(cb, (LRFinder, ShortEpochCallback)) for cb in self.learn.cbs))

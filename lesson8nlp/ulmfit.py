@@ -143,7 +143,7 @@ class TextModel:
     @property
     def n_params(self): return sum(p.numel() for p in self.model.parameters())
 
-    def _need(self, kind, what):
+    def need(self, kind, what): # an error that says what to do, if the network is of another kind
         if self.kind == kind: return
         made = dict(language_model='finetune or pretrain', text_classifier='train_classifier')[kind]
         raise TypeError(f'This TextModel is a {self.kind}, and {what} needs a {kind}, which {made} makes.')
@@ -154,7 +154,7 @@ class TextModel:
         all_labels:bool=False # a column with the probability of each label?
     ) -> pd.DataFrame: # a row for each text: text, label, probability
         "The label of each text, and its probability."
-        self._need('text_classifier', 'predict')
+        self.need('text_classifier', 'predict')
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
         probs = classify(self, texts, bs=bs).numpy()
         best = probs.argmax(1) if len(texts) else []
@@ -167,7 +167,7 @@ class TextModel:
         text:str # one text
     ) -> Saliency: # shows itself as coloured text
         "Which words moved the answer."
-        self._need('text_classifier', 'explain')
+        self.need('text_classifier', 'explain')
         return saliency(self, text)
 
     def generate(self,
@@ -175,7 +175,7 @@ class TextModel:
         **kwargs # for `generate`: max_tokens, temperature, top_p, n, seed, ...
     ): # a text, or a list
         "Go on with a text."
-        if self.kind == 'text_classifier': self._need('language_model', 'generate')
+        if self.kind == 'text_classifier': self.need('language_model', 'generate')
         return generate(self, prompt, **kwargs)
 
     def perplexity(self,
@@ -183,7 +183,7 @@ class TextModel:
         bs:int=32 # texts at a time
     ) -> float: # over all tokens together
         "How surprised a language model is by `texts`, each of them read from its beginning."
-        if self.kind == 'text_classifier': self._need('language_model', 'perplexity')
+        if self.kind == 'text_classifier': self.need('language_model', 'perplexity')
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
         return float(np.exp(_mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)))
 
@@ -513,7 +513,7 @@ def finetune(
 ) -> TextModel:
     "Let a language model read your texts; a call that was killed goes on where it was."
     lm = TextModel.pretrained() if lm is None else lm
-    lm._need('language_model', 'finetune')
+    lm.need('language_model', 'finetune')
     texts = check_texts(texts)
     how = dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed)
     codec = grow_codec(lm.codec, texts, min_freq)
@@ -603,7 +603,7 @@ def train_classifier(
     labels, classes = _checked_labels(texts, labels)
     parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in _split_by_class(labels, valid, seed)]
     lm = TextModel.pretrained() if lm is None else lm
-    lm._need('language_model', 'train_classifier')
+    lm.need('language_model', 'train_classifier')
     n = len(parts[0][0])
     how = dict(epochs=epochs or (8 if n < 500 else 4 if n < 5000 else 2), lr=lr, bs=bs, drop_mult=drop_mult,
                max_len=max_len, valid=valid, seed=seed)

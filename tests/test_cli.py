@@ -82,7 +82,7 @@ def test_generate_is_repeatable(here, place, lm):
     (['finetune', '--texts', 'nowhere', '--out', 'x'], 1, 'does not exist'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--size', 'huge'], 1, 'huge'),
     (['finetune', '--texts', 'texts', '--out', '.'], 1, 'the folder that you are in'), (['finetune', '--texts', 'texts', '--out', 'texts'], 1, 'not a saved model'),
     (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--epochs', '0'], 1, 'epochs'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--bs', '0'], 1, 'bs'),
-    (['predict', '--model', 'lm'], 1, 'text_classifier'), (['classify', '--texts', 'texts/neg', '--from', 'lm', '--out', 'x'], 1, 'folder that is its label'),
+    (['predict', '--model', 'lm'], 1, 'text_classifier'), (['classify', '--texts', 'texts/neg', '--from', 'lm', '--out', 'x'], 1, 'none in the folder of a label'),
 ], ids=str)
 def test_what_is_wrong_is_said(here, place, lm, args, code, words):
     got, out, err = here(*args, cwd=place)
