@@ -10,7 +10,7 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lesson test test-offline test-slow lab docs docs-serve export save results bench gpu imdb clean
+.PHONY: help install lesson test test-offline test-slow lab docs docs-serve export save results bench gpu imdb pretrain clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<13} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
@@ -73,6 +73,9 @@ gpu: install ## measure training, classifier and generation on a GPU beside fast
 
 imdb: install ## the whole of IMDB on a GPU, from raw text to a classifier, forward and backward
 	$(PY) benchmarks/imdb.py
+
+pretrain: install ## train the language model that ships with the package (hours on one core; it goes on where it was)
+	OMP_NUM_THREADS=1 $(PY) tools/pretrain.py
 
 clean: ## remove what was built, but not the environment
 	$(PYTHON) -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('build', 'dist', 'lesson8nlp.egg-info')]"

@@ -23,9 +23,10 @@ def _read(texts, column='text', label=None, encoding='utf-8', sep=None): # texts
     for o in found.ignored: print(f'Ignored, {o}')
     return check_texts(found.texts), found.labels
 
-def _pick(a, f): return {k: v for k, v in vars(a).items() if k in signature(f).parameters and k != 'texts'} # what `f` takes
+def _pick(a, f): # the options that `f` takes
+    return {k: v for k, v in vars(a).items() if k in signature(f).parameters and k != 'texts'}
 
-def _start(a): return None if a.start == 'reviews' else TextModel.load(a.start) # None: the model that ships with the package
+def _start(a): return None if a.start == 'reviews' else TextModel.load(a.start) # None: the one that ships
 
 def _finetune(a):
     "Train a language model on your texts."
@@ -41,7 +42,8 @@ def _classify(a):
 
 def _generate(a):
     "Go on with a text."
-    texts = TextModel.load(a.model).generate(a.prompt, max_tokens=a.max_tokens, n=a.n, temperature=a.temperature, seed=a.seed)
+    lm, options = TextModel.load(a.model), {k: getattr(a, k) for k in ('max_tokens', 'n', 'temperature', 'seed')}
+    texts = lm.generate(a.prompt, **options)
     print('\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/12_cli.ipynb #2502500f
@@ -65,21 +67,29 @@ def _predict(a):
 def _write(df, kind): # the text last, in one line whatever is in it
     for row in df[[*(c for c in df if c != 'text'), 'text']].to_dict('records'):
         if kind == 'json': print(json.dumps(row, ensure_ascii=False), flush=True)
-        else: print(*(f'{v:.3f}' if isinstance(v, float) else v.replace('\n', '\\n') for v in row.values()), sep='\t', flush=True)
+        else:
+            cells = (f'{v:.3f}' if isinstance(v, float) else v.replace('\n', '\\n') for v in row.values())
+            print(*cells, sep='\t', flush=True)
 
 # %% ../nbs/12_cli.ipynb #a4ef9e4d
 _data, _train = (read_labelled, 'encoding sep'), 'epochs lr bs seed'
 _verbs = dict(
-    finetune=(_finetune, 'texts out start column', _data, (make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size'), (finetune, f'{_train} seq_len min_freq')),
+    finetune=(_finetune, 'texts out start column', _data, (make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size'),
+              (finetune, f'{_train} seq_len min_freq')),
     classify=(_classify, 'texts out start column label', _data, (train_classifier, _train)),
     predict=(_predict, 'model column all format', _data, (TextModel.predict, 'bs')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
-_own = dict(texts=dict(required=True, help='a folder of .txt files, or a table: .csv, .tsv, .jsonl, .parquet'), out=dict(required=True, help='folder for the model'),
-    start=dict(default='reviews', help="'reviews': the model that ships with the package; 'scratch': random weights; or the folder of a model"),
-    column=dict(default='text', help='of texts, in a table'), label=dict(default='label', help='column of labels, in a table'),
-    model=dict(required=True, help='folder of the model'), all=dict(action='store_true', help='the probability of each label'),
+_own = dict(
+    texts=dict(required=True, help='a folder of .txt files, or a table: .csv, .tsv, .jsonl, .parquet'),
+    out=dict(required=True, help='folder for the model'),
+    start=dict(default='reviews', help="'reviews': the model that ships; 'scratch': random weights; or a folder"),
+    column=dict(default='text', help='of texts, in a table'),
+    label=dict(default='label', help='column of labels, in a table'),
+    model=dict(required=True, help='folder of the model'),
+    all=dict(action='store_true', help='the probability of each label'),
     format=dict(default='tsv', choices=['tsv', 'json'], help='of the answers'),
-    max_tokens=dict(type=int, default=50, help='new tokens at most'), n=dict(type=int, default=1, help='how many texts'),
+    max_tokens=dict(type=int, default=50, help='new tokens at most'),
+    n=dict(type=int, default=1, help='how many texts'),
     temperature=dict(type=float, default=0.8, help='0: always the most likely token'),
     seed=dict(type=int, help='the same seed, the same text'))
 _example = '''A classifier from a folder of texts, whose subfolders are the labels:
@@ -94,15 +104,17 @@ def _parser():
     p = argparse.ArgumentParser('lesson8nlp', epilog=_example, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = p.add_subparsers(dest='verb', metavar='VERB', required=True)
     for name, (f, own, *others) in _verbs.items():
-        v = verbs.add_parser(name, help=f.__doc__, description=f.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        v = verbs.add_parser(name, help=f.__doc__, description=f.__doc__,
+                             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         if name == 'generate': v.add_argument('prompt', help='how the text begins')
         if name == 'predict': v.add_argument('--texts', help='a table; otherwise standard input, one text a line')
         for k in own.split():
             if k != 'prompt': v.add_argument('--' + dict(start='from').get(k, k).replace('_', '-'), dest=k, **_own[k])
         for g, names in others:
             for k, o in docments(g, full=True).items():
+                if k not in names.split(): continue
                 kind = o.anno if o.anno in (int, float) else str
-                if k in names.split(): v.add_argument('--' + k.replace('_', '-'), default=o.default, type=kind, help=o.docment)
+                v.add_argument('--' + k.replace('_', '-'), default=o.default, type=kind, help=o.docment)
     return p
 
 def _main(argv=None) -> int: # exit code

@@ -40,7 +40,8 @@ def token_grid(
 # %% ../nbs/00_core.ipynb #f2b346c9
 def hardware() -> str: # e.g. '2 CPU cores, x86_64, torch 2.15.0'
     "The machine this runs on, in words, as results tables name it."
-    dev = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f'{os.cpu_count()} CPU cores, {platform.machine()}'
+    if torch.cuda.is_available(): dev = torch.cuda.get_device_name(0)
+    else: dev = f'{os.cpu_count()} CPU cores, {platform.machine()}'
     return f'{dev}, torch {torch.__version__.split("+")[0]}'
 
 # %% ../nbs/00_core.ipynb #3bd8de38
@@ -68,5 +69,6 @@ def save_results(
 def load_results(path) -> list: # of dicts
     "Read what `save_results` wrote."
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f'{path.name} is not there yet: it is written by the command that measures it.')
+    if not path.exists():
+        raise FileNotFoundError(f'{path.name} is not there yet: it is written by the command that measures it.')
     return json.loads(path.read_text(encoding='utf-8'))

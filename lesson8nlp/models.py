@@ -17,13 +17,17 @@ def _check_ids(x, vocab_sz, sl=None):
     "Refuse what is not a batch of ids of this vocab"
     if not isinstance(x, torch.Tensor) or x.dtype not in (torch.int64, torch.int32):
         got = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
-        raise TypeError(f'A model takes a tensor of token ids, int64; got {got}. Numericalize the tokens first; other integers: torch.as_tensor(x).long().')
+        raise TypeError(f'A model takes a tensor of token ids, int64; got {got}. Numericalize the tokens first; '
+                        'other integers: torch.as_tensor(x).long().')
     if x.ndim != 2 or (sl and x.shape[1] != sl):
-        raise ValueError(f'A model takes ids of shape (bs, {sl or "sl"}), got {tuple(x.shape)}.' + (' Add a batch dimension: x[None].' if x.ndim == 1 else ''))
-    if not x.numel(): raise ValueError(f'A model takes at least one row and one word, got ids of shape {tuple(x.shape)}.')
+        hint = ' Add a batch dimension: x[None].' if x.ndim == 1 else ''
+        raise ValueError(f'A model takes ids of shape (bs, {sl or "sl"}), got {tuple(x.shape)}.{hint}')
+    if not x.numel():
+        raise ValueError(f'A model takes at least one row and one word, got ids of shape {tuple(x.shape)}.')
     if torch.compiler.is_compiling(): return # torch.compile and torch.export see no values
     if x.device.type == 'cpu' and not 0 <= int(x.min()) <= int(x.max()) < vocab_sz:
-        raise ValueError(f'The ids go from {int(x.min())} to {int(x.max())}; this model knows 0 to {vocab_sz - 1}. Were they made with another vocab?')
+        raise ValueError(f'The ids go from {int(x.min())} to {int(x.max())}; this model knows 0 to {vocab_sz - 1}. '
+                         'Were they made with another vocab?')
 
 # %% ../nbs/06_models.ipynb #c7c1a6f2
 class LMModel1(Module):

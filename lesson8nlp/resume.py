@@ -37,7 +37,8 @@ def _set_rng_state(s):
 _hidden_names = 'hidden bs h _rows'.split() # of AWD_LSTM and of the LMModels
 
 def _hidden_state(model): # what the recurrent modules of `model` remember from the batch before
-    return {n: {k: vars(m)[k] for k in _hidden_names if k in vars(m)} for n, m in model.named_modules() if hasattr(m, 'reset')}
+    return {n: {k: vars(m)[k] for k in _hidden_names if k in vars(m)}
+            for n, m in model.named_modules() if hasattr(m, 'reset')}
 
 def _set_hidden_state(model, state):
     device = next(model.parameters()).device
@@ -52,12 +53,14 @@ def _to(o, device): # tensors, and what says where they are, to `device`
 def _set_opt_state(opt, state):
     if 'hypers' in state: # fastai's own kind; an optimizer that wraps PyTorch's does the rest by itself
         state['hypers'] = L(state['hypers'])
-        state['state'] = [{k: _to(v, p.device) for k, v in s.items()} for (p, *_), s in zip(opt.all_params(), state['state'])]
+        state['state'] = [{k: _to(v, p.device) for k, v in s.items()}
+                          for (p, *_), s in zip(opt.all_params(), state['state'])]
     opt.load_state_dict(state)
 
 def _loader_state(dl): # the position in the data, and the loader's own random numbers
     rng = getattr(dl, 'rng', None)
-    return dict(place=dl.state_dict() if hasattr(dl, 'state_dict') else None, rng=rng.getstate() if isinstance(rng, random.Random) else None)
+    return dict(place=dl.state_dict() if hasattr(dl, 'state_dict') else None,
+                rng=rng.getstate() if isinstance(rng, random.Random) else None)
 
 def _set_loader_state(dl, s):
     if s['place'] is not None: dl.load_state_dict(s['place'])
@@ -87,15 +90,19 @@ def run_identity(
     model, opt, scheds = get_model(learn.model), learn.opt, {}
     for cb in learn.cbs:
         if isinstance(cb, ParamScheduler): scheds |= cb.scheds
-    run = dict(epochs=learn.n_epoch, model=type(model).__name__, optimizer=type(opt).__name__, loss=type(learn.loss_func).__name__)
+    run = dict(epochs=learn.n_epoch, model=type(model).__name__, optimizer=type(opt).__name__,
+               loss=type(learn.loss_func).__name__)
     shapes = [[n, list(p.shape)] for n, p in model.named_parameters()]
     run['parameters'] = f'{sum(p.numel() for p in model.parameters()):,}, ' + fingerprint(shapes)[:8]
     is_p = lambda k, v: (k in ('p', 'dropout') or k.endswith('_p')) and isinstance(v, (int, float))
-    run['dropout'] = fingerprint([[n, k, v] for n, m in model.named_modules() for k, v in sorted(vars(m).items()) if is_p(k, v)])[:8]
+    dropouts = [[n, k, v] for n, m in model.named_modules() for k, v in sorted(vars(m).items()) if is_p(k, v)]
+    run['dropout'] = fingerprint(dropouts)[:8]
     run['frozen groups'] = int(opt.frozen_idx)
-    for n, f in scheds.items(): run[f'schedule of {n}'] = [np.round(np.array(f(i/8), dtype=float), 12).tolist() for i in range(9)]
+    for n, f in scheds.items():
+        run[f'schedule of {n}'] = [np.round(np.array(f(i/8), dtype=float), 12).tolist() for i in range(9)]
+    plain = lambda o: o if o is None or isinstance(o, (bool, str)) else float(o)
     for n in opt.hypers[0]:
-        if n not in scheds: run[n] = [o if (o := h[n]) is None or isinstance(o, (bool, str)) else float(o) for h in opt.hypers]
+        if n not in scheds: run[n] = [plain(h[n]) for h in opt.hypers]
     for cb in learn.cbs:
         for k in _callback_settings.get(type(cb).__name__, []): run[f'{k} of {type(cb).__name__}'] = str(getattr(cb, k))
     for i, dl in enumerate(learn.dls.loaders): run |= {f'{k} of loader {i}': v for k, v in _data_identity(dl).items()}
@@ -151,14 +158,17 @@ class CheckpointCallback(Callback):
     ):
         if every != 'epoch' and (not isinstance(every, int) or every < 1):
             raise ValueError(f"every is {every!r}; it is a number of steps, at least 1, or 'epoch'.")
-        if not isinstance(keep, int) or keep < 1: raise ValueError(f'keep is {keep!r}; at least 1 checkpoint has to stay.')
-        self.root, self.every, self.keep, self.verbose, self.identity, self.n_done = Path(path), every, keep, verbose, identity or {}, 0
+        if not isinstance(keep, int) or keep < 1:
+            raise ValueError(f'keep is {keep!r}; at least 1 checkpoint has to stay.')
+        self.root, self.every, self.keep, self.verbose = Path(path), every, keep, verbose
+        self.identity, self.n_done = identity or {}, 0
 
     def for_stage(self, k): # for `fit_gradual`: the same, with a folder of its own
         return type(self)(self.root/f'stage{k}', self.every, self.keep, self.verbose, self.identity)
 
     def before_fit(self):
-        self.active = not (self.learn.lock.locked() or any(isinstance(cb, (LRFinder, ShortEpochCallback)) for cb in self.learn.cbs))
+        trial = any(isinstance(cb, (LRFinder, ShortEpochCallback)) for cb in self.learn.cbs)
+        self.active = not (trial or self.learn.lock.locked())
         if not self.active: return
         self.at, self.offset, self.jumped, self.stepped, self.muted, self.secs = None, 0, False, True, [], []
         self._check_loader()
@@ -175,16 +185,18 @@ class CheckpointCallback(Callback):
     def _check_loader(self):
         dl = self.learn.dls.train
         if self.every != 'epoch' and not hasattr(dl, 'state_dict'):
-            raise TypeError(f"A {type(dl).__name__} cannot say which batch is the next, so a checkpoint in the middle of an epoch "
-                "would be of no use: take every='epoch', or a loader with state_dict and load_state_dict such as LMDataLoader.")
+            raise TypeError(f"A {type(dl).__name__} cannot say which batch is the next, so a checkpoint in the middle of an "
+                "epoch would be of no use: take every='epoch', or a loader with state_dict and load_state_dict "
+                "such as LMDataLoader.")
 
 # %% ../nbs/internals/07_resume.ipynb #3aaaf5c0
 def _record(learn, secs): # what the training table and the curves are made of
     rec = learn.recorder
-    mets = [{k: v for k, v in vars(m).items() if isinstance(v, (int, float, Tensor))} for m in [rec.smooth_loss, *learn.metrics]]
+    numbers = lambda m: {k: v for k, v in vars(m).items() if isinstance(v, (int, float, Tensor))}
+    mets = [numbers(m) for m in [rec.smooth_loss, *learn.metrics]]
     losses = torch.stack([o.cpu() for o in rec.losses]) if rec.losses else torch.zeros(0)
-    return dict(lrs=np.array(rec.lrs, dtype=float), losses=losses, iters=rec.iters, values=[list(o) for o in rec.values],
-        mets=mets, secs=secs, elapsed=time.time() - getattr(rec, 'start_epoch', time.time()))
+    return dict(lrs=np.array(rec.lrs, dtype=float), losses=losses, iters=rec.iters,
+        values=[list(o) for o in rec.values], mets=mets, secs=secs, elapsed=time.time() - getattr(rec, 'start_epoch', time.time()))
 
 def _restore_record(learn, was):
     rec = learn.recorder
@@ -193,19 +205,22 @@ def _restore_record(learn, was):
     if rec.losses: learn.smooth_loss = rec.smooth_loss.value
 
 def _callback_state(cb): # of callbacks that follow a schedule, track a metric or add up gradients
-    return {k: v for k, v in vars(cb).items() if k == 'hps' or k in ('best', 'wait', 'count') and isinstance(v, (int, float))}
+    numbers = ('best', 'wait', 'count')
+    return {k: v for k, v in vars(cb).items() if k == 'hps' or k in numbers and isinstance(v, (int, float))}
 
 @patch
 def _save(self:CheckpointCallback, epoch, it, finished=False):
     "Write the state at step `it` of `epoch`, and remove what is older than the last `keep`."
     learn, model, scaler = self.learn, get_model(self.learn.model), getattr(self.learn, 'scaler', None)
     if bad := [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]:
-        raise ValueError(f'The weights are not finite any more (first in {bad[0]}): this state is not saved, and the checkpoints '
-                         f'in {self.files.root} stay as they are. Try a lower learning rate or gradient clipping, in another folder.')
+        raise ValueError(f'The weights are not finite any more (first in {bad[0]}): this state is not saved, and the '
+            f'checkpoints in {self.files.root} stay as they are. Try a lower learning rate or gradient clipping, '
+            'in another folder.')
     grads = {n: 0 if self.stepped else p.grad for n, p in model.named_parameters() if p.grad is not None}
-    self.files.save(dict(what=self.what, epoch=epoch, iter=it, n_iter=learn.n_iter if it else len(learn.dls.train), finished=finished,
-        train_iter=learn.train_iter, pct_train=learn.pct_train, model=model.state_dict(), hidden=_hidden_state(model),
-        opt=learn.opt.state_dict(), scaler=scaler.state_dict() if isinstance(scaler, torch.amp.GradScaler) else None, grads=grads,
+    scaler = scaler.state_dict() if isinstance(scaler, torch.amp.GradScaler) else None
+    self.files.save(dict(what=self.what, epoch=epoch, iter=it, n_iter=learn.n_iter if it else len(learn.dls.train),
+        finished=finished, train_iter=learn.train_iter, pct_train=learn.pct_train, model=model.state_dict(),
+        hidden=_hidden_state(model), opt=learn.opt.state_dict(), scaler=scaler, grads=grads,
         loaders=[_loader_state(dl) for dl in learn.dls.loaders], rng=_rng_state(), recorder=_record(learn, self.secs),
         cbs={cb.name: _callback_state(cb) for cb in learn.cbs}))
     self.last = learn.train_iter
@@ -230,8 +245,8 @@ def _resume(self:CheckpointCallback, state):
     for dl, s in zip(learn.dls.loaders, state['loaders']): _set_loader_state(dl, s)
     for cb in learn.cbs: vars(cb).update(state['cbs'].get(cb.name, {}))
     learn.train_iter, self.last, self.secs = state['train_iter'], state['train_iter'], list(state['recorder']['secs'])
-    self._say(f'This run is finished: {learn.train_iter} steps. Its weights are loaded; for another run give another folder.' if state['finished']
-              else f'Resumed after step {state["iter"]} of {state["n_iter"]} of epoch {state["epoch"]}.')
+    self._say(f'Resumed after step {state["iter"]} of {state["n_iter"]} of epoch {state["epoch"]}.' if not state['finished'] else
+        f'This run is finished: {learn.train_iter} steps. Its weights are loaded; for another run give another folder.')
 
 # %% ../nbs/internals/07_resume.ipynb #8ad9114e
 @patch
@@ -271,12 +286,12 @@ def after_cancel_train(self:CheckpointCallback):
 @patch
 def before_batch(self:CheckpointCallback):
     if not self.active: return
-    if self.at is not None and self.offset: _set_rng_state(self.at['rng'])  # a loader may have drawn numbers when it began once more
+    if self.at is not None and self.offset: _set_rng_state(self.at['rng'])  # a loader may have drawn numbers
     self.at, self.stepped = None, False
     self.learn.iter += self.offset
 
 @patch
-def after_step(self:CheckpointCallback): self.stepped = True  # otherwise there are gradients that wait for the next batch
+def after_step(self:CheckpointCallback): self.stepped = True  # otherwise gradients wait for the next batch
 
 @patch
 def after_batch(self:CheckpointCallback):

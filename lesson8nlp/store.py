@@ -92,7 +92,8 @@ def fingerprint(
     "A SHA-256 key of the content of `objs`: equal content gives an equal key on every machine."
     def plain(o):
         if isinstance(o, bytes): return {'bytes': hashlib.sha256(o).hexdigest()}
-        raise TypeError(f'fingerprint takes strings, bytes, numbers, None and lists or dicts of them, not {type(o).__name__}.')
+        raise TypeError('fingerprint takes strings, bytes, numbers, None and lists or dicts of them, '
+                        f'not {type(o).__name__}.')
     txt = json.dumps(objs, sort_keys=True, default=plain, ensure_ascii=True)
     return hashlib.sha256(txt.encode()).hexdigest()
 
@@ -127,7 +128,8 @@ def write_json(
 ):
     "Write `o` as JSON, or say what in it is not a plain value."
     try: txt = json.dumps(o, ensure_ascii=False, indent=None if isinstance(o, list) else 1)
-    except TypeError as e: raise TypeError(f'{Path(path).name} can hold plain values only (numbers, strings, lists, dicts): {e}.') from None
+    except TypeError as e:
+        raise TypeError(f'{Path(path).name} can hold plain values only (numbers, strings, lists, dicts): {e}.') from None
     Path(path).write_text(txt, encoding='utf-8')
 
 # %% ../nbs/internals/00_store.ipynb #bf2855cc
@@ -140,9 +142,11 @@ def read_manifest(
     path = Path(path)
     wrong = lambda what: CorruptedError(f'{what} {remedy}')
     try: m = json.loads((path/'manifest.json').read_text(encoding='utf-8'))
-    except FileNotFoundError: raise wrong(f'{path.name} has no manifest.json, so it is no {kind} folder, or not all of it.') from None
+    except FileNotFoundError:
+        raise wrong(f'{path.name} has no manifest.json, so it is no {kind} folder, or not all of it.') from None
     except ValueError: raise wrong(f'manifest.json of {path.name} is truncated or altered.') from None
-    if not isinstance(m, dict) or m.get('format') != 'lesson8nlp': raise wrong(f'manifest.json of {path.name} is not one of lesson8nlp.')
+    if not isinstance(m, dict) or m.get('format') != 'lesson8nlp':
+        raise wrong(f'manifest.json of {path.name} is not one of lesson8nlp.')
     if not isinstance(m.get('version'), int) or m['version'] > format_version:
         raise ValueError(f'{path.name} has format version {m.get("version")}, and this lesson8nlp reads up to '
                          f'{format_version}: update it (pip install -U lesson8nlp).')
@@ -174,13 +178,15 @@ def open_sealed(
     wrong = lambda what: CorruptedError(f'{what} {remedy}')
     for p in sorted(path.iterdir()) if path.is_dir() else []:
         if p.is_file() and is_pickle(p):
-            raise wrong(f"{p.name} in {path.name} is a pickle, which can run a stranger's code when it is opened; a {kind} folder holds none.")
+            raise wrong(f"{p.name} in {path.name} is a pickle, which can run a stranger's code when it is opened; "
+                        f"a {kind} folder holds none.")
     manifest = read_manifest(path, kind, remedy)
     for name, want in manifest['files'].items():
         p = path/name
         if p.parent != path or not p.is_file(): raise wrong(f'{name} is missing in {path.name}.')
         if (n := p.stat().st_size) != want['bytes']:
-            raise wrong(f'{name} in {path.name} has {n:,} bytes and should have {want["bytes"]:,}: truncated or altered.')
+            raise wrong(f'{name} in {path.name} has {n:,} bytes and should have {want["bytes"]:,}: '
+                        'truncated or altered.')
         if verify and file_checksum(p) != want['sha256']:
             raise wrong(f'{name} in {path.name} has been altered: its checksum is another.')
     return manifest
@@ -195,7 +201,8 @@ def _pack(o, tensors): # `o` as JSON can hold it, with its tensors put into the 
         tensors.setdefault(name, o)
         return {'tensor': name}
     if isinstance(o, np.ndarray):
-        return {'array': str(o.dtype), 'of': _pack(torch.from_numpy(o.astype(np.int64 if o.dtype.kind in 'iu' else o.dtype)), tensors)}
+        plain = torch.from_numpy(o.astype(np.int64 if o.dtype.kind in 'iu' else o.dtype))
+        return {'array': str(o.dtype), 'of': _pack(plain, tensors)}
     if isinstance(o, torch.device): return {'device': str(o)}
     if isinstance(o, dict): return {'dict': [[_pack(k, tensors), _pack(v, tensors)] for k, v in o.items()]}
     if isinstance(o, tuple): return {'tuple': [_pack(v, tensors) for v in o]}
@@ -228,4 +235,5 @@ def load_state(
     "Read a saved state, once every byte has proved to be what was written."
     path = Path(path)
     open_sealed(path, 'checkpoint', remedy='A run goes on from the checkpoint before it.')
-    return _unpack(json.loads((path/'state.json').read_text(encoding='utf-8')), safetensors.torch.load_file(path/'state.safetensors'))
+    plain = json.loads((path/'state.json').read_text(encoding='utf-8'))
+    return _unpack(plain, safetensors.torch.load_file(path/'state.safetensors'))

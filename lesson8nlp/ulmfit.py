@@ -233,7 +233,7 @@ def _mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fi
         lm.model.eval()
         for i in range(0, len(docs), bs):
             x = nn.utils.rnn.pad_sequence(docs[i:i+bs], batch_first=True, padding_value=lm.codec.pad_id).to(lm.device)
-            lm.model.reset()
+            getattr(lm.model, 'reset', list)()
             for k in range(0, x.shape[1] - 1, seq_len):
                 y = x[:, k+1:k+1+seq_len]
                 out = lm.model(x[:, k:k+y.shape[1]])

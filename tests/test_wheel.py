@@ -25,6 +25,7 @@ def test_wheel_works_elsewhere(tmp_path):
         'import lesson8nlp, sys\nfrom lesson8nlp.all import *',
         "assert 'env' in lesson8nlp.__file__, lesson8nlp.__file__\nassert not any(p.rstrip('/').endswith('/nbs') for p in sys.path)",
         "tok = Tokenizer()\ntoks = list(tok.pipe(['The film was GREAT!!!', 'A dull film.']))\nnum = Numericalize(min_freq=1)\nnum.setup(toks)",
+        "import time; t = time.perf_counter(); lm = TextModel.pretrained(); assert time.perf_counter() - t < 5; assert lm.perplexity('This film was a waste of time.') < 200",
         "print(*toks[0])\nprint(num.decode(num(toks[1])))\nprint(lesson8nlp.__file__)")])
     nbformat.write(nb, tmp_path/'elsewhere.ipynb')
     code = '\n'.join(('import nbformat', 'from nbclient import NotebookClient', f'nb = nbformat.read({str(tmp_path/"elsewhere.ipynb")!r}, as_version=4)',

@@ -1,0 +1,102 @@
+"""Train the language model that ships with the package, from the reviews of IMDB.
+
+    python tools/pretrain.py                 # hours on one core; a run that was stopped goes on
+    python tools/pretrain.py --epochs 4      # read the reviews four times
+
+It reads the 75,000 reviews of `train` and `unsup`, without labels, and never a test review. Two parts are kept from it:
+every hundredth review, to measure perplexity, and the last tenth of the films of `train`, to choose settings with.
+"""
+import argparse
+from pathlib import Path
+
+import torch
+from fastai.basics import DataLoaders, ParamScheduler, SchedLin, SchedNo, combine_scheds
+from fastai.callback.training import GradientClip
+
+from lesson8nlp.awdlstm import *
+from lesson8nlp.codec import *
+from lesson8nlp.core import *
+from lesson8nlp.corpus import *
+from lesson8nlp.data import *
+from lesson8nlp.dataloader import *
+from lesson8nlp.learner import *
+from lesson8nlp.resume import *
+from lesson8nlp.texts import *
+from lesson8nlp.tokenizer import *
+from lesson8nlp.ulmfit import *
+
+root = Path(__file__).resolve().parent.parent
+shape = dict(emb_sz=400, n_hid=600, n_layers=2)
+how = dict(bs=64, seq_len=64, lr=4e-3, drop_mult=0.2, clip=1.0, warm_up=0.03, decay=0.25, seed=42, vocab_size=30_000)
+
+
+def parts(path):
+    "The files to read, those to measure perplexity on, and those to choose settings with."
+    number = lambda p: int(p.stem.split('_')[0])
+    files = text_files(path, folders=['train', 'unsup'])
+    aside = [p for p in files if number(p) % 100 == 7]
+    tune = [p for p in files if 'train' in p.relative_to(path).parts and number(p) >= 11_250]
+    kept = {*aside, *tune}
+    return [p for p in files if p not in kept], aside, tune
+
+
+def loaders(path, work):
+    read, aside, _ = parts(path)
+    if len(read) < 50_000: raise SystemExit('The pretrained model reads the real reviews of IMDB: put them into the data folder of fastai first.')
+    corpus = Corpus.from_files(read, max_vocab=how['vocab_size'], path=work/'corpus')
+    valid = Corpus.from_files(aside, vocab=list(corpus.vocab), path=work/'aside')
+    kw = dict(bs=how['bs'], seq_len=how['seq_len'])
+    dls = DataLoaders(LMDataLoader(corpus, shuffle=True, seed=how['seed'], **kw), LMDataLoader(valid, **kw), path=work, device='cpu')
+    dls.codec = Codec(Tokenizer(), corpus.vocab)
+    dls.vocab = list(corpus.vocab)
+    return dls, corpus
+
+
+def learner(dls, corpus):
+    learn = language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | shape, drop_mult=how['drop_mult'], pretrained=False,
+                                   alpha=0., beta=0., moms=(0.8, 0.8, 0.8), loss_func=SampledCrossEntropy(corpus.counts),
+                                   metrics=lm_metrics(), cbs=GradientClip(how['clip']))
+    return learn.to_bf16() if fast_dtype('cpu') == torch.bfloat16 else learn
+
+
+def trapezoid(lr, warm_up, decay):
+    "A schedule: up to `lr` at first, then constant, down to 0 at the end (Hu et al. 2024, arXiv 2404.06395)."
+    return combine_scheds([warm_up, 1 - warm_up - decay, decay], [SchedLin(lr/500, lr), SchedNo(lr, lr), SchedLin(lr, 0.)])
+
+
+def ship(model, codec, to, **info):
+    "Save the model in few bytes, and measure what rounding costs."
+    lm = TextModel(model, codec)
+    _, aside, _ = parts(get_imdb())
+    texts = check_texts(aside)
+    exact = lm.perplexity(texts)
+    lm.info = dict(read='71,774 film reviews of IMDB (train and unsup), without labels; never a test review', **info,
+                   not_for='facts, advice, or texts about people: it repeats what reviewers write',
+                   cite='Maas et al., Learning Word Vectors for Sentiment Analysis, ACL 2011')
+    lm.save(to, compact=True)
+    rounded = TextModel.load(to, 'cpu').perplexity(texts)
+    lm.info |= dict(perplexity=round(rounded, 2), perplexity_before_rounding=round(exact, 2))
+    lm.save(to, compact=True)
+    size = sum(p.stat().st_size for p in Path(to).iterdir())
+    rows = [result_row('pretrained model, perplexity on 750 reviews set aside', round(rounded, 2), 'perplexity', 'make pretrain',
+                       seeds=[how['seed']], before_rounding=round(exact, 2), megabytes=round(size/1e6, 2), settings=how | shape, **info)]
+    save_results(root/'benchmarks'/'results'/'pretrained.json', rows)
+    print(f'Perplexity {exact:.2f}, rounded {rounded:.2f}, {size/1e6:.1f} MB in {to}.')
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('--epochs', type=int, default=1, help='times through the reviews')
+    ap.add_argument('--out', type=Path, default=root/'lesson8nlp'/'pretrained'/'reviews')
+    a = ap.parse_args()
+    work = root/'build'/'pretrain'
+    dls, corpus = loaders(get_imdb(), work)
+    with temporary_seed(how['seed']):
+        learn = learner(dls, corpus)
+        schedule = ParamScheduler(dict(lr=trapezoid(how['lr'], how['warm_up'], how['decay'])))
+        learn.fit(a.epochs, how['lr'], wd=0.01, cbs=[schedule, CheckpointCallback(work/'run', every=500)])
+    seconds = sum(learn.checkpoint.secs)
+    ship(learn.model, dls.codec, a.out, epochs=a.epochs, minutes=round(seconds/60), tokens=int(a.epochs*dls.train.docs.total))
+
+
+if __name__ == '__main__': main()
