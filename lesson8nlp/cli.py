@@ -33,12 +33,14 @@ def _finetune(a):
     out, (texts, _) = check_model_path(a.out), _read(a.texts, **_pick(a, _read))
     if a.start == 'scratch': lm = pretrain(texts, make_codec(texts, **_pick(a, make_codec)), **_pick(a, pretrain))
     else: lm = finetune(texts, _start(a), **_pick(a, finetune))
-    print(f'The language model is in {lm.save(out)}.')
+    lm.save(out)
+    print(f'The language model is in {a.out}.')
 
 def _classify(a):
     "Train a classifier on labelled texts."
     out, (texts, labels) = check_model_path(a.out), _read(a.texts, **_pick(a, _read))
-    print(f'The classifier is in {train_classifier(texts, labels, _start(a), **_pick(a, train_classifier)).save(out)}.')
+    train_classifier(texts, labels, _start(a), **_pick(a, train_classifier)).save(out)
+    print(f'The classifier is in {a.out}.')
 
 def _generate(a):
     "Go on with a text."
