@@ -239,6 +239,10 @@ _inner_settings = dict(WordTokenizer=['lang', 'special_toks'], CharTokenizer=['s
     SubwordTokenizer=['lang', 'special_toks', 'model_type'])
 _probe = "I LOVED it... Didn't you?  10/10 !!!!! <br />So so so good, a café &amp; a film."
 
+@lru_cache
+def _word_config(lang, special_toks): # of a `WordTokenizer` as it comes; to make one takes 70 ms
+    return WordTokenizer(lang, list(special_toks)).config()
+
 def _why_not_plain(tok):
     "What of `tok` is code that plain values cannot describe, or None."
     if tok is str.split: return None
@@ -250,7 +254,7 @@ def _why_not_plain(tok):
     inner, kind = tok.tok, type(tok.tok).__name__
     if kind not in _inner_settings or getattr(tk, kind) is not type(inner):
         return f'a {kind} inside the Tokenizer; known are {", ".join(_inner_settings)}'
-    if kind == 'WordTokenizer' and inner.config() != WordTokenizer(inner.lang, inner.special_toks).config():
+    if kind == 'WordTokenizer' and inner.config() != _word_config(inner.lang, tuple(inner.special_toks)):
         return f'a {inner} that has been changed by hand (special cases of spaCy, for example)' 
 
 # %% ../nbs/internals/04_codec.ipynb #ac8c2b08
