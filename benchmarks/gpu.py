@@ -33,7 +33,7 @@ import fastai.callback.fp16
 from bundle import Bundle
 from fastai.basics import Callback, CancelFitException, DataLoader, DataLoaders, Learner, TensorCategory, set_seed
 from fastai.text import all as fa
-from lesson8nlp import awdlstm, classifier, experiments, learner as ours
+from lesson8nlp import awdlstm, classifier, dataloader, experiments, learner as ours
 from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.dataloader import LMDataLoader
@@ -528,7 +528,7 @@ def clas_learner(who, prec, a, n_docs):
     items = [(fa.TensorText(torch.from_numpy(t.ids[i:j].astype(np.int64))), TensorCategory(k % 2))
              for k, (i, j) in enumerate(spans)]
     if who == 'fastai': pad = fa.Pad_Chunk(seq_len=c['clas_seq'], decode=False)
-    else: pad = partial(classifier._pad_right, pad_idx=1)
+    else: pad = dataloader.PadRight(1)
     dl = fa.SortedDL(items, res=[len(o[0]) for o in items], bs=c['clas_bs'], before_batch=pad, device=a.device)
     dls = DataLoaders(dl, DataLoader([], bs=None), device=a.device)
     dls.vocab, dls.c = fa.L(words(c), ['neg', 'pos']), 2

@@ -34,7 +34,7 @@ from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
-from lesson8nlp import awdlstm, classifier, learner as ours
+from lesson8nlp import awdlstm, classifier, dataloader, learner as ours
 from lesson8nlp.codec import Codec, decode
 from lesson8nlp.core import result_row, save_results
 from lesson8nlp.data import get_imdb, sample_reviews
@@ -217,7 +217,7 @@ def doc_dl(run, docs, labels, back, shuffle=False):
     ids = [TensorText(torch.from_numpy(o.astype(np.int64))) for o in docs]
     items = list(zip([o.flip(0) for o in ids] if back else ids, [TensorCategory(int(o)) for o in labels]))
     return SortedDL(items, res=[len(o) for o in ids], bs=run.c['clas']['bs'], shuffle=shuffle, device=run.device,
-                    before_batch=partial(classifier._pad_right, pad_idx=1))
+                    before_batch=dataloader.PadRight(1))
 
 @torch.no_grad()
 def answers(run, model, docs, back):

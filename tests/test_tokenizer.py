@@ -161,7 +161,7 @@ def test_pipe_reads_one_text_at_a_time():
 def test_pipe_reads_files(tmp_path):
     (tmp_path/'a.txt').write_text('Été', encoding='utf-8')
     assert list(tok.pipe([tmp_path/'a.txt', 'b'])) == [['xxbos', 'Été'.lower()], ['xxbos', 'b']] and tok(tmp_path/'a.txt') == ['xxbos', 'été']
-    (tmp_path/'b.txt').write_bytes(b'\xff\xfe')
+    (tmp_path/'b.txt').write_bytes(b'caf\xe9 noir')
     with pytest.raises(ValueError, match='b.txt'): tok(tmp_path/'b.txt')
 
 

@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 
 import torch
-from fastai.basics import DataLoaders, ParamScheduler, SchedLin, SchedNo, combine_scheds
+from fastai.basics import DataLoaders
+from fastai.callback.schedule import ParamScheduler, SchedLin, SchedNo, combine_scheds
 from fastai.callback.training import GradientClip
 
 from lesson8nlp.awdlstm import *
