@@ -92,7 +92,7 @@ def test_offline():
         os.environ['FASTAI_HOME'] = home
         print(f'No reviews, {how}: {len(notebooks)} notebooks, and the tests that read reviews', flush=True)
         failed = test_notebooks(notebooks)
-        return call('-m', 'pytest', '-m', 'reviews and not slow') or failed
+        return call('-m', 'pytest', '-m', 'reviews and not slow', '--ignore', 'tests/test_docs.py') or failed  # the site shows saved outputs
 
 
 def main():
