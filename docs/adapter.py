@@ -196,7 +196,7 @@ def convert(page, prepared, links, known, widgets, public):
         if 'hide' in ds or any(d.startswith('default_exp') for d in ds) or 'include: false' in ds: continue
         if c['cell_type'] == 'code' and any(re.match(r'exports?\b', d) for d in ds):
             names = [n for n in defined(s) if n.split('.')[0] in public]
-            if not names and re.fullmatch(r'(\s*(from .+|import .+|_all_ = .+|#.*)?\n?)*', bare(s)): continue   # imports
+            if not names and all(re.match(r'from |import |_all_ = |#|$', l.strip()) for l in bare(s).splitlines()): continue
             if names: out.append(anchors(names))
             out.append(code_cell(c, page, links, exported=True))
             continue

@@ -138,7 +138,7 @@ def test_reference_says_what_there_is(pages):
     assert 'fingerprint' in pages[site/f'{page_of["store"]}.html'].ids
 
 
-def test_side_bar_shows_the_parts():
+def test_side_bar_shows_the_parts(built):
     "Course, internals, how-to pages, results and library; the library in the order of `module_order`."
     from lesson8nlp.all import module_order
     front = (site/'index.html').read_text(encoding='utf-8')
