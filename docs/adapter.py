@@ -2,7 +2,7 @@
 
 A page is a notebook of MyST markdown, written to the folder `out`. The order of the pages comes from the names of the
 files: nothing here lists them."""
-import ast, json, os, re
+import ast, json, os, re, tomllib
 from pathlib import Path, PurePosixPath
 
 root = Path(__file__).resolve().parent.parent
@@ -13,6 +13,10 @@ def text(c): return c['source'] if isinstance(c['source'], str) else ''.join(c['
 def markdown(s, **meta): return dict(cell_type='markdown', metadata=meta, source=s)
 def directives(c): return re.findall(r'^#\|\s*(.+?)\s*$', text(c), re.M) if c['cell_type'] == 'code' else []
 def bare(s): return re.sub(r'^#\|.*\n?', '', s, flags=re.M).strip('\n')
+
+
+def course(): return tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['tool']['lesson8nlp']['parts']
+def parts(): return [p['title'] for p in course()]
 
 
 class Page:
@@ -34,7 +38,10 @@ class Page:
         return self.rel.split('/')[0] if '/' in self.rel else 'course' if self.lesson else 'page'
 
     @property
-    def answers(self): return f'tutorials/answers_{self.path.name}'
+    def part(self): return max(i for i, p in enumerate(course()) if p['first'] <= int(self.path.name[:2])) if self.group == 'course' else None
+
+    @property
+    def answers(self): return f'answers/answers_{self.path.name}'
 
     @property
     def api(self): return f'api/{self.module}'
@@ -65,7 +72,7 @@ class Links:
         path, _, anchor = to.partition('#')
         rel = os.path.normpath(PurePosixPath(page.rel).parent/path).replace(os.sep, '/')
         if rel in self.doc: return self.relative(self.doc[rel], page) + '.ipynb' + (f'#{anchor}' if anchor else '')
-        if rel == 'tutorials': return self.relative('exercises', page) + '.ipynb'
+        if rel == 'answers': return self.relative('exercises', page) + '.ipynb'
         inside = os.path.normpath(PurePosixPath('nbs')/rel).replace(os.sep, '/')
         return f'{self.repo}/blob/main/{inside}'
 

@@ -25,7 +25,7 @@ Every module is exported from a notebook. Change the notebook, run `make export`
 | a model | [models](api/models.ipynb) or [beyond](api/beyond.ipynb) | networks alone: data and recipes are in [experiments](api/experiments.ipynb). `register_architecture` lets a `TextModel` save it |
 | a metric or a callback | [learner](api/learner.ipynb) | beside `TokenAccuracy`; it sees logits that are not computed until you ask for them |
 | something that is written to disk | [store](api/store.ipynb) | files appear whole or not at all, with checksums and without a pickle |
-| a lesson | `nbs/`, answers in `nbs/tutorials/` | it ends with a questionnaire and three exercises that check themselves; its module goes into `module_order` |
+| a lesson | `nbs/`, answers in `nbs/answers/` | it ends with a questionnaire and three exercises that check themselves; its module goes into `module_order` |
 | a measurement | `benchmarks/` | it calls the library, and writes rows to `benchmarks/results/` |
 '''
 

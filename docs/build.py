@@ -78,8 +78,10 @@ def contents(pages, modules):
     "The side bar: course, internals and how-to pages in the order of the file names, the library in the order of its modules."
     of = lambda g: [p.doc for p in pages if p.group == g]
     front = [p.doc for p in pages if p.group == 'page' and p.doc not in ('index', 'glossary')]
-    results = sorted(front, key=lambda d: (d != 'results', d)) + of('tutorials')
-    parts = {'The course': [*of('course'), 'exercises', 'glossary'], 'Internals': of('internals'), 'How to': of('howto'),
+    results = sorted(front, key=lambda d: (d != 'results', d)) + of('runs')
+    course = [p for p in pages if p.group == 'course']
+    parts = {f'Part {i}. {t}': [p.doc for p in course if p.part == i] for i, t in enumerate(ad.parts())}
+    parts |= {'Practice': ['exercises', 'glossary'], 'Internals': of('internals'), 'How to': of('howto'),
              'Results': results, 'Library': ['api/index', 'architecture', *[p.api for p in modules]]}
     return '\n\n'.join(tree(caption, docs) for caption, docs in parts.items() if docs)
 

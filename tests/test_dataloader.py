@@ -1,4 +1,4 @@
-"The laws of LMDataLoader on documents that nobody chose: what nbs/05_dataloader.ipynb shows on examples."
+"The laws of LMDataLoader on documents that nobody chose: what nbs/internals/08_dataloader.ipynb shows on examples."
 import json, os, pickle, random, subprocess, sys, warnings
 from types import SimpleNamespace
 

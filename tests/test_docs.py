@@ -10,6 +10,7 @@ root = Path(__file__).resolve().parent.parent
 site, screens = root/'build'/'docs', root/'build'/'screens'
 urls = tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
 page_of = {p.module: p.doc for p in adapter.pages() if p.module}  # the page whose notebook exports a module
+home = {w: p.doc for p in adapter.pages() for c in p.nb['cells'] for w in re.findall(r'<!--\s*site:\s*(\w+)\s*-->', adapter.text(c))}  # the page that a widget stands on
 notebooks = sorted(p for p in (root/'nbs').rglob('*.ipynb') if not any(o.startswith('.') for o in p.relative_to(root).parts))
 
 
@@ -144,7 +145,9 @@ def test_side_bar_shows_the_parts(built):
     front = (site/'index.html').read_text(encoding='utf-8')
     bar = re.split(r'<p[^>]*caption[^>]*>\s*<span class="caption-text">(.+?)</span>', front[front.index('bd-sidebar-primary'):front.index('<main')])
     parts = {k: re.findall(r'href="([\w/]+)\.html"', v) for k, v in zip(bar[1::2], bar[2::2])}
-    assert list(parts) == ['The course', 'Internals', 'How to', 'Results', 'Library']
+    course = [f'Part {i}. {t}' for i, t in enumerate(adapter.parts())]
+    assert [k for k in parts if k not in course] == ['Practice', 'Internals', 'How to', 'Results', 'Library']
+    assert [d for k in course for d in parts.get(k, [])] == [p.doc for p in adapter.pages() if p.group == 'course']
     assert parts['Internals'] == [p.doc for p in adapter.pages() if p.rel.startswith('internals/')]
     assert parts['Library'][:2] == ['api/index', 'architecture']
     assert parts['Library'][2:] == [f'api/{m}' for m in module_order if m in page_of]
@@ -290,7 +293,7 @@ def test_theme_is_switched_and_kept(browser, server, way):
 @browser_test
 def test_math_is_drawn(browser):
     with opened(browser) as o:
-        page = o.go(file('models.html'))
+        page = o.go(file(f"{home['state']}.html"))
         page.wait_for_selector('mjx-container')
         page.wait_for_timeout(500)
         n = page.evaluate("() => document.querySelectorAll('.math').length")
@@ -332,7 +335,7 @@ def test_rules_and_tokenizer_in_the_browser_are_those_of_python(browser):
         for r in text_rules: t = r(t); s.append(t)
         steps.append(s)
     with opened(browser) as o:
-        page = o.go(file('tokenizer.html'))
+        page = o.go(file(f"{home['rules']}.html"))
         widget(page, 'rules')
         got = page.evaluate('''texts => texts.map(t => { const s = []; let u = t; for (const f of Object.values(lesson8nlp.rules)) { u = f(u); s.push(u); } return [s, lesson8nlp.tokenize(t)]; })''', texts)
         wrong = [(t, r.__name__, a, b) for t, s, (g, _) in zip(texts, steps, got) for r, a, b in zip(text_rules, s, g) if a != b]
@@ -346,7 +349,7 @@ def test_rules_and_tokenizer_in_the_browser_are_those_of_python(browser):
 @browser_test
 def test_rules_widget_answers(browser):
     with opened(browser) as o:
-        box = widget(o.go(file('tokenizer.html')), 'rules')
+        box = widget(o.go(file(f"{home['rules']}.html")), 'rules')
         box.locator('input').fill('WOW sooo GOOD')
         assert box.locator('ol li').count() == 8 and 'xxrep 3 o' in box.inner_text()
         assert box.locator('ul.w-tokens li').all_inner_texts() == 'xxbos xxup wow s xxrep 3 o xxup good'.split()
@@ -358,7 +361,7 @@ def test_rules_widget_answers(browser):
 def test_batches_widget_is_the_loader(browser):
     from lesson8nlp.dataloader import LMDataLoader
     with opened(browser) as o:
-        page = o.go(file('dataloader.html'))
+        page = o.go(file(f"{home['batches']}.html"))
         box = widget(page, 'batches')
         for total, bs, sl in ((84, 6, 5), (31, 3, 4), (200, 8, 9), (97, 10, 15), (50, 1, 7), (84, 10, 1)):
             dl = LMDataLoader(range(total), bs=bs, seq_len=sl)
@@ -383,7 +386,7 @@ def test_state_widget_is_the_model(browser):
     with torch.no_grad(): want = model(torch.tensor([[d['vocab'].index(t) for t in toks]])).softmax(-1)[0].numpy()
     np.testing.assert_allclose(widgets.read_state(toks, d)[1], want, atol=1e-5)
     with opened(browser) as o:
-        page = o.go(file('models.html'))
+        page = o.go(file(f"{home['state']}.html"))
         box = widget(page, 'state')
         got = page.evaluate('t => lesson8nlp.readState(t).map(s => s.p)', toks)
         np.testing.assert_allclose(got, want, atol=1e-5)
@@ -410,12 +413,12 @@ def test_ladder_widget_answers(browser):
 @browser_test
 def test_widgets_are_pictures_without_javascript(browser):
     with opened(browser, java_script_enabled=False) as o:
-        for name, w, what in (('tokenizer', 'rules', 'xxwrep 3 really'), ('dataloader', 'batches', 'targets y'), ('results', 'ladder', '87'), ('models', 'state', 'nine')):
+        for name, w, what in ((home['rules'], 'rules', 'xxwrep 3 really'), (home['batches'], 'batches', 'targets y'), ('results', 'ladder', '87'), (home['state'], 'state', 'nine')):
             box = o.go(file(f'{name}.html')).locator(f'[data-widget="{w}"]').first
             assert what in box.text_content() and box.bounding_box()['height'] > 100
 
 
-one_of_each = ['index.html', f'{page_of["core"]}.html', f'{page_of["store"]}.html', 'results.html', 'benchmarks.html', 'api/core.html', 'howto/your_own_texts.html', 'exercises.html', 'glossary.html', 'tutorials/answers_core.html']
+one_of_each = ['index.html', f'{page_of["core"]}.html', f'{page_of["store"]}.html', 'results.html', 'benchmarks.html', 'api/core.html', 'howto/your_own_texts.html', 'exercises.html', 'glossary.html', 'answers/answers_core.html']
 
 
 def faults(browser, scheme, names):
@@ -472,7 +475,7 @@ def test_screenshots(browser):
     "Pictures of the main pages, to be looked at: build/screens/."
     shutil.rmtree(screens, ignore_errors=True)
     screens.mkdir(parents=True)
-    shots = [('index', None), (page_of['core'], None), ('tokenizer', 'rules'), ('dataloader', 'batches'), ('models', 'state'), ('results', None), ('benchmarks', None), ('api/core', None), ('howto/your_own_texts', None), ('exercises', None)]
+    shots = [('index', None), (page_of['core'], None), (home['rules'], 'rules'), (home['batches'], 'batches'), (home['state'], 'state'), ('results', None), ('benchmarks', None), ('api/core', None), ('howto/your_own_texts', None), ('exercises', None)]
     for kind, kw in dict(light=dict(color_scheme='light'), dark=dict(color_scheme='dark'), phone=dict(color_scheme='light', width=390, height=844), print={}).items():
         with opened(browser, **kw) as o:
             for name, w in shots if kind != 'print' else [(page_of['core'], None)]:

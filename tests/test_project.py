@@ -63,17 +63,17 @@ def test_lesson_opens_and_closes(p):
     assert re.match(r'# \S.*\n\n> \S', first), 'title and subtitle'
     assert 'You will learn' in second and '| Time |' in second and '| Next |' in second
     for h in ('Summary', 'Questionnaire', 'Exercises', 'Further reading'): assert h in headings(p), h
-    assert (root/'nbs'/'tutorials'/f'answers_{p.name}').exists()
+    assert (root/'nbs'/'answers'/f'answers_{p.name}').exists()
     after = [src(c) for c in cells(p)[[src(c).strip() for c in cells(p)].index('## Exercises'):] if c['cell_type'] == 'code']
     ex = [s for s in after if '#| eval: false' in s]
-    assert len(ex) >= 3 or p.name.startswith('11'), 'at least three exercises'
+    assert len(ex) >= 3 or p.name == '16_all.ipynb', 'at least three exercises'
     for s in ex: assert '...' in s and re.search(r'test_|assert', s), f'an exercise checks itself:\n{s}'
 
 
 @pytest.mark.parametrize('p', lessons, ids=name)
 def test_answers_hold_the_same_checks(p):
     "Every check of an exercise stands in the answers too, where it runs."
-    answers = '\n'.join(src(c) for c in cells(root/'nbs'/'tutorials'/f'answers_{p.name}', 'code') if 'eval: false' not in src(c))
+    answers = '\n'.join(src(c) for c in cells(root/'nbs'/'answers'/f'answers_{p.name}', 'code') if 'eval: false' not in src(c))
     for c in cells(p, 'code'):
         if '#| eval: false' not in src(c): continue
         for l in src(c).splitlines():
@@ -195,7 +195,7 @@ def test_d(): pass
     found = run_tests.readers(source, run_tests.sources)
     assert found - run_tests.sources == {'files', 'helper', 'folder', 'test_a', 'test_b', 'test_c'}
     read = [p.name for p in run_tests.notebooks_that_read(run_tests.review_readers())]
-    assert '01_data.ipynb' in read and '00_store.ipynb' not in read and len(read) > 8
+    assert '01_data.ipynb' in read and '01_store.ipynb' not in read and len(read) > 8
 
 
 def test_a_reader_that_is_not_seen_is_reported(tmp_path):

@@ -153,7 +153,7 @@ def main():
     print(f'{len(files) - len(failed)} of {len(files)} notebooks ran in {time.time() - begun:.0f} s' + ('' if args.save else f'; with their outputs they are in {args.out.relative_to(Path.cwd()) if args.out.is_relative_to(Path.cwd()) else args.out}/'))
     if args.times and not failed: save_times(times)
     if failed: sys.exit(f'Failed: {", ".join(failed)}')
-    if table and not args.save: print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\nRead on: make lab, and open {lessons()[0].relative_to(root).as_posix()}. The answers to the questions are in nbs/tutorials/.')
+    if table and not args.save: print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\nRead on: make lab, and open {lessons()[0].relative_to(root).as_posix()}. The answers to the questions are in nbs/answers/.')
 
 
 if __name__ == '__main__': main()
