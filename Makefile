@@ -63,7 +63,7 @@ save: install ## run the lessons and keep their outputs and times in the reposit
 	$(PY) tools/readme.py
 
 results: install ## measure the ladder over five seeds again (about 10 minutes)
-	OMP_NUM_THREADS=1 $(PY) tools/run_notebooks.py --save --flags slow nbs/06_models.ipynb
+	OMP_NUM_THREADS=1 $(PY) tools/run_notebooks.py --save --flags slow nbs/07_lstm.ipynb
 
 bench: install ## measure text -> ids -> batches beside fastai, spaCy and Hugging Face (about 10 minutes)
 	$(PY) benchmarks/bench.py

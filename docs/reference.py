@@ -106,10 +106,20 @@ def entry(kind, name, sig, module, body):
     return f'``````{{py:{kind}}} {name}{sig}\n:module: {module}\n\n{body.strip()}\n``````'
 
 
+def makers(page):
+    "{name: the page that defines it}, for the module of `page`: its own page, and others that export cells to it."
+    made, adds = {}, re.compile(rf'#\| exports? {page.module}\b')
+    others = [ad.Page(p) for p in sorted(ad.nbs.rglob('[0-9]*.ipynb')) if adds.search(p.read_text(encoding='utf-8'))]
+    for p in [page, *others]:
+        for c in p.nb['cells']:
+            if any(re.match(r'exports?\b', d) and d.split()[1:] in ([], [page.module]) for d in ad.directives(c)):
+                for n in ad.defined(ad.text(c)): made.setdefault(n.split('.')[0], p)
+    return made
+
+
 def own(page):
     "The public names of the module that `page` exports, and that it has not imported from another."
-    mod = importlib.import_module(f'lesson8nlp.{page.module}')
-    made = {n.split('.')[0] for c in page.nb['cells'] if any(re.match(r'exports?\b', d) for d in ad.directives(c)) for n in ad.defined(ad.text(c))}
+    mod, made = importlib.import_module(f'lesson8nlp.{page.module}'), makers(page)
     return mod, [n for n in dict.fromkeys(mod.__all__) if n in made]
 
 
@@ -117,13 +127,14 @@ def module_page(page, repo):
     "Cells of the page of the module that `page` exports."
     mod, here = own(page)
     doc = (mod.__doc__ or '').split('\n')[0] or page.subtitle
-    lesson = f'../{page.doc}.ipynb'
+    made = makers(page)
+    lessons = ' and '.join(f'[{p.title}](../{p.doc}.ipynb)' for p in dict.fromkeys([page, *made.values()]))
     cells = [ad.markdown(f'# lesson8nlp.{page.module}\n\n{{.subtitle}}\n> {doc}\n'),
-        ad.markdown(f'`from lesson8nlp.{page.module} import ...` · built, explained and tested in the lesson [{page.title}]({lesson}).\n\n' + summary(mod, here))]
-    ex = examples(page, here)
+        ad.markdown(f'`from lesson8nlp.{page.module} import ...` · built, explained and tested in {lessons}.\n\n' + summary(mod, here))]
+    ex = {n: c for p in dict.fromkeys(made[n] for n in here) for n, c in examples(p, [n for n in here if made[n] is p]).items()}
     for n in here:
         o = getattr(mod, n)
-        links = [f'[source]({u})' if (u := source_of(o, repo)) else '', f'<a href="../{page.doc}.html#{n}">in the lesson</a>']
+        links = [f'[source]({u})' if (u := source_of(o, repo)) else '', f'<a href="../{made[n].doc}.html#{n}">in the lesson</a>']
         line = '\n\n{.entry-links}\n' + ' · '.join(l for l in links if l) + '\n\n'
         example = ''
         if n in ex: example = '**Example**\n\n```python\n' + ad.bare(ad.text(ex[n])) + '\n```\n\n' + '\n\n'.join(outputs(ex[n]))

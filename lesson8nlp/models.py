@@ -1,4 +1,4 @@
-"""Seven language models, from a network that reads three words to a regularized LSTM, each for a reason.
+"""Language models from scratch: from a network that reads three words to one that remembers what it has read.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/models.html.md"""
 
@@ -25,7 +25,7 @@ def _check_ids(x, vocab_sz, sl=None):
     if not x.numel():
         raise ValueError(f'A model takes at least one row and one word, got ids of shape {tuple(x.shape)}.')
     if torch.compiler.is_compiling(): return # torch.compile and torch.export see no values
-    if x.device.type == 'cpu' and not 0 <= int(x.min()) <= int(x.max()) < vocab_sz:
+    if x.device.type == 'cpu' and not 0 <= int(x.min()) <= int(x.max()) < vocab_sz: # on a GPU this would wait
         raise ValueError(f'The ids go from {int(x.min())} to {int(x.max())}; this model knows 0 to {vocab_sz - 1}. '
                          'Were they made with another vocab?')
 
@@ -103,7 +103,7 @@ class LMModel4(LMModel3):
         self.keep(h)
         return self.h_o(torch.stack(outs, dim=1))
 
-# %% ../nbs/06_models.ipynb #5fa497a9
+# %% ../nbs/07_lstm.ipynb #5fa497a9
 class LMModel5(StatefulModule):
     "A stacked recurrent network: `nn.RNN` with `n_layers` layers."
     layer = nn.RNN # PyTorch's recurrent layer
@@ -128,12 +128,12 @@ class LMModel5(StatefulModule):
     def config(self): # the arguments that build this model again
         return dict(vocab_sz=self.i_h.num_embeddings, n_hidden=self.i_h.embedding_dim, n_layers=self.rnn.num_layers)
 
-# %% ../nbs/06_models.ipynb #0baff4b7
+# %% ../nbs/07_lstm.ipynb #0baff4b7
 class LMModel6(LMModel5):
     "`LMModel5` with an LSTM."
     layer = nn.LSTM
 
-# %% ../nbs/06_models.ipynb #4b6757f9
+# %% ../nbs/07_lstm.ipynb #4b6757f9
 class Dropout(Module):
     "Set activations to zero with probability `p` in training, and scale the others by 1/(1-p)."
     def __init__(self,
@@ -149,7 +149,7 @@ class Dropout(Module):
         mask = torch.empty_like(x).bernoulli_(1 - self.p)
         return x * mask / (1 - self.p)
 
-# %% ../nbs/06_models.ipynb #5abd02f6
+# %% ../nbs/07_lstm.ipynb #5abd02f6
 class LMModel7(LMModel6):
     "`LMModel6` with dropout on the outputs and tied weights; returns logits, raw and dropped-out outputs."
     def __init__(self,

@@ -153,6 +153,9 @@ def test_what_is_no_input_is_refused(k):
     with expect_fail(ValueError, 'from -1 to 2'): m(torch.tensor([[0, -1, 2]]))
     for shape in ((0, 3), (4, 0)):
         with expect_fail(ValueError, str(shape)): m(torch.zeros(shape, dtype=torch.int64))
+    with expect_fail(ValueError, 'at least one row'): m(torch.zeros(0, 3, dtype=torch.int64))
+    if k == 1:
+        with expect_fail(ValueError, 'got (64, 4)'): m(torch.zeros(64, 4, dtype=torch.int64))
     if k > 2: assert m.h is None, 'a refused input leaves no state'
 
 

@@ -77,7 +77,7 @@ def test_one(name):
     "A notebook, its answers, and the tests of the module that it exports."
     found = list((root/'nbs').rglob(f'{name}.ipynb'))
     if not found: sys.exit(f'There is no notebook {name}: NB is the name of a file in nbs/ without .ipynb, such as 02_tokenizer.')
-    exported = re.search(r'#\| default_exp (\w+)', found[0].read_text(encoding='utf-8'))
+    exported = re.search(r'#\| (?:default_exp|export) (\w+)', found[0].read_text(encoding='utf-8'))
     tests = root/'tests'/f'test_{exported[1] if exported else re.sub(r"^[0-9]+[a-z]?_", "", name)}.py'
     failed = call('-m', 'pytest', 'tests/test_project.py', '-k', f'{name} or package_is')
     failed = test_notebooks([*found, *(root/'nbs').rglob(f'answers_{name}.ipynb')]) or failed
