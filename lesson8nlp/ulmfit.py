@@ -7,7 +7,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/ulmfit.html.md"""
 # %% auto #0
 __all__ = ['architectures', 'sizes', 'register_architecture', 'describe_model', 'TextModel', 'temporary_seed', 'make_codec',
            'check_readable', 'check_model_path', 'pretrain', 'grow_codec', 'finetune', 'known_words', 'bag_of_words',
-           'train_classifier']
+           'pooled_states', 'linear_probe', 'train_classifier']
 
 # %% ../nbs/internals/13_ulmfit.ipynb #21536d8f
 import html, json, random, shutil, time
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, safetensors.torch, torch
 import fastai.callback.progress, fastai.callback.schedule
 from fastai.basics import DataLoaders, Learner, SigmoidRange, accuracy, set_seed
+from fastai.callback.training import GradientClip
 from fastai.layers import LinBnDrop
 from fastai.torch_core import default_device, get_model, rank_distrib
 from fastcore.basics import patch
@@ -417,6 +418,10 @@ def _lm_loaders(docs, codec, how, device):
     dls.vocab, dls.codec = list(codec.vocab), codec
     return dls
 
+def _mixed(learn): # in the precision that the device is fast in
+    dtype = fast_dtype(learn.dls.device)
+    return learn.to_bf16() if dtype == torch.bfloat16 else learn.to_fp16() if dtype == torch.float16 else learn
+
 def _lm_learner(dls, codec, config, how, start):
     sampled = len(codec.vocab) >= 8000 and torch.device(dls.device).type == 'cpu'
     docs, counts = dls.train.docs, None
@@ -428,7 +433,7 @@ def _lm_learner(dls, codec, config, how, start):
     if start:
         weights = match_embeds(dict(start.model.state_dict()), list(start.codec.vocab), dls.vocab)
         learn.model.load_state_dict(weights)
-    return learn
+    return _mixed(learn)
 
 def _fit(learn, fit, path, identity, every, verbose): # with checkpoints, in a folder that the identity names
     work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path)
@@ -534,15 +539,26 @@ def known_words(
 def bag_of_words(
     texts, labels, # to learn from
     others, # texts to label
-    n_words:int=2 # up to so many neighbouring words count as one feature
+    n_words:int=2, # up to so many neighbouring words count as one feature
+    weigh:str='tfidf' # 'tfidf', or 'ratios': log-count ratios of naive Bayes, for two classes or one against the rest
 ) -> np.ndarray: # a label for each of `others`
-    "The labels that TF-IDF and a logistic regression give."
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    "The labels that a linear model gives to counts of words."
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    tfidf = TfidfVectorizer(min_df=2, sublinear_tf=True, ngram_range=(1, n_words))
-    model = LogisticRegression(C=10, max_iter=1000).fit(tfidf.fit_transform(texts), labels)
-    return model.predict(tfidf.transform(others))
+    if weigh not in ('tfidf', 'ratios'): raise ValueError(f"weigh is {weigh!r}; it is 'tfidf' or 'ratios'.")
+    how = dict(min_df=2, ngram_range=(1, n_words))
+    counts = TfidfVectorizer(sublinear_tf=True, **how) if weigh == 'tfidf' else CountVectorizer(binary=True, **how)
+    x, tx, y, fit = counts.fit_transform(texts), counts.transform(others), np.asarray(labels), LogisticRegression
+    if weigh == 'tfidf': return fit(C=10, max_iter=1000).fit(x, y).predict(tx)
+    classes, scores = np.unique(y), []
+    for c in classes[1:] if len(classes) == 2 else classes: # each against the others
+        p, q = (np.asarray(x[m].sum(0)).ravel() + 1 for m in (y == c, y != c))
+        r = np.log((p/p.sum())/(q/q.sum()))
+        xr, txr = x.multiply(r).tocsr(), tx.multiply(r).tocsr()
+        scores.append(fit(C=1, max_iter=1000).fit(xr, y == c).decision_function(txr))
+    return classes[(scores[0] > 0).astype(int)] if len(classes) == 2 else classes[np.argmax(scores, 0)]
 
+# %% ../nbs/internals/13_ulmfit.ipynb #20f6d604
 def _checked_labels(texts, labels): # as strings, with their classes
     labels = list(labels)
     if len(labels) != len(texts):
@@ -567,15 +583,48 @@ def _split_by_class(labels, valid, seed): # as `_split`, with a part of each cla
     if not len(valid): raise ValueError('No text is set aside to see whether anything was learned: try valid=0.1.')
     return train, valid
 
+# %% ../nbs/internals/13_ulmfit.ipynb #13ccca50
 def _classifier_learner(parts, classes, lm, how, device):
     loader = partial(class_dl, codec=lm.codec, classes=classes, bs=how['bs'], device=device)
     dls = DataLoaders(loader(*parts[0], shuffle=True), loader(*parts[1]))
     config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
     learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=how['drop_mult'], max_len=how['max_len'],
-                                    pretrained=False, metrics=accuracy)
+                                    lin_ftrs=[], pretrained=False, metrics=accuracy, cbs=GradientClip(1.))
     learn.model[0].module.load_state_dict(lm.model[0].state_dict())
-    return learn
+    return _mixed(learn)
 
+# %% ../nbs/internals/13_ulmfit.ipynb #359c3a0f
+def pooled_states(
+    learn # of a text classifier
+) -> tuple: # of the training texts: what the head gets of each (n, 3*emb) float32, and their labels (n,) int64
+    "What the encoder, as it is, says of the training texts: last, largest and mean state of each."
+    encoder, found = learn.model[0], []
+    learn.model.eval()
+    learn.model.reset()
+    with torch.no_grad(), torch.autocast(learn.dls.device.type, fast_dtype(learn.dls.device)):
+        for x, y in learn.dls.train.new(shuffle=False, drop_last=False):
+            found.append((concat_pool(*encoder(x)).float().cpu(), y.cpu()))
+    return tuple(torch.cat(o) for o in zip(*found))
+
+def linear_probe(
+    learn, # of a text classifier whose head is a single linear layer: `lin_ftrs=[]`
+    C:float=1e-3 # inverse of the strength of the L2 penalty: small, since there are more features than texts
+):
+    "Set the head to the logistic regression on what the encoder, as it is, says of the training texts."
+    from sklearn.linear_model import LogisticRegression
+    head = list(learn.model[1].layers[0])
+    if len(learn.model[1].layers) != 1: raise ValueError('linear_probe needs a head of one layer: lin_ftrs=[].')
+    (x, y), bn, lin = pooled_states(learn), head[0], head[-1]
+    mean, sd = x.mean(0), x.std(0) + 1e-5
+    fit = LogisticRegression(C=C, max_iter=500).fit((x - mean)/sd, y)
+    w, b = torch.zeros(lin.out_features, x.shape[1]), torch.zeros(lin.out_features)
+    for to, of in ((w, fit.coef_), (b, fit.intercept_)): # two classes have one row, the difference of their logits
+        to[fit.classes_] = torch.tensor(np.concatenate([-of, of])/2 if len(fit.classes_) == 2 else of).float()
+    with torch.no_grad(): # the layer has no bias of its own: batch normalization carries it
+        for o, v in ((bn.running_mean, mean), (bn.running_var, sd**2), (bn.weight, torch.ones_like(mean)),
+                     (bn.bias, torch.linalg.pinv(w) @ b), (lin.weight, w)): o.copy_(v)
+
+# %% ../nbs/internals/13_ulmfit.ipynb #10ff102b
 def _compared(accuracy, parts): # with what can be had for less
     (x, y), (vx, vy) = parts
     common = max(sorted(set(y)), key=y.count)
@@ -588,10 +637,10 @@ def train_classifier(
     labels, # a label for each text; kept as strings
     lm:TextModel=None, # language model whose encoder it starts from; default: the one that ships with the package
     epochs:int=0, # times through the texts with everything unfrozen; 0: by their number
-    lr:float=1e-2, # learning rate of the head in the first stage
-    bs:int=32, # texts of a batch
-    drop_mult:float=0.4, # factor on all dropout probabilities
-    max_len:int=72*20, # gradients come from that many tokens at the end of a text
+    lr:float=2e-3, # highest learning rate
+    bs:int=0, # texts of a batch; 0: by their number
+    drop_mult:float=0.5, # factor on all dropout probabilities
+    max_len:int=400, # gradients come from that many tokens at the end of a text
     valid=0.1, # fraction of each class that is set aside, or a list of positions
     seed:int=42, # of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
@@ -605,13 +654,14 @@ def train_classifier(
     lm = TextModel.pretrained() if lm is None else lm
     lm.need('language_model', 'train_classifier')
     n = len(parts[0][0])
-    how = dict(epochs=epochs or (8 if n < 500 else 4 if n < 5000 else 2), lr=lr, bs=bs, drop_mult=drop_mult,
-               max_len=max_len, valid=valid, seed=seed)
+    how = dict(epochs=epochs or (4 if n < 300 else 3), lr=lr, bs=bs or (16 if n < 300 else 32),
+               drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed)
     _check_settings(how)
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
     with temporary_seed(seed):
         learn = _classifier_learner(parts, classes, lm, how, device)
-        fit = partial(learn.fit_gradual, lr, last_epochs=how['epochs'], show=verbose)
+        linear_probe(learn)
+        fit = partial(learn.fit_one_cycle, how['epochs'], lr)
         _fit(learn, fit, path, identity, 'epoch', verbose)
     info = _compared(float(learn.recorder.values[-1][2]), parts)
     if verbose:
