@@ -615,10 +615,11 @@ def linear_probe(
     head = list(learn.model[1].layers[0])
     if len(learn.model[1].layers) != 1: raise ValueError('linear_probe needs a head of one layer: lin_ftrs=[].')
     (x, y), bn, lin = pooled_states(learn), head[0], head[-1]
-    mean, sd = x.mean(0), x.std(0) + 1e-5
-    fit = LogisticRegression(C=C, max_iter=500).fit((x - mean)/sd, y)
-    w, b = torch.zeros(lin.out_features, x.shape[1]), torch.zeros(lin.out_features)
-    for to, of in ((w, fit.coef_), (b, fit.intercept_)): # two classes have one row, the difference of their logits
+    mean, sd, n = x.mean(0), x.std(0) + 1e-5, x.shape[1]//3
+    fit = LogisticRegression(C=C, max_iter=500).fit(((x - mean)/sd)[:, [*range(n), *range(2*n, 3*n)]], y)
+    w, b = torch.zeros(lin.out_features, 3*n), torch.zeros(lin.out_features)
+    coef = np.insert(fit.coef_, [n], np.zeros((1, n)), axis=1) # the largest states depend on the length: 0 at first
+    for to, of in ((w, coef), (b, fit.intercept_)): # two classes have one row, the difference of their logits
         to[fit.classes_] = torch.tensor(np.concatenate([-of, of])/2 if len(fit.classes_) == 2 else of).float()
     with torch.no_grad(): # the layer has no bias of its own: batch normalization carries it
         for o, v in ((bn.running_mean, mean), (bn.running_var, sd**2), (bn.weight, torch.ones_like(mean)),

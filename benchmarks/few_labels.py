@@ -1,0 +1,114 @@
+"""How many labels does a classifier need? The experiment of ULMFiT's figure 3, on one machine.
+
+    python benchmarks/few_labels.py --test tune          # on training reviews set aside: to choose settings with
+    python benchmarks/few_labels.py --test test          # on the test reviews: once, when all settings are fixed
+    python benchmarks/few_labels.py --ways bag --sizes 100 500
+
+Each run trains one classifier on one random draw of labelled training reviews, half of them positive. Runs that are in
+build/few_labels already are not repeated, so a command that was stopped goes on when it is given again."""
+import argparse, json
+from pathlib import Path
+
+import numpy as np
+from common import Clock, results
+
+from lesson8nlp.core import result_row, save_results
+from lesson8nlp.data import get_imdb
+from lesson8nlp.store import atomic_file
+from lesson8nlp.texts import read_text, text_files
+from lesson8nlp.ulmfit import TextModel, bag_of_words, finetune, train_classifier
+
+root = Path(__file__).resolve().parent.parent
+sizes = {50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, 5000: 2, 25000: 2}  # number of labels, and how many draws of them
+ways = {'bag': 'bag of words, TF-IDF, words and pairs', 'ratios': 'bag of words, log-count ratios, up to three words',
+        'random': 'network from random weights', 'pretrained': 'pretrained network',
+        'finetuned': 'pretrained network, fine-tuned'}
+from_random = dict(lr=5e-3, epochs=10)  # chosen on the tuning part; the others take the library's own settings
+
+
+def number(f): return int(f.stem.split('_')[0])
+
+
+class Reviews:
+    "Labelled reviews to draw from, and those to be tested on."
+    def __init__(self, test, n_test):
+        path = get_imdb(download=False)
+        if path.name != 'imdb': raise SystemExit('This experiment needs the real reviews of IMDB.')
+        train = text_files(path/'train')
+        self.aside = [f for f in train if number(f) >= 11_250]  # the shipped model has not read them
+        self.pool = train if test == 'test' else [f for f in train if number(f) < 11_250]
+        self.test = text_files(path/'test') if test == 'test' else self.aside
+        if n_test < len(self.test): self.test = self.sample(self.test, n_test, seed=0)
+
+    def sample(self, files, n, seed):
+        "`n` of `files`, half of them positive."
+        rng = np.random.default_rng([n, seed])
+        of = {k: [f for f in files if f.parent.name == k] for k in ('neg', 'pos')}
+        return [of[k][i] for k in of for i in rng.permutation(len(of[k]))[:n//2]]
+
+
+def texts_of(files): return [read_text(f) for f in files], [f.parent.name for f in files]
+
+
+def answers(way, train, test, seed, lm):
+    "A label for each text of `test`, by a classifier that has learned from `train`."
+    if way == 'bag': return bag_of_words(*train, test, n_words=2)
+    if way == 'ratios': return bag_of_words(*train, test, n_words=3, weigh='ratios')
+    start, how = (lm.untrained(), from_random) if way == 'random' else (lm, {})
+    clf = train_classifier(*train, start, valid=[0, len(train[0]) - 1], seed=seed, verbose=False, **how)
+    return clf.predict(test, bs=64).label.to_numpy()
+
+
+def run(way, n, seed, reviews, lm):
+    "Train one classifier and test it: a dict with its accuracy in percent."
+    drawn = reviews.sample(reviews.pool, n, seed)
+    if way in ('random', 'pretrained', 'finetuned') and n < len(reviews.pool):  # two to set aside
+        rest = sorted({*reviews.pool} - {*drawn})
+        drawn = [rest[0], *drawn, rest[-1]]
+    train, test = texts_of(drawn), texts_of(reviews.test)
+    with Clock() as c: found = answers(way, train, test[0], seed, lm)
+    return dict(way=way, n=n, seed=seed, accuracy=100*float(np.mean(found == np.array(test[1]))), seconds=round(c.s, 1))
+
+
+def summary(runs, test, n_test):
+    "A row of results for each way and number of labels."
+    rows = []
+    for way, name in ways.items():
+        for n in sizes:
+            found = [r for r in runs if r['way'] == way and r['n'] == n]
+            if not found: continue
+            acc = [r['accuracy'] for r in found]
+            sd = round(float(np.std(acc, ddof=1)), 2) if len(acc) > 1 else None
+            rows.append(result_row(f'{name}, {n} labels', round(float(np.mean(acc)), 2), '%',
+                f'python benchmarks/few_labels.py --test {test}', way=way, n_labels=n, sd=sd, tested_on=test,
+                n_test=n_test, seeds=[r['seed'] for r in found], minutes=round(sum(r['seconds'] for r in found)/60, 1)))
+    return rows
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('--test', choices=('tune', 'test'), default='tune')
+    ap.add_argument('--n-test', type=int, default=25_000, help='at most so many reviews to test on')
+    ap.add_argument('--ways', nargs='+', choices=ways, default=list(ways))
+    ap.add_argument('--sizes', nargs='+', type=int, choices=sizes, default=list(sizes))
+    a = ap.parse_args()
+    reviews, lm = Reviews(a.test, a.n_test), TextModel.pretrained()
+    work = root/'build'/'few_labels'/f'{a.test}_{len(reviews.test)}_{lm.fingerprint()[:12]}'
+    work.mkdir(parents=True, exist_ok=True)
+    tuned = None
+    for n in a.sizes:
+        for way in a.ways:
+            for seed in range(sizes[n]):
+                done = work/f'{way}_{n}_{seed}.json'
+                if done.exists(): continue
+                if way == 'finetuned' and tuned is None:
+                    tuned = finetune(texts_of(reviews.pool)[0], lm, epochs=1, path=work/'lm')
+                found = run(way, n, seed, reviews, tuned if way == 'finetuned' else lm)
+                with atomic_file(done) as f: json.dump(found, f)
+                print(f'{ways[way]:<50}{n:>6} labels, draw {seed}: {found["accuracy"]:.1f} %', flush=True)
+    runs = [json.loads(p.read_text(encoding='utf-8')) for p in sorted(work.glob('*.json'))]
+    name = 'few_labels' if a.test == 'test' else 'few_labels_tune'
+    save_results(results/f'{name}.json', summary(runs, a.test, len(reviews.test)))
+
+
+if __name__ == '__main__': main()
