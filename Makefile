@@ -10,19 +10,38 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lesson test test-offline test-slow lab docs docs-serve export save results bench gpu imdb pretrain clean
+.PHONY: help install lint lint-fast check-notebooks hooks coverage mutate lock release lesson test test-offline test-slow lab docs docs-serve export save results bench gpu imdb pretrain clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<13} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
 
-install: $(VENV)/.installed ## make the environment, with pinned versions (done by the others when needed)
+install: $(VENV)/.installed ## make the environment, with pinned versions (done by the others when needed); CPU=1 without CUDA
 
-$(VENV)/.installed: constraints.txt settings.ini setup.py pyproject.toml
+# uv where it is installed, pip otherwise: the same packages. The CPU builds come from where PyTorch's documentation says.
+UV := $(shell command -v uv 2>/dev/null)
+CONSTRAINTS ?= constraints.txt
+EXTRAS ?= dev,docs,cluster
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+ifdef UV
+MAKE_ENV := uv venv --quiet --seed --allow-existing --python "$$(command -v $(PYTHON))" $(VENV)
+PIP := uv pip install --python $(PY)
+else
+MAKE_ENV := $(PYTHON) -m venv $(VENV)
+PIP := $(PY) -m pip install $(if $(CI),-q)
+endif
+
+$(VENV)/.installed: $(CONSTRAINTS) settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f'lesson8nlp needs Python 3.11 or later; $(PYTHON) is {v.major}.{v.minor}. Name another one: make PYTHON=python3.12 ...')"
-	@echo "Installing into $(VENV): some minutes and about 4 GB, once ..."
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q -c constraints.txt setuptools wheel
-	$(PY) -m pip install -q -c constraints.txt --no-build-isolation -e ".[dev]"
+	@echo "Installing into $(VENV), once, with $(if $(UV),uv,pip). It takes some minutes. PyTorch, fastai, spaCy, JupyterLab and the tools come as packages:"
+ifdef CPU
+	@echo "about 0.5 GB to download and 1.5 GB on disk, with PyTorch's own build for CPUs."
+else
+	@echo "about 4 GB on Linux, most of it PyTorch with CUDA. Without a GPU, 'make install CPU=1' saves about 3 GB of them."
+endif
+	$(MAKE_ENV)
+	$(if $(CPU),$(PIP) -c $(CONSTRAINTS) --index-url $(TORCH_CPU) torch torchvision)
+	$(PIP) -c $(CONSTRAINTS) "setuptools>=77" wheel
+	$(PIP) -c $(CONSTRAINTS) --no-build-isolation -e ".[$(EXTRAS)]"
 	@$(PY) -c "open('$(VENV)/.installed', 'w').close()"
 
 lesson: install ## run every lesson from top to bottom; the executed notebooks land in build/lesson/
@@ -32,6 +51,7 @@ test: install ## check notebooks, package, site and wheel; with NB=02_tokenizer 
 ifdef NB
 	$(PY) tools/run_tests.py $(NB)
 else
+	$(PY) tools/lint.py
 	$(PY) -m pytest tests/test_project.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --do-print
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" --ignore tests/test_project.py
@@ -43,6 +63,34 @@ test-offline: install ## once more what reads reviews, with an empty data folder
 test-slow: test ## the long tests too
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow
 
+lint: install ## look for mistakes (ruff), spelling (codespell) and types (mypy)
+	$(PY) tools/lint.py
+
+lint-fast: install
+	@$(PY) tools/lint.py --fast
+
+check-notebooks: install
+	@$(PY) tools/first_cell.py --check
+	@$(PY) -m pytest tests/test_project.py -k "notebook_is_clean or package_is or readme_is"
+
+hooks: install ## for contributors: nbdev's merge driver for notebooks, and checks before each commit
+	git config merge.jupyternotebook.name "merge notebooks cell by cell, with nbdev"
+	git config merge.jupyternotebook.driver "$(abspath $(BIN))/nbdev-merge %O %A %B %P"
+	git config diff.jupyternotebook.command "$(abspath $(BIN))/nbdev-diff-driver"
+	$(BIN)/pre-commit install
+
+coverage: install ## how much of the package notebooks and tests together run (about an hour)
+	$(PY) tools/run_tests.py --coverage
+
+mutate: install ## change twenty conditions and defaults, and print those that no test notices (slow)
+	$(PY) tools/mutate.py
+
+lock: install ## find the newest versions of all packages that fit together, and write constraints.txt
+	$(PY) tools/lock.py
+
+release: install ## build source archive and wheel, check and install both; uploads nothing
+	$(PY) tools/release.py
+
 lab: install ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir nbs
 
@@ -53,6 +101,7 @@ docs-serve: install ## build the site, open it in the browser, and build again w
 	@$(PY) docs/build.py --serve
 
 export: install ## write the package and the README from the notebooks
+	$(PY) tools/first_cell.py
 	$(BIN)/nbdev-export
 	$(PY) tools/readme.py
 

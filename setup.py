@@ -17,7 +17,7 @@ init = (here / name / "__init__.py").read_text(encoding="utf-8")
 setup(
     version=re.search(r'^__version__ = "(.+)"', init, re.M)[1],
     install_requires=lines("requirements"),
-    extras_require={"dev": lines("dev_requirements")},
+    extras_require={k: lines(f"{k}_requirements") for k in ("dev", "docs", "cluster")},
     classifiers=[
         f"Development Status :: {cfg['status']} - {statuses[int(cfg['status']) - 1]}",
         f"Intended Audience :: {cfg['audience']}",

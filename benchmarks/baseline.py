@@ -6,7 +6,7 @@ from common import Clock, results
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from lesson8nlp.core import hardware, result_row, save_results
+from lesson8nlp.core import result_row, save_results
 from lesson8nlp.data import get_imdb
 from lesson8nlp.texts import read_text, text_files
 

@@ -178,7 +178,7 @@ def figure(what, xs, unit, at_least, aim, ok, aim_ok=None, peers=(1,), **more):
 
 def figure_rows(b, quick):
     "The figures of the goal: at least, aim, measured."
-    (few, _, docs, grow), total = sizes(b.total, quick), b.total
+    few, _, docs, grow = sizes(b.total, quick)
     cold, loader = rates(b.all('ours_ids')), rates(b.all('ours_batches'), 'n_tokens')
     fastai, hf = rates(b.all('fastai_ids', few)), rates(b.all('hf_wordlevel'))
     fastai_dl = rates(b.all('fastai_batches', docs), 'n_tokens')

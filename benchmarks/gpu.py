@@ -29,9 +29,9 @@ from common import clear, machine, made_up_words, results, seconds, stand_ins, s
 warnings.filterwarnings('ignore')
 stand_ins()  # before everything that imports a tokenizer
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
-import fastai.callback.fp16
+import fastai.callback.fp16 # noqa: F401 (adds to_fp16)
 from bundle import Bundle
-from fastai.basics import Callback, CancelFitException, DataLoader, DataLoaders, Learner, TensorCategory, set_seed
+from fastai.basics import Callback, CancelFitException, DataLoader, DataLoaders, TensorCategory, set_seed
 from fastai.text import all as fa
 from lesson8nlp import awdlstm, classifier, dataloader, experiments, learner as ours
 from lesson8nlp.core import load_results, result_row, save_results
@@ -215,7 +215,7 @@ def step(a, rows):
             add(name, got[name], c['bs'], **(dict(at_least=2, memory_at_least=2) if name.startswith('ours') else {}))
     ours_names = [n for n in contestants if n.startswith('ours')]
     best = max(ours_names, key=lambda n: statistics.median(tokens(got[n], c['bs'])))
-    rate, top, row = statistics.median(tokens(got[best], c['bs'])), (best, got[best], c['bs']), None
+    rate, top = statistics.median(tokens(got[best], c['bs'])), (best, got[best], c['bs'])
     for bs in c['more_bs']:
         try: res = [one(best, bs) for _ in range(a.rounds)]
         except RuntimeError as e:
@@ -258,7 +258,7 @@ def floor(a, rows):
     lstm, dec = operations(c)
     src = torch.randn(c['copy'], device=dev)
     dst = torch.empty_like(src)
-    s = seconds(lambda: dst.copy_(src), a.rounds, c['repeat'], warm=2)
+    s = seconds(partial(dst.copy_, src), a.rounds, c['repeat'], warm=2)
     rows.add('copy in memory, bytes read and written', [2*src.numel()*4/o/1e9 for o in s], 'GB/s')
     del src, dst
     for prec in (['fp16', 'bf16'] if a.kind == 'gpu' else ['fp32', 'bf16']):

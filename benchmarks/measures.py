@@ -4,7 +4,6 @@ A measurement is a generator that stops twice: when its libraries are imported (
 and with its result, a dict of figures. What a peer needs beforehand, such as a vocabulary, is outside the clock."""
 import json, os
 from itertools import chain, islice
-from pathlib import Path
 from statistics import median
 
 import numpy as np

@@ -90,7 +90,7 @@ def exercises(lessons, pages, known):
     "One page that leads to every questionnaire, every exercise and every answer."
     out = ['# Exercises\n\n{.subtitle}\n> Every lesson ends in questions and in exercises that check themselves. Answers are folded away below each, and stand whole on pages of their own.\n']
     for p in lessons:
-        cells, found = p.nb['cells'], ad.answers(p, known)
+        cells = p.nb['cells']
         rows = [ad.text(c).strip() for h, c in ad.sections(cells) if h == 'Exercises' and c['cell_type'] == 'markdown' and ad.text(c).startswith('**')]
         n = sum(ad.re.match(r'\d+\. ', l) is not None for h, c in ad.sections(cells) if h == 'Questionnaire' for l in ad.text(c).splitlines())
         if not rows: continue

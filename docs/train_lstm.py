@@ -4,10 +4,10 @@ LMModel6 with 32 units in one layer, on Human Numbers; the weights are rounded t
 import base64, json
 from pathlib import Path
 
-import lesson8nlp.core
+import lesson8nlp.core # noqa: F401
 import numpy as np, torch
 from fastai.text.all import CrossEntropyLossFlat, DataLoaders, Learner, accuracy, set_seed
-import fastai.callback.schedule
+import fastai.callback.schedule # noqa: F401 (adds fit_one_cycle)
 from lesson8nlp.dataloader import LMDataLoader
 from lesson8nlp.experiments import human_ids
 from lesson8nlp.learner import ModelResetter

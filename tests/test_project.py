@@ -1,9 +1,9 @@
 "The notebooks are clean, in order and in step with the package; the configuration says everything once."
-import ast, configparser, importlib, json, os, re, shutil, subprocess, sys, tomllib
+import ast, configparser, functools, importlib, json, os, re, shutil, subprocess, sys, tomllib
 from pathlib import Path
 
 import pytest
-import run_notebooks, run_tests
+import first_cell, lock, mutate, run_notebooks, run_tests
 
 root = Path(__file__).resolve().parent.parent
 notebooks = sorted((root/'nbs').rglob('*.ipynb'))
@@ -154,10 +154,7 @@ def test_constraints_are_pins_and_nothing_else():
     lines = (root/'constraints.txt').read_text(encoding='utf-8').split()
     assert all(re.fullmatch(r'[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+', l) for l in lines), 'name==version only: no addresses'
     pinned = {re.sub(r'[-_.]+', '-', l.split('==')[0]).lower() for l in lines}
-    ini = configparser.ConfigParser(delimiters=['='])
-    ini.read(root/'settings.ini', encoding='utf-8')
-    for r in (ini['DEFAULT']['requirements'] + ini['DEFAULT']['dev_requirements']).split():
-        assert re.split(r'[<>=!]', r)[0].lower() in pinned, f'{r} is not pinned'
+    for r in lock.requirements(): assert re.split(r'[<>=!]', r)[0].lower() in pinned, f'{r} is not pinned'
 
 
 def test_runner_runs_the_course_and_the_internals():
@@ -263,3 +260,96 @@ def test_benchmarks_can_be_read(p):
     long = [i for i, l in enumerate(source.splitlines(), 1) if len(l) > 120]
     assert not long, f'{p.name}, lines {long}'
     assert 'hashlib' not in source, 'the store has checksums'
+
+
+def test_lock_writes_pins_only():
+    report = dict(install=[dict(metadata=dict(name=n, version=v)) for n, v in (('torch', '2.15.0+cpu'), ('nvidia-cublas', '13.0'), ('Babel', '2.1'))])
+    assert lock.pins(report) == ['Babel==2.1', 'torch==2.15.0']
+    assert {'fastai==2.8.*', 'torch==2.6.*', 'spacy==3.8.*', 'nbdev==3.3.*'} <= set(lock.oldest())
+
+
+@pytest.mark.parametrize('p', notebooks, ids=name)
+def test_notebook_installs_the_package_where_it_is_missing(p):
+    "On Colab and Kaggle it is. `make export` writes the cell."
+    assert not first_cell.update(p, check=True), 'run make export'
+
+
+def test_the_first_cell_is_hidden_and_written_once(tmp_path):
+    code = lambda s, id: dict(cell_type='code', execution_count=None, id=id, metadata={}, outputs=[], source=[s])
+    old = code('pip install something old', first_cell.cell_id)
+    nb = dict(cells=[dict(cell_type='markdown', id='0a', metadata={}, source=['# T']), code('from lesson8nlp.core import *', '0b'), old], metadata={}, nbformat=4, nbformat_minor=5)
+    p = tmp_path/'a.ipynb'
+    p.write_text(json.dumps(nb), encoding='utf-8')
+    assert first_cell.update(p, check=True) and first_cell.update(p) and not first_cell.update(p)
+    assert [c['id'] for c in cells(p)] == ['0a', first_cell.cell_id, '0b']
+    new = src(cells(p)[1])
+    assert new.startswith('#| hide') and first_cell.address() in new
+    ast.parse(new)
+    assert first_cell.with_first_cell([code('1 + 1', '0c')]) == [code('1 + 1', '0c')]
+
+
+def texts_of_project():
+    "Every text of the project with its path, as git lists them."
+    files = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=root, capture_output=True, text=True).stdout.split('\0')
+    for f in filter(None, files):
+        if (root/f).is_file() and Path(f).suffix not in ('.npz', '.png') and f != 'LICENSE': yield f, (root/f).read_text(encoding='utf-8')
+
+
+def test_the_address_stands_in_one_place():
+    "pyproject.toml has it; the notebooks' first cell and nbdev's links in the package are written from there."
+    if not (root/'.git').exists(): pytest.skip('not a clone')
+    urls = tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls'].values()
+    hosts = [u.split('://')[1].rstrip('/') for u in urls]
+    for f, text in texts_of_project():
+        if f == 'pyproject.toml' or (f.startswith('lesson8nlp/') and f.endswith('.py')): continue
+        if f.endswith('.ipynb'): text = json.dumps([c for c in json.loads(text)['cells'] if c['id'] != first_cell.cell_id])
+        for h in hosts: assert h not in text, f'{f} holds the address {h}'
+
+
+def test_what_a_project_has():
+    for f in ('LICENSE', 'CONTRIBUTING.md', 'CHANGELOG.md', 'CITATION.cff', 'CODE_OF_CONDUCT.md', 'SECURITY.md', 'lesson8nlp/py.typed',
+              '.gitattributes', '.pre-commit-config.yaml', '.devcontainer/devcontainer.json', '.github/PULL_REQUEST_TEMPLATE.md', '.github/dependabot.yml'):
+        assert (root/f).exists(), f
+    assert 'Apache License' in (root/'LICENSE').read_text(encoding='utf-8')[:100]
+    import yaml
+    for p in [*(root/'.github').rglob('*.y*ml'), root/'.pre-commit-config.yaml', root/'CITATION.cff']: yaml.safe_load(p.read_text(encoding='utf-8'))
+    json.loads((root/'.devcontainer'/'devcontainer.json').read_text(encoding='utf-8'))
+    targets = set(re.findall(r'^([\w-]+):', (root/'Makefile').read_text(encoding='utf-8'), re.M))
+    said = re.findall(r'make ([a-z][\w-]+)', ''.join((root/f).read_text(encoding='utf-8') for f in ('CONTRIBUTING.md', '.pre-commit-config.yaml')))
+    assert set(said) <= targets, set(said) - targets
+    for f in ('CONTRIBUTING.md', 'CODE_OF_CONDUCT.md', 'SECURITY.md', 'CHANGELOG.md'):
+        for to in re.findall(r'\]\(([^)\s]+)\)', (root/f).read_text(encoding='utf-8')): assert re.match('https?://', to) or (root/to).exists(), to
+
+
+@functools.cache
+def checked_words():
+    "All words of the tests, and of the cells that check something."
+    sources = [p.read_text(encoding='utf-8') for p in (root/'tests').glob('test_*.py') if p.name != 'test_project.py']
+    sources += [src(c) for p in notebooks for c in cells(p, 'code') if 'eval: false' not in src(c) and re.search(r'\btest_\w+\(|\bassert\b|expect_fail', src(c))]
+    return {w for s in sources for w in re.findall(r'\w+', s)}
+
+
+@pytest.mark.parametrize('m', [m for m in modules if m != 'all'])
+def test_public_names_are_checked(m):
+    "Each name that a module exports stands in a test, or in a cell of a notebook that checks something."
+    lacks = [n for n in importlib.import_module(f'lesson8nlp.{m}').__all__ if n not in checked_words()]
+    assert not lacks, f'in no check: {lacks}'
+
+
+def test_mutants_are_valid_and_different():
+    "`make mutate` changes one condition or one default; the code stays Python and becomes another."
+    drawn = mutate.draw(60, seed=1)
+    assert drawn == mutate.draw(60, seed=1) and len({m for m, _ in drawn}) > 5
+    for m, mutant in drawn:
+        source = (root/'lesson8nlp'/f'{m}.py').read_text(encoding='utf-8')
+        changed = mutate.apply(source, mutant)
+        ast.parse(changed)
+        assert sum(a != b for a, b in zip(source.split('\n'), changed.split('\n'))) == 1
+    assert [x[3] for x in mutate.mutants('def f(a=1, b=True, c=None): return a < 2 != b')] == ['2', 'False']
+    assert [x[3] for x in mutate.mutants('x = a <= 1')] == ['<']
+
+
+@pytest.mark.slow
+def test_tests_notice_mutants():
+    "Twenty mutants; the survivors are printed (pytest -s), and most do not survive."
+    assert len(mutate.survivors(20, seed=42)) <= 10

@@ -2,6 +2,7 @@
 
     python tools/run_tests.py 02_tokenizer   # one notebook, its answers and its tests: make test NB=02_tokenizer
     python tools/run_tests.py --offline      # what reads reviews, with an empty data folder and without a network
+    python tools/run_tests.py --coverage     # notebooks and tests, and how much of the package they run: make coverage
 """
 import argparse, ast, functools, json, os, re, struct, subprocess, sys, tempfile
 from pathlib import Path
@@ -95,11 +96,28 @@ def test_offline():
         return call('-m', 'pytest', '-m', 'reviews and not slow', '--ignore', 'tests/test_docs.py') or failed  # the site shows saved outputs
 
 
+def test_coverage(name=None):
+    "Run all notebooks and the fast tests (or one notebook and its tests), and print the part of the package that they ran."
+    (root/'build'/'coverage').mkdir(parents=True, exist_ok=True)
+    for old in (root/'build'/'coverage').iterdir(): old.unlink()
+    os.environ['COVERAGE_PROCESS_START'] = str(root/'pyproject.toml')
+    if name: failed = call('-m', 'coverage', 'run', __file__, name)
+    else:
+        notebooks = [p for p in sorted((root/'nbs').rglob('*.ipynb')) if not any(o.startswith('.') for o in p.relative_to(root).parts)]
+        failed = call('-m', 'coverage', 'run', '-m', 'pytest', '-m', 'not slow', '--ignore', 'tests/test_docs.py')
+        failed = test_notebooks(notebooks) or failed
+    call('-m', 'coverage', 'combine', '--quiet')
+    call('-m', 'coverage', 'report', '--skip-covered')
+    return failed
+
+
 def main():
     ap = argparse.ArgumentParser(description='Parts of `make test` on their own.')
     ap.add_argument('notebook', nargs='?', help='the name of a notebook, such as 02_tokenizer')
     ap.add_argument('--offline', action='store_true', help='what reads reviews, with an empty data folder and without a network')
+    ap.add_argument('--coverage', action='store_true', help='how much of the package the notebooks and tests run (or the notebook and its tests)')
     args = ap.parse_args()
+    if args.coverage: sys.exit(test_coverage(args.notebook))
     if args.offline == bool(args.notebook): ap.error('give the name of a notebook, or --offline')
     sys.exit(test_offline() if args.offline else test_one(args.notebook))
 
