@@ -1,4 +1,4 @@
-"""How one long stream of tokens becomes batches in which every row reads on where it stopped.
+"""The machinery behind `LMDataLoader`: views of a large corpus, shards, worker processes, the GPU, resuming, and the loaders of a classifier.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/dataloader.html.md"""
 
@@ -52,7 +52,7 @@ def _doc_ids(doc, name):
     return ids
 
 # %% ../nbs/internals/08_dataloader.ipynb #b78e74f0
-class _Docs:
+class Documents:
     "Documents as one array of ids and the positions where each starts and ends; with `chosen`, some of them."
     def __init__(self, ids, offsets, vocab=None, chosen=None, codec=None):
         self.ids, self.offsets, self.chosen = ids, offsets, chosen
@@ -69,7 +69,7 @@ class _Docs:
 
     @property
     def known(self): return {k: getattr(self, k, None) for k in ('vocab', 'codec')}
-    def new_empty(self): return _Docs(np.zeros(0, self.ids.dtype), self.offsets[:1], **self.known)
+    def new_empty(self): return Documents(np.zeros(0, self.ids.dtype), self.offsets[:1], **self.known)
 
     def choose(self, docs):
         "The documents with these numbers, in this order; they share the ids."
@@ -80,14 +80,14 @@ class _Docs:
             raise ValueError(f'docs holds {chosen.min()} to {chosen.max()}; the documents are 0 to {n-1}.')
         if (count := np.bincount(chosen)).max() > 1:
             raise ValueError(f'docs names document {count.argmax()} {count.max()} times; each may come once.')
-        return _Docs(self.ids, self.offsets, chosen=chosen.astype(np.int64), **self.known)
+        return Documents(self.ids, self.offsets, chosen=chosen.astype(np.int64), **self.known)
 
     def decode(self, b, full=True): # what show_batch shows
         word = self.vocab.__getitem__ if hasattr(self, 'vocab') else str
         return tuple(TitledStr(' '.join(word(i) for i in o.tolist())) for o in b)
 
     def __getstate__(self): # a file is not pickled, only where it is
-        mapped = _mapped_file(self.ids) if len(self.ids) else None
+        mapped = mapped_file(self.ids) if len(self.ids) else None
         return self.__dict__ | (dict(ids=mapped) if mapped else {})
 
     def __setstate__(self, state):
@@ -97,13 +97,13 @@ class _Docs:
         self.__dict__.update(state)
 
 # %% ../nbs/internals/08_dataloader.ipynb #ab3fe74a
-def _to_docs(data, vocab=None, codec=None):
+def to_documents(data, vocab=None, codec=None):
     "Read `data`, in any of the forms that are allowed, once."
     if isinstance(data, str): raise TypeError('A text came in, not ids: tokenize and numericalize it first.')
     codec = ifnone(codec, getattr(data, 'codec', None))
     if vocab is None and codec is not None: vocab = codec.vocab
     if hasattr(data, 'ids') and hasattr(data, 'offsets'):
-        return _Docs(*_check_corpus(data), ifnone(vocab, getattr(data, 'vocab', None)), codec=codec)
+        return Documents(*_check_corpus(data), ifnone(vocab, getattr(data, 'vocab', None)), codec=codec)
     docs = [data] if isinstance(data, (np.ndarray, Tensor)) and data.dtype != object else list(data)
     if docs and isinstance(docs[0], (int, np.integer)): docs = [docs]
     if not docs and not isinstance(data, FilteredBase):
@@ -111,7 +111,7 @@ def _to_docs(data, vocab=None, codec=None):
     docs = [_doc_ids(o, f'Document {i}') for i, o in enumerate(docs)]
     top = max((int(o.max()) for o in docs if len(o)), default=0)
     ids = np.concatenate([np.zeros(0, np.uint8), *docs], dtype=np.min_scalar_type(top), casting='unsafe')
-    return _Docs(ids, np.cumsum([0] + [len(o) for o in docs]), vocab, codec=codec)
+    return Documents(ids, np.cumsum([0] + [len(o) for o in docs]), vocab, codec=codec)
 
 # %% ../nbs/internals/08_dataloader.ipynb #8e101a1a
 def _check_corpus(data):
@@ -127,7 +127,7 @@ def _check_corpus(data):
     return ids, offsets
 
 # %% ../nbs/internals/08_dataloader.ipynb #df84ee1c
-class _Stream:
+class Stream:
     "Documents one after another in some order, concatenated only where they are read."
     def __init__(self, docs, order, backwards=False):
         starts, lens = docs.starts[order], docs.lens[order]
@@ -192,17 +192,15 @@ def _check_docs(docs, lens, bs, world_size):
         many = f' in each of {world_size} processes' if world_size > 1 else ''
         raise ValueError(f'The corpus has {total} tokens, and bs={bs} rows{many} need at least {bs*world_size+1}, '
                          f'an input and a target for each row: {fix}.')
-    if vocab is not None and total and (top := _largest(docs.ids)) >= len(vocab):
+    if vocab is None or not total: return
+    ids, n = docs.ids, 2**16 # of a file of more than 1,024 n ids, only 1,024 stretches are looked at
+    parts = [ids] if len(ids) <= 1024*n else [ids[i:i+n] for i in np.linspace(0, len(ids)-n, 1024, dtype=np.int64)]
+    if (top := max(int(o.max()) for o in parts)) >= len(vocab):
         raise ValueError(f'The corpus holds the id {top}, and the vocab has {len(vocab)} tokens, 0 to {len(vocab)-1}: '
                          'numericalize with this vocab.')
 
-def _largest(ids, most=2**26): # of a file larger than `most` ids, only 1,024 stretches are looked at
-    n = most//1024
-    parts = [ids] if len(ids) <= most else [ids[i:i+n] for i in np.linspace(0, len(ids)-n, 1024, dtype=np.int64)]
-    return max(int(o.max()) for o in parts)
-
 # %% ../nbs/internals/08_dataloader.ipynb #3654d1fc
-class _Rows:
+class RowLayout:
     "Documents in some order, laid out in rows; a batch is a few columns of them."
     _window_size = 2**21  # tokens
 
@@ -218,7 +216,7 @@ class _Rows:
 
     def _plan(self, epoch):
         "At which columns the batches of `epoch` start and end, and how many there are."
-        if self.var_len: ends = np.cumsum(_var_lens(self.bl, self.seq_len, self.seed, epoch))
+        if self.var_len: ends = np.cumsum(varied_lengths(self.bl, self.seq_len, self.seed, epoch))
         else: ends = np.arange(self.seq_len, self.bl + self.seq_len, self.seq_len)
         self.cuts = np.unique(np.minimum([0, *ends], self.bl)).tolist()
         self.n_batches = len(self.cuts) - 1
@@ -258,12 +256,12 @@ class _Rows:
 
     def _open(self):
         "The documents in their order, to be read from memory, from a file or from the device."
-        if not self._stays_on_device(): return _Stream(self.docs, self.order, self.backwards)
-        if self._ids is None: self._ids = _to_device(self.docs, self.device)
-        return _DeviceStream(self._ids, self.docs.lens, self.order, self.backwards)
+        if not self._stays_on_device(): return Stream(self.docs, self.order, self.backwards)
+        if self._ids is None: self._ids = DeviceStream.ids_on(self.device, self.docs)
+        return DeviceStream(self._ids, self.docs.lens, self.order, self.backwards)
 
 # %% ../nbs/internals/08_dataloader.ipynb #d635d394
-class LMDataLoader(_Rows, TfmdDL):
+class LMDataLoader(RowLayout, TfmdDL):
     "Batches for a language model, each row reading on where it stopped, with fastai's arithmetic and interface."
     @delegates(TfmdDL.__init__)
     def __init__(self,
@@ -285,7 +283,7 @@ class LMDataLoader(_Rows, TfmdDL):
         _docs=None, **kwargs):
         bs = kwargs.pop('batch_size', None) or bs
         _check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, bs=bs, seq_len=seq_len)
-        self.docs = _to_docs(dataset, vocab, codec) if _docs is None else _docs
+        self.docs = to_documents(dataset, vocab, codec) if _docs is None else _docs
         if docs is not None: self.docs = self.docs.choose(docs)
         _check_docs(self.docs, lens, bs, world_size)
         self.seq_len, self.seed, self.backwards, self.var_len = seq_len, seed, backwards, var_len
@@ -303,13 +301,6 @@ class LMDataLoader(_Rows, TfmdDL):
         "Let the next pass be `epoch`, from `batch` on."
         self._epoch, self._position = epoch, (epoch, batch)
         self._plan(epoch)
-
-    def shuffle_fn(self, idxs):
-        "A new order of the documents; the numbers of the items stay as they are."
-        if self.seed is None: random.shuffle(order := self.order.tolist())
-        else: order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.docs))
-        self.set_order(order)
-        return idxs
 
     def get_idxs(self):
         "Begin the next epoch; the numbers of its items."
@@ -329,66 +320,87 @@ class LMDataLoader(_Rows, TfmdDL):
                 yield b
         finally: self._plan(self.epoch)
 
-    def _by_items(self):
-        "Does anything have to see items, not only whole batches?"
-        replaced = self.__dict__.keys() & set('get_idxs shuffle_fn sample create_batches create_batch create_item '
-                                              'do_batch retain'.split())
-        return bool(self.fake_l.num_workers or len(self.after_item.fs) or len(self.before_batch.fs) or replaced)
+# %% ../nbs/internals/08_dataloader.ipynb #08d1000e
+@patch
+def shuffle_fn(self:LMDataLoader, idxs):
+    "A new order of the documents; the numbers of the items stay as they are."
+    if self.seed is None: random.shuffle(order := self.order.tolist())
+    else: order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.docs))
+    self.set_order(order)
+    return idxs
 
-    def _whole_batches(self):
-        "What `TfmdDL.__iter__` does, without items."
-        self.randomize()
-        self.before_iter()
-        for i in self.get_idxs()[::self.bs]:
-            b = self.batch(i // self.bs)
-            yield self.after_batch(b) if len(self.after_batch.fs) else b
-        self.after_iter()
+@patch
+def _by_items(self:LMDataLoader):
+    "Does anything have to see items, not only whole batches?"
+    replaced = self.__dict__.keys() & set('get_idxs shuffle_fn sample create_batches create_batch create_item '
+                                          'do_batch retain'.split())
+    return bool(self.fake_l.num_workers or len(self.after_item.fs) or len(self.before_batch.fs) or replaced)
 
-    def create_item(self, i):
-        "Row `i % bs` of batch `i // bs`."
-        k, row = divmod(ifnone(i, 0), self.bs)
-        x, y = self.batch(k)
-        return x[row], y[row]
+@patch
+def _whole_batches(self:LMDataLoader):
+    "What `TfmdDL.__iter__` does, without items."
+    self.randomize()
+    self.before_iter()
+    for i in self.get_idxs()[::self.bs]:
+        b = self.batch(i // self.bs)
+        yield self.after_batch(b) if len(self.after_batch.fs) else b
+    self.after_iter()
 
-    def create_batches(self, samps):
-        "Batches for the item numbers `samps`: whole ones as they are, others collated from items."
-        if len(self.after_item.fs) or len(self.before_batch.fs): yield from super().create_batches(samps)
-        else:
-            for items in chunked(samps, self.bs):
-                k, row = divmod(items[0], self.bs)
-                whole = row == 0 and items == list(range(items[0], items[0] + self.bs))
-                yield self.batch(k) if whole else self.do_batch([self.do_item(i) for i in items])
+# %% ../nbs/internals/08_dataloader.ipynb #08d10002
+@patch
+def create_item(self:LMDataLoader, i):
+    "Row `i % bs` of batch `i // bs`."
+    k, row = divmod(ifnone(i, 0), self.bs)
+    x, y = self.batch(k)
+    return x[row], y[row]
 
-    def one_batch(self):
-        "The first batch of the next epoch, for a look at it: the epoch does not begin."
-        epoch, position = self._epoch, self._position
-        try: return super().one_batch()
-        finally:
-            self._epoch, self._position = epoch, position
-            self._plan(epoch)
+@patch
+def create_batches(self:LMDataLoader, samps):
+    "Batches for the item numbers `samps`: whole ones as they are, others collated from items."
+    if len(self.after_item.fs) or len(self.before_batch.fs): yield from super(LMDataLoader, self).create_batches(samps)
+    else:
+        for items in chunked(samps, self.bs):
+            k, row = divmod(items[0], self.bs)
+            whole = row == 0 and items == list(range(items[0], items[0] + self.bs))
+            yield self.batch(k) if whole else self.do_batch([self.do_item(i) for i in items])
 
-    def to(self, device):
-        "Have the batches on `device`."
-        super().to(device)
-        self._ids = self._stream = self._window = None
+# %% ../nbs/internals/08_dataloader.ipynb #08d10004
+@patch
+def one_batch(self:LMDataLoader):
+    "The first batch of the next epoch, for a look at it: the epoch does not begin."
+    epoch, position = self._epoch, self._position
+    try: return super(LMDataLoader, self).one_batch()
+    finally:
+        self._epoch, self._position = epoch, position
+        self._plan(epoch)
 
-    @delegates(__init__)
-    def new(self, dataset=None, **kwargs):
-        "A loader with the same settings but for those in `kwargs`, for other documents if `dataset` is given."
-        same = {k: getattr(self, k) for k in 'seq_len seed backwards var_len rank world_size on_device'.split()}
-        if dataset is None and not kwargs.keys() & {'vocab', 'codec'}: same['_docs'] = self.docs
-        else: same |= self.docs.known | dict(docs=self.docs.chosen if dataset is None else None)
-        return super().new(dataset=dataset, **(same | kwargs))
+@patch
+def to(self:LMDataLoader, device):
+    "Have the batches on `device`."
+    super(LMDataLoader, self).to(device)
+    self._ids = self._stream = self._window = None
 
-    def __getstate__(self): return self.__dict__ | dict(_ids=None, _stream=None, _window=None)
+# %% ../nbs/internals/08_dataloader.ipynb #08d10005
+@patch
+@delegates(LMDataLoader.__init__)
+def new(self:LMDataLoader, dataset=None, **kwargs):
+    "A loader with the same settings but for those in `kwargs`, for other documents if `dataset` is given."
+    same = {k: getattr(self, k) for k in 'seq_len seed backwards var_len rank world_size on_device'.split()}
+    if dataset is None and not kwargs.keys() & {'vocab', 'codec'}: same['_docs'] = self.docs
+    else: same |= self.docs.known | dict(docs=self.docs.chosen if dataset is None else None)
+    return super(LMDataLoader, self).new(dataset=dataset, **(same | kwargs))
 
-    def __repr__(self):
-        last = f' (the last one {self.bs}×{self.last_len})' if self.last_len != self.seq_len else ''
-        count = lambda n, what: f'{n:,} {what}{"s"*(n != 1)}'
-        shard = f', rank {self.rank} of {self.world_size}' if self.world_size > 1 else ''
-        return (f'LMDataLoader: {count(self.docs.total, "token")} in {count(len(self.docs), "document")}, '
-                f'{self.n_batches:,} batches of {self.bs}×{"about "*self.var_len}{self.seq_len}{last}, '
-                f'{count(self.n_left_out, "token")} left out{shard}')
+@patch
+def __getstate__(self:LMDataLoader): return self.__dict__ | dict(_ids=None, _stream=None, _window=None)
+
+@patch
+def __repr__(self:LMDataLoader):
+    last = f' (the last one {self.bs}×{self.last_len})' if self.last_len != self.seq_len else ''
+    count = lambda n, what: f'{n:,} {what}{"s"*(n != 1)}'
+    shard = f', rank {self.rank} of {self.world_size}' if self.world_size > 1 else ''
+    return (f'LMDataLoader: {count(self.docs.total, "token")} in {count(len(self.docs), "document")}, '
+            f'{self.n_batches:,} batches of {self.bs}×{"about "*self.var_len}{self.seq_len}{last}, '
+            f'{count(self.n_left_out, "token")} left out{shard}')
 
 # %% ../nbs/internals/08_dataloader.ipynb #2b9bf3b1
 def _show_table(df):
@@ -415,7 +427,7 @@ def show_results(x:TensorText, y, samples, outs, ctxs=None, max_n=10, trunc_at=1
     return ctxs
 
 # %% ../nbs/internals/08_dataloader.ipynb #cb646c56
-def _mapped_file(ids):
+def mapped_file(ids):
     "File, dtype, offset in bytes and length of a memory-mapped array; None if it is not one."
     base = ids
     while isinstance(base, np.ndarray) and not (isinstance(base, np.memmap) and isinstance(base.base, mmap.mmap)):
@@ -425,7 +437,7 @@ def _mapped_file(ids):
     return str(base.filename), ids.dtype, base.offset + ids.ctypes.data - base.ctypes.data, len(ids)
 
 # %% ../nbs/internals/08_dataloader.ipynb #9e2d690b
-def _var_lens(bl, seq_len, seed, epoch):
+def varied_lengths(bl, seq_len, seed, epoch):
     "Sequence lengths for `bl` columns or more, as of AWD-LSTM's authors."
     rng, least = np.random.default_rng([seed, epoch, 1]), min(5, seq_len)
     n = bl//least + 1
@@ -446,14 +458,15 @@ class RescaleLR(Callback):
         self.lrs = None
 
 # %% ../nbs/internals/08_dataloader.ipynb #bb1f364a
-def _to_device(docs, device):
-    "All ids of `docs`, as small as they are, on `device`."
-    ids = np.empty(docs.total, docs.ids.dtype.newbyteorder('='))
-    _Stream(docs, np.arange(len(docs))).read(0, docs.total, ids)
-    return torch.from_numpy(ids.view(f'i{ids.itemsize}') if ids.itemsize > 1 else ids).to(device)
+class DeviceStream:
+    "A `Stream` whose ids are a tensor, and whose work is done where this tensor is."
+    @staticmethod
+    def ids_on(device, docs):
+        "All ids of `docs`, as small as they are, on `device`."
+        ids = np.empty(docs.total, docs.ids.dtype.newbyteorder('='))
+        Stream(docs, np.arange(len(docs))).read(0, docs.total, ids)
+        return torch.from_numpy(ids.view(f'i{ids.itemsize}') if ids.itemsize > 1 else ids).to(device)
 
-class _DeviceStream:
-    "A `_Stream` whose ids are a tensor, and whose work is done where this tensor is."
     def __init__(self, ids, lens, order, backwards=False):
         starts = np.cumsum(lens) - lens
         self.ids, self.backwards = ids, backwards
@@ -461,7 +474,7 @@ class _DeviceStream:
         self.ends = self.lens.cumsum(0)
 
     def rows(self, first, bs, bl, lo, hi):
-        "Columns `lo` to `hi` of `bs` rows, as in `_Stream`."
+        "Columns `lo` to `hi` of `bs` rows, as in `Stream`."
         numbers = lambda a, b: torch.arange(a, b, device=self.ids.device)
         at = first + numbers(0, bs)[:, None]*bl + numbers(lo, hi)
         doc = torch.searchsorted(self.ends, at, right=True)
@@ -491,16 +504,15 @@ def sharded_dl(
     return ShardedDL(dl)
 
 # %% ../nbs/internals/08_dataloader.ipynb #e1dc7a57
-def _checksum(*arrays): return zlib.crc32(b''.join(np.ascontiguousarray(o, dtype='<i8').tobytes() for o in arrays))
-
 def _setting(dl):
     "What must be the same for a position to have the same meaning."
     docs = dl.docs
+    checksum = lambda *arrays: zlib.crc32(b''.join(np.ascontiguousarray(o, dtype='<i8').tobytes() for o in arrays))
     sample = docs.ids[np.linspace(0, len(docs.ids)-1, 1024, dtype=np.int64)] if len(docs.ids) else []
     same = {k: getattr(dl, k) for k in 'bs seq_len seed shuffle backwards var_len world_size'.split()}
     same = {k: v.item() if isinstance(v, np.generic) else v for k, v in same.items()}
-    return same | dict(n_docs=len(docs), n_tokens=docs.total, corpus=_checksum(docs.starts, docs.lens, sample),
-        order=None if dl.shuffle else _checksum(dl.order))
+    return same | dict(n_docs=len(docs), n_tokens=docs.total, corpus=checksum(docs.starts, docs.lens, sample),
+        order=None if dl.shuffle else checksum(dl.order))
 
 @patch
 def state_dict(self:LMDataLoader) -> dict: # plain values
@@ -552,22 +564,19 @@ def lm_dataloaders(
         if codec is None and tok is not None: codec = Codec(tok, texts.vocab)
         data = [dict(dataset=texts, docs=part) for part in parts]
     else:
-        codec, ids = _encode_parts([[texts[i] for i in part] for part in parts], tok, num, codec)
+        parts = [[texts[i] for i in part] for part in parts]
+        if codec is None: # made from the training part
+            tok, num = FastTokenizer(tok), ifnone(num, Numericalize())
+            tokens = [list(tok.pipe(part)) for part in parts]
+            if num.vocab is None: num.setup(tokens[0])
+            codec, ids = Codec(tok, num.vocab), [[num(o) for o in part] for part in tokens]
+        else: ids = [codec.encode_all(part) for part in parts]
         data = [dict(dataset=o) for o in ids]
     dls = []
     for name, part, shuffle in zip(('training', 'validation'), data, (True, False)):
         try: dls.append(LMDataLoader(**part, codec=codec, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, **kwargs))
         except ValueError as e: raise ValueError(f'The {name} part: {e}') from e
     return DataLoaders(*dls, path=path, device=default_device() if device is None else device)
-
-def _encode_parts(parts, tok, num, codec):
-    "A codec, made from the first of `parts` if there is none, and the ids of all parts."
-    if codec is not None: return codec, [codec.encode_all(part) for part in parts]
-    tok = FastTokenizer(tok)
-    tokens = [list(tok.pipe(part)) for part in parts]
-    num = ifnone(num, Numericalize())
-    if num.vocab is None: num.setup(tokens[0])
-    return Codec(tok, num.vocab), [[num(o) for o in part] for part in tokens]
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b08
 class PadRight(Transform):
@@ -663,7 +672,7 @@ def class_dl(
                            num_workers=num_workers, before_batch=PadRight(codec.pad_id), **kwargs)
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b0e
-def _stratified(groups, valid_pct, seed):
+def stratified_split(groups, valid_pct, seed):
     "Positions for training and for validation, each group with about the same fraction in both."
     rng, n = np.random.default_rng(seed), len(groups)
     order = rng.permutation(n)
@@ -674,6 +683,7 @@ def _stratified(groups, valid_pct, seed):
     alone = ~np.isin(groups[valid], groups[train])
     return np.append(train, valid[alone]), valid[~alone]
 
+# %% ../nbs/internals/08_dataloader.ipynb #08d10013
 def class_dataloaders(
     texts, # list of str
     labels, # for each text a name, a list of names, or a float
@@ -696,7 +706,7 @@ def class_dataloaders(
     number = {o: i for i, o in enumerate(classes)} if one_each else {}
     groups = np.array([number[o] for o in labels] if one_each else [0]*len(texts))
     dls = []
-    for part, shuffle in zip(_stratified(groups, valid_pct, seed), (True, False)):
+    for part, shuffle in zip(stratified_split(groups, valid_pct, seed), (True, False)):
         if len(part) < 1 + shuffle: raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} leave {len(part)} '
             f'for {"training, which needs two" if shuffle else "validation, which needs one"}: more texts are needed.')
         some, theirs = [texts[i] for i in part], [labels[i] for i in part]

@@ -551,16 +551,16 @@ def test_a_text_without_tokens_and_a_vocab_without_padding():
 
 
 @given(st.lists(st.sampled_from('abc'), min_size=4, max_size=60), st.sampled_from([.1, .3, .5]), st.integers(0, 9))
-def test_split_is_stratified(groups, valid_pct, seed):
-    from lesson8nlp.dataloader import _stratified
+def test_split_isstratified_split(groups, valid_pct, seed):
+    from lesson8nlp.dataloader import stratified_split
     groups = np.array([ord(o) for o in groups])
-    train, valid = _stratified(groups, valid_pct, seed)
+    train, valid = stratified_split(groups, valid_pct, seed)
     assert sorted([*train, *valid]) == list(range(len(groups))) and set(groups) == set(groups[train])
     n_valid = max(1, int(valid_pct*len(groups)))
     for g in set(groups.tolist()):
         wanted = (groups == g).sum()*n_valid/len(groups)
         assert (groups[valid] == g).sum() in (0, int(wanted), int(np.ceil(wanted)))
-    assert all(np.array_equal(a, b) for a, b in zip(_stratified(groups, valid_pct, seed), (train, valid)))
+    assert all(np.array_equal(a, b) for a, b in zip(stratified_split(groups, valid_pct, seed), (train, valid)))
 
 
 def test_every_factory_has_the_codec(tmp_path):
