@@ -46,6 +46,11 @@ def draw(n, seed):
     return random.Random(seed).sample(every, min(n, len(every)))
 
 
+def python(*args, **kw):
+    "Run Python from the root of the project, without that folder in front of the path of imports."
+    return subprocess.run([sys.executable, '-P', *args], cwd=root, capture_output=True, text=True, **kw)
+
+
 def noticed(module, mutant, timeout=600):
     "Do the tests of the module fail with this change?"
     with tempfile.TemporaryDirectory() as tmp:
@@ -53,7 +58,9 @@ def noticed(module, mutant, timeout=600):
         f = Path(tmp)/'lesson8nlp'/f'{module}.py'
         f.write_text(apply(f.read_text(encoding='utf-8'), mutant), encoding='utf-8')
         env = os.environ | dict(PYTHONPATH=tmp, OMP_NUM_THREADS='1')
-        try: return subprocess.run([sys.executable, '-m', 'pytest', '-x', '-q', '-m', 'not slow', f'tests/test_{module}.py'], cwd=root, env=env, timeout=timeout, capture_output=True).returncode != 0
+        where = python('-c', 'import lesson8nlp; print(lesson8nlp.__file__)', env=env).stdout
+        if tmp not in where: raise RuntimeError(f'The changed package is in {tmp}, and Python imports {where}')
+        try: return python('-m', 'pytest', '-x', '-q', '-m', 'not slow', f'tests/test_{module}.py', env=env, timeout=timeout).returncode != 0
         except subprocess.TimeoutExpired: return True  # an endless loop is noticed
 
 

@@ -2,8 +2,11 @@
 
     python tools/release.py   # make release: everything but the upload
 """
-import importlib.metadata as md, os, re, shutil, subprocess, sys, tempfile, time
+import configparser, importlib.metadata as md, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 root = Path(__file__).resolve().parent.parent
 smoke = ("import lesson8nlp, pathlib, sys; from lesson8nlp.all import *; lm = TextModel.pretrained(); "
@@ -19,24 +22,27 @@ def run(*args, **kw):
     return r.stdout
 
 
-def canonical(name): return re.sub(r'[-_.]+', '-', name).lower()
-
-
 def closure(names):
-    "The installed distributions that `names` need, themselves included, by name."
-    found, todo = {}, [canonical(n) for n in names]
+    "The installed distributions that `names` (requirements) need, themselves included, by name."
+    found, seen, todo = {}, set(), [Requirement(n) for n in names]
     while todo:
-        n = todo.pop()
-        if n in found: continue
-        try: found[n] = md.distribution(n)
-        except md.PackageNotFoundError: continue  # for another system
-        for r in found[n].requires or []:
-            if 'extra ==' in r: continue
-            todo.append(canonical(re.match(r'[\w.-]+', r)[0]))
+        r = todo.pop()
+        name = canonicalize_name(r.name)
+        for extra in ('', *r.extras):
+            if (name, extra) in seen: continue
+            seen.add((name, extra))
+            try: found[name] = md.distribution(r.name)
+            except md.PackageNotFoundError: continue  # left out by who made this environment
+            needs = map(Requirement, found[name].requires or [])
+            todo += [o for o in needs if o.marker is None or o.marker.evaluate({'extra': extra})]
     return found
 
 
-def library_needs(): return [re.match(r'[\w.-]+', r)[0] for r in md.distribution('lesson8nlp').requires if 'extra ==' not in r]
+def library_needs():
+    "What the library requires, without its extras."
+    ini = configparser.ConfigParser(delimiters=['='])
+    ini.read(root/'settings.ini', encoding='utf-8')
+    return ini['DEFAULT']['requirements'].split()
 
 
 def environment(folder, more=('pip',)):
@@ -67,8 +73,9 @@ def build(dist):
 
 
 def install(py, archive, *args):
-    "Install the archive by itself, from nowhere else."
-    return run(py, '-m', 'pip', 'install', '-q', '--no-index', '--no-build-isolation', *args, archive)
+    "Install the archive with what is there, and from nowhere else."
+    env = dict(PIP_FIND_LINKS='', PIP_CONFIG_FILE=os.devnull)
+    return run(py, '-m', 'pip', 'install', '-q', '--no-index', '--no-build-isolation', *args, archive, env=env)
 
 
 def main():

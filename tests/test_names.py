@@ -1,0 +1,182 @@
+"Public names that no other test speaks of, each at what its docstring says."
+import math, random
+
+import numpy as np, pytest, torch
+from torch import nn
+
+from lesson8nlp.awdlstm import SequentialRNN
+from lesson8nlp.beyond import TransformerBlock
+from lesson8nlp.codec import Codec
+from lesson8nlp.core import hardware
+from lesson8nlp.data import sample_review
+from lesson8nlp.dataloader import ClassDataLoader, EncodeText, PadRight
+from lesson8nlp.generate import Writer
+from lesson8nlp.learner import BitsPerToken, StopOnNaN, TokenPerplexity, VocabMatch, match_report
+from lesson8nlp.resume import run_identity
+from lesson8nlp.store import CorruptedError, is_pickle, read_manifest, sealed_folder
+from lesson8nlp.tokenizer import EOS, FLD, lowercase, special_tokens
+from lesson8nlp.ulmfit import (architectures, bag_of_words, describe_model, grow_codec, known_words, linear_probe,
+                               pooled_states, temporary_seed)
+
+V = ['xxunk', 'xxpad', 'xxbos', 'xxeos', *'abcdefgh']
+codec = Codec(lambda t: ['xxbos', *t.split()], V)
+
+
+def test_sequential_rnn_resets_what_can_be_reset():
+    class Part(nn.Identity):
+        n = 0
+        def reset(self): self.n += 1
+    model = SequentialRNN(Part(), nn.Linear(2, 2), Part())
+    model.reset()
+    assert [m.n for m in model if hasattr(m, 'n')] == [1, 1]
+
+
+def test_transformer_block_is_causal_and_adds_to_what_comes_in():
+    block = TransformerBlock(8, 2, window=4, p=0.).eval()
+    x, past = torch.randn(2, 5, 8), torch.randn(2, 3, 8)
+    y = block(x, past)
+    assert y.shape == x.shape
+    later = x.clone()
+    later[:, 3:] += 1
+    assert torch.allclose(block(later, past)[:, :3], y[:, :3], atol=1e-5)
+    for p in block.parameters(): nn.init.zeros_(p)
+    assert torch.equal(block(x, past), x)
+
+
+def test_hardware_names_torch(): assert f'torch {torch.__version__.split("+")[0]}' in hardware()
+
+
+def test_sample_review_depends_on_its_label_and_its_generator():
+    a, b = (sample_review('pos', random.Random(s)) for s in (1, 1))
+    assert a == b and a != sample_review('neg', random.Random(1))
+    with pytest.raises(ValueError, match='pos'): sample_review('good', random.Random(1))
+
+
+def test_pad_right_makes_rows_of_one_length():
+    rows = PadRight(1).encodes([(torch.tensor([4, 5, 6]), 0), (torch.tensor([7]), 1)])
+    assert [r[0].tolist() for r in rows] == [[4, 5, 6], [7, 1, 1]] and [r[1] for r in rows] == [0, 1]
+
+
+def test_class_data_loader_leaves_no_document_alone():
+    docs = [(torch.arange(n), 0) for n in (3, 4, 5, 6, 7)]
+    dl = ClassDataLoader(docs, bs=2, sort_func=lambda o: len(o[0]), shuffle=False, before_batch=PadRight(1))
+    assert sorted(len(b[0]) for b in dl) == [2, 3] and len(dl) == 2
+
+
+def test_encode_text_takes_texts_and_ids():
+    enc = EncodeText(codec)
+    assert enc.encodes('a b').tolist() == [2, 4, 5] and enc.encodes(torch.tensor([4])).tolist() == [4]
+    assert enc.decodes(torch.tensor([2, 4, 1])) == 'xxbos a'
+
+
+def test_writer_chooses_the_most_probable_token_at_temperature_0():
+    class Next(nn.Module): # after letter i comes letter i+1
+        def __init__(self): super().__init__(); self.w = nn.Parameter(torch.zeros(1))
+        def reset(self): pass
+        def forward(self, x): return nn.functional.one_hot((x + 1) % len(V), len(V)).float()*9
+    writer = Writer(Next(), codec, max_tokens=3, temperature=0)
+    (ids, log_probs), = writer.write([[2, 4]])[0]
+    assert [V[i] for i in ids] == ['b', 'c', 'd'] and all(p <= 0 for p in log_probs)
+    with pytest.raises(ValueError, match='beam of 2'): Writer(Next(), codec, n=3, beams=2)
+
+
+def test_bits_per_token_is_the_loss_with_a_base_of_2():
+    bits, perplexity = BitsPerToken(), TokenPerplexity()
+    for m in (bits, perplexity): m.reset(); m.total, m.count = torch.tensor(4*math.log(8)), 4
+    assert bits.name == 'bits_per_token' and bits.value == pytest.approx(3) and perplexity.value == pytest.approx(8)
+
+
+def test_stop_on_nan_counts_bad_steps():
+    cb = StopOnNaN(patience=2)
+    assert cb.patience == 2 and cb.order > 0
+
+
+def test_vocab_match_says_what_is_new():
+    m = match_report(['a', 'b'], ['b', 'c', 'd'])
+    assert isinstance(m, VocabMatch) and (m.found, m.missing) == (1, ['c', 'd']) and '1 of 3 words' in repr(m)
+
+
+def test_run_identity_changes_with_what_decides_the_result():
+    from fastai.basics import DataLoaders, Learner
+    from fastai.data.load import DataLoader
+    data = [(torch.ones(1), torch.ones(1))]*4
+    def identity(lr, width=1):
+        learn = Learner(DataLoaders(DataLoader(data, bs=2), DataLoader(data, bs=2)), nn.Linear(1, width), loss_func=nn.MSELoss(), lr=lr)
+        learn.create_opt()
+        learn.n_epoch = 1
+        return run_identity(learn)
+    assert identity(0.1) == identity(0.1) and identity(0.1)['parameters'] != identity(0.1, 2)['parameters']
+
+
+def test_manifest_of_a_sealed_folder(tmp_path):
+    with sealed_folder(tmp_path/'m', 'model') as tmp: (tmp/'a.txt').write_text('abc')
+    assert read_manifest(tmp_path/'m', 'model')['files']['a.txt']['bytes'] == 3
+    with pytest.raises(ValueError, match='holds a model, not a corpus'): read_manifest(tmp_path/'m', 'corpus')
+    (tmp_path/'m'/'manifest.json').write_text('{')
+    with pytest.raises(CorruptedError, match='truncated or altered'): read_manifest(tmp_path/'m', 'model')
+
+
+def test_pickles_are_known_by_name_and_by_content(tmp_path):
+    import pickle, safetensors.torch
+    (tmp_path/'a.bin').write_bytes(pickle.dumps([1]))
+    (tmp_path/'b.pkl').write_bytes(b'')
+    torch.save([1], tmp_path/'c.data')
+    safetensors.torch.save_file({'w': torch.ones(2)}, tmp_path/'d.safetensors')
+    np.savez(tmp_path/'e.npz', a=np.ones(2))
+    assert [is_pickle(p) for p in sorted(tmp_path.iterdir())] == [True, True, True, False, False]
+
+
+def test_marks_of_end_and_field():
+    assert EOS in special_tokens and FLD in special_tokens
+    assert lowercase('A b', add_eos=True) == f'xxbos a b {EOS}'
+
+
+def test_architectures_are_found_by_what_they_are():
+    from lesson8nlp.models import LMModel2
+    name, config = describe_model(LMModel2(len(V), 4))
+    assert name in architectures and type(architectures[name][0](**config)) is LMModel2
+
+
+def test_temporary_seed_puts_the_states_back():
+    torch.manual_seed(1); np.random.seed(1); random.seed(1)
+    expected = torch.rand(1).item(), np.random.rand(), random.random()
+    torch.manual_seed(1); np.random.seed(1); random.seed(1)
+    with temporary_seed(7): a = torch.rand(1)
+    with temporary_seed(7): assert torch.equal(torch.rand(1), a)
+    assert (torch.rand(1).item(), np.random.rand(), random.random()) == expected
+
+
+def test_grow_codec_appends_what_is_frequent():
+    words = Codec(None, special_tokens + ['film'])
+    more = grow_codec(words, ['A dull film.']*3 + ['A rare film.'])
+    assert more.vocab[:len(words.vocab)] == words.vocab and 'dull' in more.vocab and 'rare' not in more.vocab
+    assert grow_codec(words, ['film']) is words
+
+
+def test_known_words_counts_distinct_ones():
+    m = known_words(Codec(None, special_tokens + ['film']), ['film film dull'])
+    assert m.missing == ['dull'] and m.found == 2  # xxbos and film
+
+
+def test_bag_of_words_learns_what_is_plain():
+    texts = ['good film', 'bad film', 'good plot', 'bad plot']*3
+    assert bag_of_words(texts, ['pos', 'neg']*6, ['good cast good', 'bad cast bad']).tolist() == ['pos', 'neg']
+
+
+def test_linear_probe_separates_what_the_encoder_separates():
+    from fastai.basics import DataLoaders
+    from fastai.text.models.awdlstm import AWD_LSTM as _  # noqa: F401 (registers fastai's metadata)
+    from lesson8nlp.awdlstm import AWD_LSTM, awd_lstm_clas_config
+    from lesson8nlp.classifier import text_classifier_learner
+    from lesson8nlp.ulmfit import class_dl
+    texts, labels = ['a a a', 'b b b']*12, ['pos', 'neg']*12
+    with temporary_seed(1):
+        dls = DataLoaders(*[class_dl(texts, labels, codec=codec, classes=['neg', 'pos'], bs=4, device='cpu')]*2)
+        config = awd_lstm_clas_config | dict(emb_sz=8, n_hid=8, n_layers=1)
+        learn = text_classifier_learner(dls, AWD_LSTM, config=config, pretrained=False, n_out=2, lin_ftrs=[], ps=[])
+        x, y = pooled_states(learn)
+        linear_probe(learn, C=1.)
+    assert x.shape == (24, 24) and sorted(y.tolist()) == [0]*12 + [1]*12
+    learn.model.eval()
+    xb, yb = dls.train.one_batch()
+    with torch.no_grad(): assert (learn.model(xb)[0].argmax(1) == yb).all()
