@@ -10,6 +10,7 @@ from lesson8nlp.codec import Codec
 from lesson8nlp.core import hardware
 from lesson8nlp.data import sample_review
 from lesson8nlp.dataloader import ClassDataLoader, EncodeText, PadRight
+from lesson8nlp.fasttok import GrowingLists
 from lesson8nlp.generate import Writer
 from lesson8nlp.learner import BitsPerToken, StopOnNaN, TokenPerplexity, VocabMatch, match_report
 from lesson8nlp.resume import run_identity
@@ -180,3 +181,19 @@ def test_linear_probe_separates_what_the_encoder_separates():
     learn.model.eval()
     xb, yb = dls.train.one_batch()
     with torch.no_grad(): assert (learn.model(xb)[0].argmax(1) == yb).all()
+
+
+def test_what_mutants_survived():
+    "Boundaries and defaults that `make mutate` found without a test."
+    import inspect
+    import lesson8nlp.ulmfit as ulmfit
+    from lesson8nlp.awdlstm import chunked_cross_entropy
+    h, w = torch.randn(2, 3), torch.randn(4, 3)
+    assert chunked_cross_entropy(h, w, None, torch.tensor([0, 3])).isfinite()
+    with pytest.raises(ValueError, match='knows 0 to 3'): chunked_cross_entropy(h, w, None, torch.tensor([0, 4]))
+    assert not EncodeText(codec).backwards and EncodeText(codec, True).encodes('a b').tolist() == [5, 4, 2]
+    lists = GrowingLists()
+    lists.extend(np.array([7, 8, 9], np.int32), np.array([0, 2, 0, 1]))
+    assert [o.tolist() for o in lists.ends(np.arange(4))] == [[-1, 7, -1, 9], [-1, 8, -1, 9]]
+    for f in (ulmfit.pretrain, ulmfit.finetune, ulmfit.train_classifier): assert inspect.signature(f).parameters['seed'].default == 42
+    assert inspect.signature(ulmfit.finetune).parameters['seq_len'].default == 72  # as in fastai and in the paper's code
