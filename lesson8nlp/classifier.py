@@ -214,7 +214,7 @@ class _Reader:
         ids = self.ids(texts)
         res, order = torch.empty(len(ids), self.n_out), sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         with _reading(self.net):
-            for i in range(0, len(order), bs):
+            for i in bar(range(0, len(order), bs), 'Classifying', unit='batches'):
                 some = order[i:i+bs]
                 x = pad_sequence([ids[j] for j in some], batch_first=True, padding_value=self.codec.pad_id)
                 res[some] = self.activation(self.net(x.to(next(self.net.parameters()).device))[0].float()).cpu()

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, cpu_count, delayed
 from joblib.parallel import LokyBackend, ParallelBackendBase, get_active_backend
-from tqdm import tqdm
 
 from .store import *
 from .core import *
@@ -300,7 +299,7 @@ class CorpusBuilder:
         if self.n_workers == 1 or can_fork(): tok = None # it is found in `tokenizers`
         have, digests, n = {f.stem for f in self.work.glob('*.npz')}, [], 0
         n_parts = None if self.n_items is None else len(self.parts)
-        with tqdm(total=n_parts, disable=not self.progress, unit='part', desc='Corpus') as bar:
+        with bar(what='Corpus', total=n_parts, unit='parts', after=0, show=self.progress) as seen:
             for items, part in self.map(encode_part, config, tok, have):
                 f = self.work/f'{part["key"]}.npz'
                 if 'ids' in part: save_part(f, part)
@@ -310,7 +309,7 @@ class CorpusBuilder:
                 self.wrong += [(shown(items[i]) if self.reader.are_files else n + i, why) for i, why in part['wrong']]
                 digests.append(part['digests'])
                 n += len(items)
-                bar.update()
+                seen.update()
         if self.wrong: report(self.wrong, n, self.settings.errors)
         self.n_items = n
         return self.key(b''.join(digests))

@@ -20,6 +20,7 @@ from spacy.attrs import ORTH
 from spacy.tokenizer import Tokenizer as SpacyTokenizer
 from spacy.vocab import Vocab
 
+from .core import bar
 from .regex import *
 from .tokenizer import *
 from .tokenizer import _checked
@@ -582,8 +583,12 @@ class FastTokenizer:
         if not self.by_chunk: return self._slow_path(texts)
         try:
             with no_garbage_collection():
-                ids, lens = zip(*[self._portion(o) for o in portions(texts, len, _portion_chars)])
-            return np.concatenate(ids), np.concatenate(lens)
+                done = []
+                with bar(what='Tokenizing', total=len(texts)) as shown:
+                    for some in portions(texts, len, _portion_chars):
+                        done.append(self._portion(some))
+                        shown.update(len(some))
+            return tuple(map(np.concatenate, zip(*done)))
         except BaseException: # half of what is new may be learned: start again
             self.forget()
             raise
@@ -616,5 +621,5 @@ class FastTokenizer:
         if self.by_chunk: # spaCy with the same splits, and a vocabulary that can be forgotten
             prepare, spacy = compose(*self.tok.rules), self._fast.memory.pieces
             rows = [spacy.ids_of_hashes(spacy.hashes(prepare(o))) for o in texts]
-        else: rows = [self._ids.take(o) for o in self.tok.pipe(texts)]
+        else: rows = [self._ids.take(o) for o in self.tok.pipe(bar(texts, 'Tokenizing'))]
         return np.concatenate(rows), np.array([len(o) for o in rows], np.int64)

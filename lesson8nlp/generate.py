@@ -337,8 +337,10 @@ def sample(self:Writer,
         logits, prompts = logits[rows], [p for p in prompts for _ in range(n)]
     u, seen = np.tile(_random_draws(self.seed, n, self.max_tokens), (len(prompts)//n, 1)), self.seen(prompts)
     out, live = [([], []) for _ in prompts], set(range(len(prompts)))
-    with _one_by_one(model, columns=self.max_tokens >= 20):
+    steps = max(map(len, prompts)) - at + self.max_tokens
+    with _one_by_one(model, columns=self.max_tokens >= 20), bar(what='Writing', total=steps, unit='tokens') as shown:
         while True:
+            shown.update()
             turn = [min(max(at - len(p), 0), self.max_tokens - 1) for p in prompts]
             new, log_probs = self.choose(logits, seen, u[range(len(prompts)), turn])
             for i, p in enumerate(prompts):

@@ -232,7 +232,7 @@ def _mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fi
     docs = sorted((torch.as_tensor(np.asarray(o)).long() for o in docs), key=len)
     with keep_state(lm.model):
         lm.model.eval()
-        for i in range(0, len(docs), bs):
+        for i in bar(range(0, len(docs), bs), 'Reading', unit='batches'):
             x = nn.utils.rnn.pad_sequence(docs[i:i+bs], batch_first=True, padding_value=lm.codec.pad_id).to(lm.device)
             getattr(lm.model, 'reset', list)()
             for k in range(0, x.shape[1] - 1, seq_len):
