@@ -50,6 +50,19 @@ def test_any_number_of_steps_between(tmp_path, whole, every):
     assert len(list((tmp_path/'c').iterdir())) == 2
 
 
+@pytest.mark.parametrize('first', [True, False])
+def test_a_compiled_model_goes_on_as_a_plain_one(tmp_path, whole, first):
+    "Weights have their plain names in a checkpoint, so that either may go on with the other's."
+    def make(compiled, seed):
+        learn = learner(seed=seed)
+        if compiled: learn.model = torch.compile(learn.model, backend='eager')
+        return learn
+    keep = lambda: CheckpointCallback(tmp_path/'run', every=7, verbose=False)
+    with pytest.raises(Accident): fit(make(first, 42), keep(), Cut(9))
+    end = plain_model(fit(make(not first, 9), keep()).model).state_dict()
+    assert list(end) == list(weights(whole)) and all(torch.allclose(end[k], v, atol=1e-4) for k, v in weights(whole).items())
+
+
 def test_finished_is_not_repeated(tmp_path, whole, capsys):
     first = fit(learner(), CheckpointCallback(tmp_path/'c', every=7))
     assert_same_run(first, whole)

@@ -321,8 +321,8 @@ def test_names_and_separators(tmp_path):
     want = (['a', 'b, c'], ['pos', 'neg'])
     for name, sep in (('t.TSV', '\t'), ('t.tab', '\t'), ('t.Csv', None)): assert table(tmp_path, 'text\tlabel\na\tpos\nb, c\tneg\n' if sep else 'text,label\na,pos\n"b, c",neg\n', name) == want
     semi = 'text;label\na;pos\nb, c;neg\n'
-    refuses("line 3: .*Set sep to ';'", table, tmp_path, semi)
-    refuses(r"no column 'label'.*'text;label'.*sep ';'", table, tmp_path, semi.replace(', ', ' '))
+    refuses("line 3: .*Try sep=';'", table, tmp_path, semi)
+    refuses(r"no column 'label'.*'text;label'.*sep=';'", table, tmp_path, semi.replace(', ', ' '))
     assert table(tmp_path, semi, sep=';') == table(tmp_path, semi, 't.txt', sep=';') == table(tmp_path, semi.replace(';', '\t'), sep='\\t') == want
     for sep in ('', ';;', '"', '\n'): refuses('sep', table, tmp_path, semi, sep=sep) if sep else None
     refuses('does not look like a table.*folder', table, tmp_path, semi, 't.txt')
