@@ -50,6 +50,16 @@ def test_any_number_of_steps_between(tmp_path, whole, every):
     assert len(list((tmp_path/'c').iterdir())) == 2
 
 
+@pytest.mark.parametrize('epochs', [2, 3])
+def test_the_end_of_every_epoch_is_kept(tmp_path, epochs, capsys):
+    "Also that of the last but one; a run that has to do an epoch again ends with the same weights, so only the folder shows it."
+    done = (epochs - 1)*n_steps
+    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'run', every='epoch', verbose=False), Cut(done + 1), epochs=epochs)
+    assert sorted(p.name for p in (tmp_path/'run').iterdir()) == [f'{i*n_steps:08d}.{i:04d}' for i in range(epochs)][-2:]
+    fit(learner(), CheckpointCallback(tmp_path/'run', every='epoch'), epochs=epochs)
+    assert f'Resumed after step 0 of {n_steps} of epoch {epochs - 1}.' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('first', [True, False])
 def test_a_compiled_model_goes_on_as_a_plain_one(tmp_path, whole, first):
     "Weights have their plain names in a checkpoint, so that either may go on with the other's."
