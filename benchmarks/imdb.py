@@ -25,20 +25,18 @@ from types import SimpleNamespace
 from common import clear, machine, stand_ins
 stand_ins()  # before everything that imports a tokenizer
 import numpy as np, torch
-from bundle import Bundle, classes, load_8_bits, parts, read_json, save_8_bits
-from fastai.basics import (Callback, CrossEntropyLossFlat, DataLoaders, RandomSplitter, TensorCategory, accuracy,
-                           set_seed)
-from fastai.text.all import SortedDL, TensorText
+from bundle import Bundle, classes, load_8_bits, parts, read_json, save_8_bits, to_8_bits
+from fastai.basics import Callback, CrossEntropyLossFlat, DataLoaders, accuracy, set_seed
 from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
-from lesson8nlp import awdlstm, classifier, dataloader, learner as ours
+from lesson8nlp import awdlstm, classifier, learner as ours
 from lesson8nlp.codec import Codec, decode
 from lesson8nlp.core import result_row, save_results
 from lesson8nlp.data import get_imdb, sample_reviews
-from lesson8nlp.dataloader import LMDataLoader
+from lesson8nlp.dataloader import class_dl, lm_dataloaders
 from lesson8nlp.generate import generate
 from lesson8nlp.resume import CheckpointCallback
 from lesson8nlp.store import atomic_file
@@ -175,13 +173,10 @@ def half(run, learn): return learn.to_bf16() if run.device == 'cuda' else learn
 # ---- language model
 def lm_learner(run, b, back):
     c, k = run.c, run.c['lm']
-    train, valid = RandomSplitter(0.1, seed=c['seed'])(range(len(b.offsets) - 1))
     set_seed(c['seed'])
-    data = SimpleNamespace(ids=b.ids, offsets=b.offsets, vocab=b.vocab)
-    dl = partial(LMDataLoader, data, bs=k['bs'], seq_len=k['seq_len'], backwards=back)
-    dls = DataLoaders(dl(docs=np.array(list(train)), shuffle=True, seed=c['seed']), dl(docs=np.array(list(valid))),
-                      device=run.device)
-    dls.vocab = b.vocab
+    data = SimpleNamespace(ids=b.ids, offsets=b.offsets)
+    dls = lm_dataloaders(data, codec=codec_of(b), valid_pct=0.1, seed=c['seed'], bs=k['bs'],
+                         seq_len=k['seq_len'], backwards=back, device=run.device)
     learn = ours.language_model_learner(dls, awdlstm.AWD_LSTM, config=awdlstm.awd_lstm_lm_config | c['model'],
         drop_mult=k['drop_mult'], pretrained=False, alpha=k['alpha'], beta=k['beta'],
         metrics=[ours.TokenAccuracy(), ours.TokenPerplexity()], path=run.work)
@@ -200,7 +195,7 @@ def train_lm(run, b, back):
     save_8_bits(run.travel/stage, learn.model.state_dict(), run.c['part'])
     learn.model.load_state_dict(load_8_bits(run.travel/stage))
     with learn.no_bar(): again = learn.validate()
-    how = dict(seed=run.c['seed'], codec=Codec(str.split, b.vocab))
+    how = dict(seed=run.c['seed'], codec=codec_of(b))
     text = lambda p, t: generate(learn.model, p, run.c['samples'], temperature=t, **how)
     samples = [] if back else [dict(prompt=p, temperature=t, text=text(p, t)) for p in prompts for t in temperatures]
     thin = max(1, len(losses)//500)
@@ -212,30 +207,22 @@ def train_lm(run, b, back):
         lrs=[float(f'{o:.3g}') for o in np.array(rec.lrs)[::thin]][:len(smooth)], samples=samples)
 
 # ---- classifier
-def doc_dl(run, docs, labels, back, shuffle=False):
-    "Batches of documents of similar length, padded on the right."
-    ids = [TensorText(torch.from_numpy(o.astype(np.int64))) for o in docs]
-    items = list(zip([o.flip(0) for o in ids] if back else ids, [TensorCategory(int(o)) for o in labels]))
-    return SortedDL(items, res=[len(o) for o in ids], bs=run.c['clas']['bs'], shuffle=shuffle, device=run.device,
-                    before_batch=dataloader.PadRight(1))
+class Spaces: # splits a text where its tokens were joined
+    def pipe(self, texts): return (t.split(' ') for t in texts)
 
-@torch.no_grad()
-def answers(run, model, docs, back):
-    "Probabilities of the classes, (n, 2) float32, in the order of `docs`."
-    dl = doc_dl(run, docs, [0]*len(docs), back)
-    order = dl.get_idxs()
-    model.eval()
-    with torch.autocast(run.device, torch.bfloat16, enabled=run.device == 'cuda'):
-        read = (model(x.as_subclass(torch.Tensor))[0] for x, _ in dl.new(get_idxs=lambda: order))
-        out = torch.cat([o.float().softmax(-1).cpu() for o in read])
-    return out[np.argsort(order)].numpy()
+def codec_of(b): return Codec(Spaces(), b.vocab)
+def texts_of(b, numbers): return [' '.join(b.vocab[o] for o in ids) for ids in b.docs(numbers)]
+
+def answers(model, b, numbers, back):
+    "Probabilities of the classes, (n, 2) float32, in the order of `numbers`."
+    return classifier.classify(model, texts_of(b, numbers), codec_of(b), back, bs=128).numpy()
 
 def clas_learner(run, b, back, train, valid):
-    c, k, y = run.c, run.c['clas'], b.labels
+    c, k = run.c, run.c['clas']
     set_seed(c['seed']) # a loader draws the seed of its order when it is made
-    dl = lambda part, **kw: doc_dl(run, b.docs(part), y[part], back, **kw)
-    dls = DataLoaders(dl(train, shuffle=True), dl(valid))
-    dls.vocab, dls.c = [b.vocab, classes], 2
+    loader = partial(class_dl, codec=codec_of(b), classes=classes, backwards=back, bs=k['bs'], device=run.device)
+    dls = DataLoaders(*(loader(texts_of(b, part), [classes[i] for i in b.labels[part]], shuffle=part is train)
+                        for part in (train, valid)))
     learn = classifier.text_classifier_learner(dls, awdlstm.AWD_LSTM, config=awdlstm.awd_lstm_clas_config | c['model'],
         pretrained=False, drop_mult=k['drop_mult'], max_len=k['max_len'],
         loss_func=CrossEntropyLossFlat(label_smoothing=k['smoothing']), metrics=accuracy, path=run.work)
@@ -264,15 +251,12 @@ def choose(run, b, back):
     train, valid = holdout(run, b)
     learn, table = train_clas(run, b, back, train, valid, f'choose_{directions[back]}')
     run.need(run.c['reserve'])
-    p, y = answers(run, learn.model, b.docs(valid), back), b.labels[valid]
+    p, y = answers(learn.model, b, valid, back), b.labels[valid]
     temps = np.arange(10, 81)/20
     T = float(temps[np.argmin([log_loss(y, temper(p, t), labels=[0, 1]) for t in temps])])
     before, after = (float(log_loss(y, o, labels=[0, 1])) for o in (p, temper(p, T)))
     return dict(accuracy=100*float((p.argmax(1) == y).mean()), log_loss=before, log_loss_tempered=after, temperature=T,
                 n=len(y), schedule=table)
-
-class Spaces: # cuts a text where its tokens were put together
-    def pipe(self, texts): return (t.split(' ') for t in texts)
 
 def clas(run, b, back):
     "The classifier on all training reviews (the accuracy shown is of some that it has read); then the test reviews."
@@ -281,7 +265,7 @@ def clas(run, b, back):
     run.need(run.c['reserve'])
     saved = run.out/f'classifier_{directions[back]}'
     TextModel(learn.model, Codec(None, b.vocab), classes, dict(reads=directions[back])).save(saved)
-    p, y = answers(run, learn.model, b.docs(test), back), b.labels[test]
+    p, y = answers(learn.model, b, test, back), b.labels[test]
     write_arrays(run.travel/f'{stage}.npz', p=p)
     order = np.argsort(np.diff(b.offsets)[test], kind='stable')[len(test)//10:]
     right = p[order, y[order]] > 0.5
@@ -289,8 +273,7 @@ def clas(run, b, back):
     return dict(words=[moved_by(learn.model, b, test[i], back) for i in picks], schedule=table)
 
 def moved_by(model, b, i, back): # the tokens of review `i` with what each contributed
-    text = ' '.join(b.vocab[o] for o in b.docs([i])[0])
-    s = classifier.saliency(model, text, Codec(Spaces(), b.vocab), classes, back)
+    s = classifier.saliency(model, texts_of(b, [i])[0], codec_of(b), classes, back)
     return dict(label=classes[b.labels[i]], answer=s.answer, p=round(float(s.p), 4), tokens=list(s.tokens),
                 scores=[float(f'{o:.3g}') for o in s.scores])
 

@@ -8,28 +8,48 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/cli.html.md"""
 __all__ = []
 
 # %% ../nbs/internals/15_cli.ipynb #6703a22a
-import argparse, json, os, sys
+import argparse, csv, json, os, re, shlex, sys, warnings
 from inspect import signature
+from pathlib import Path
 
 from fastcore.docments import docments
 
 from .texts import *
-from .texts import decode_text
+from .texts import decode_text, shown
 from .ulmfit import *
 
 # %% ../nbs/internals/15_cli.ipynb #f36e7e40
+def _say(what): print(what, file=sys.stderr, flush=True) # standard output is for answers
+
 def _read(texts, column='text', label=None, encoding='utf-8', sep=None): # texts and labels; what is left out is said
     found = read_labelled(texts, column, label, encoding, sep)
-    for o in found.ignored: print(f'Ignored, {o}')
+    for o in found.ignored: _say(f'Ignored, {o}')
     return check_texts(found.texts), found.labels
 
 def _pick(a, f): # the options that `f` takes
     return {k: v for k, v in vars(a).items() if k in signature(f).parameters and k != 'texts'}
 
-def _start(a): return None if a.start == 'reviews' else TextModel.load(a.start) # None: the one that ships
+def _load(path, classifier=False): # a model for a verb that needs a classifier, or one that needs a language model
+    made_by = f'Name a folder that lesson8nlp {"classify" if classifier else "finetune"} has written.'
+    if not Path(path).is_dir(): raise FileNotFoundError(f'There is no folder {path}. {made_by}')
+    m = TextModel.load(path)
+    if classifier == (m.kind == 'text_classifier'): return m
+    needed = 'classifier' if classifier else 'language model'
+    raise ValueError(f'{path} holds a {m.kind}, and a {needed} is needed. {made_by}')
+
+# %% ../nbs/internals/15_cli.ipynb #c7d1e2f3
+def _start(a): return None if a.start == 'reviews' else _load(a.start) # None: the one that ships
+
+def _check_unused(a): # options that decide how a new model is made
+    for f, names in ((make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size')):
+        for k in names.split():
+            if getattr(a, k) != signature(f).parameters[k].default:
+                raise ValueError(f'{_flag(k)} is for a new model, which --from scratch makes: a model that has been '
+                                 'trained keeps its tokenizer, its vocab and its size.')
 
 def _finetune(a):
     "Train a language model on your texts."
+    if a.start != 'scratch': _check_unused(a)
     out, (texts, _) = check_model_path(a.out), _read(a.texts, **_pick(a, _read))
     if a.start == 'scratch': lm = pretrain(texts, make_codec(texts, **_pick(a, make_codec)), **_pick(a, pretrain))
     else: lm = finetune(texts, _start(a), **_pick(a, finetune))
@@ -44,34 +64,61 @@ def _classify(a):
 
 def _generate(a):
     "Go on with a text."
-    lm, options = TextModel.load(a.model), {k: getattr(a, k) for k in ('max_tokens', 'n', 'temperature', 'seed')}
+    lm, options = _load(a.model), {k: getattr(a, k) for k in ('max_tokens', 'n', 'temperature', 'seed')}
     texts = lm.generate(a.prompt, **options)
     print('\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/internals/15_cli.ipynb #2502500f
+def _source(a): # columns that come back with the answers, and an iterator of (cells, text)
+    if a.texts is None:
+        lines = enumerate(sys.stdin.buffer, 1)
+        lines = (decode_text(o, f'Line {i} of standard input', a.encoding).rstrip('\r\n') for i, o in lines)
+        return ['text'], (([t], t) for t in lines)
+    if Path(a.texts).is_dir():
+        return ['file'], (([shown(p)], read_text(p, a.encoding)) for p in text_files(a.texts))
+    t = Table.read(a.texts, a.encoding, a.sep)
+    return t.columns, zip(t.rows, t.column(a.column, 'text'))
+
 def _predict(a):
-    "Label lines from standard input, or the texts of a table."
-    clf, some = TextModel.load(a.model), []
-    clf.need('text_classifier', 'predict')
-    lines = (decode_text(o, f'Line {i} of standard input').rstrip('\r\n') for i, o in enumerate(sys.stdin.buffer, 1))
+    "Label lines from standard input, the texts of a table, or the files of a folder."
+    clf = _load(a.model, classifier=True)
+    clf.predict([], bs=a.bs) # a wrong setting is said before the first line is read
+    columns, rows = _source(a)
+    write, some = _writer(a, columns), []
     def answer():
-        if some: _write(clf.predict(some, all_labels=a.all), a.format)
+        if some: write([cells for cells, _ in some], clf.predict([t for _, t in some], a.bs, a.all))
         some.clear()
     try:
-        for t in _read(a.texts, **_pick(a, _read))[0] if a.texts else lines:
-            some.append(t)
+        for row in rows:
+            some.append(row)
             if len(some) == a.bs: answer()
     except ValueError:
         answer() # to what came before
         raise
     answer()
 
-def _write(df, kind): # the text last, in one line whatever is in it
-    for row in df[[*(c for c in df if c != 'text'), 'text']].to_dict('records'):
-        if kind == 'json': print(json.dumps(row, ensure_ascii=False), flush=True)
-        else:
-            cells = (f'{v:.3f}' if isinstance(v, float) else v.replace('\n', '\\n') for v in row.values())
-            print(*cells, sep='\t', flush=True)
+# %% ../nbs/internals/15_cli.ipynb #a9b8c7d6
+def _writer(a, columns): # a function that writes rows with their answers
+    bare = a.texts is None and a.format == 'tsv'
+    table = csv.writer(sys.stdout, delimiter=',' if a.format == 'csv' else '\t', lineterminator='\n')
+    if a.format == 'json' and len(set(columns)) < len(columns):
+        raise ValueError('Two columns of the table have the same name, and a JSON object cannot hold both: '
+                         'take --format csv.')
+    def write(rows, df):
+        answers = df.drop(columns='text').to_dict('records')
+        names = [f'predicted_{c}' if c in columns else c for c in answers[0]]
+        if not (bare or a.format == 'json' or write.begun): table.writerow([*columns, *names])
+        write.begun = True
+        for cells, answer in zip(rows, answers):
+            short = [f'{v:.3f}' if isinstance(v, float) else v for v in answer.values()]
+            if bare: print(*short, *cells, sep='\t')
+            elif a.format != 'json': table.writerow([*cells, *short])
+            else:
+                row = dict(zip([*columns, *names], [*cells, *answer.values()]))
+                print(json.dumps(row, ensure_ascii=False, default=str))
+        sys.stdout.flush()
+    write.begun = False
+    return write
 
 # %% ../nbs/internals/15_cli.ipynb #a4ef9e4d
 _data, _train = (read_labelled, 'encoding sep'), 'epochs lr bs seed'
@@ -89,7 +136,7 @@ _own = dict(
     label=dict(default='label', help='column of labels, in a table'),
     model=dict(required=True, help='folder of the model'),
     all=dict(action='store_true', help='the probability of each label'),
-    format=dict(default='tsv', choices=['tsv', 'json'], help='of the answers'),
+    format=dict(default='tsv', choices=['tsv', 'csv', 'json'], help='of the answers'),
     max_tokens=dict(type=int, default=50, help='new tokens at most'),
     n=dict(type=int, default=1, help='how many texts'),
     temperature=dict(type=float, default=0.8, help='0: always the most likely token'),
@@ -102,6 +149,8 @@ _example = '''A classifier from a folder of texts, whose subfolders are the labe
 
 A training that was stopped goes on when the same command is given again. More: lesson8nlp VERB --help'''
 
+def _flag(k): return '--' + dict(start='from').get(k, k).replace('_', '-')
+
 def _parser():
     p = argparse.ArgumentParser('lesson8nlp', epilog=_example, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = p.add_subparsers(dest='verb', metavar='VERB', required=True)
@@ -109,24 +158,40 @@ def _parser():
         v = verbs.add_parser(name, help=f.__doc__, description=f.__doc__,
                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         if name == 'generate': v.add_argument('prompt', help='how the text begins')
-        if name == 'predict': v.add_argument('--texts', help='a table; otherwise standard input, one text a line')
+        if name == 'predict': v.add_argument('--texts', help='a table or a folder; else standard input, a text a line')
         for k in own.split():
-            if k != 'prompt': v.add_argument('--' + dict(start='from').get(k, k).replace('_', '-'), dest=k, **_own[k])
+            if k != 'prompt': v.add_argument(_flag(k), dest=k, **_own[k])
         for g, names in others:
             for k, o in docments(g, full=True).items():
                 if k not in names.split(): continue
                 kind = o.anno if o.anno in (int, float) else str
-                v.add_argument('--' + k.replace('_', '-'), default=o.default, type=kind, help=o.docment)
+                v.add_argument(_flag(k), default=o.default, type=kind, help=o.docment)
     return p
 
+# %% ../nbs/internals/15_cli.ipynb #f2a3b4c5
+_typed = {r"SubwordTokenizer\(lang='\w+'\)": '--tokenizer subwords', r'CharTokenizer\(\)': '--tokenizer characters',
+          r'learning rate, GradientClip .* that you saved last': 'learning rate with --lr',
+          r'Exception occured in `\w+` when calling event `\w+`:\s*': ''} # what fastai puts before an error of a callback
+
+def _as_typed(message, a): # a message of the library in the words of the command line
+    def option(m):
+        k = dict(text='column', vocab_sz='vocab_size').get(m[1], m[1])
+        return f'{_flag(k)} {shlex.quote(m[2] if m[3] is None else m[3])}' if k in a else m[0]
+    for python, typed in _typed.items(): message = re.sub(python, typed, str(message))
+    return ' '.join(re.sub(r"\b(\w+)=('([^']*)'|[\w.]*\w)", option, message).split())
+
+# %% ../nbs/internals/15_cli.ipynb #c5d6e7f8
 def _main(argv=None) -> int: # exit code
     "The command `lesson8nlp`."
     a = _parser().parse_args(argv)
-    try: _verbs[a.verb][0](a)
-    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
-    except KeyboardInterrupt:
-        more = ' The same command goes on from the last checkpoint.' if 'out' in a else ''
-        return print(f'\nStopped.{more}', file=sys.stderr) or 130
-    except (ValueError, TypeError, OSError, ImportError) as e:
-        return print(f'lesson8nlp {a.verb}: {" ".join(str(e).split())}', file=sys.stderr) or 1
+    say = lambda what, *_, **__: _say(f'lesson8nlp {a.verb}: {_as_typed(what, a)}')
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8')
+    with warnings.catch_warnings():
+        warnings.showwarning = say
+        try: _verbs[a.verb][0](a)
+        except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
+        except KeyboardInterrupt:
+            more = ' The same command goes on from the last checkpoint.' if 'out' in a else ''
+            return _say(f'\nStopped.{more}') or 130
+        except (ValueError, TypeError, OSError, ImportError) as e: return say(e) or 1
     return 0

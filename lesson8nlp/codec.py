@@ -84,17 +84,21 @@ def _sides(w, tag, text, quotes): # does `w` lean on the word before it, and on 
     return bool(_left.fullmatch(w)), w in _right
 
 # %% ../nbs/internals/06_codec.ipynb #e7c3263f
-def _words(tokens): # words, and whether the tokens were pieces (subwords, characters), which have spaces as ▁
-    pieces = any(re.match('▁+[^▁\\s]', t) for t in tokens)
-    pieces = pieces or '▁' in tokens and all(len(t) == 1 or t in special_tokens for t in tokens)
+def _words(tokens, pieces=None): # words, and whether the tokens were pieces (subwords, characters), with spaces as ▁
+    if pieces is None: pieces = _looks_like_pieces(tokens)
     return [w for w in (re.split(' +', ''.join(tokens).replace('▁', ' ')) if pieces else tokens) if w], pieces
+
+def _looks_like_pieces(tokens):
+    pieces = any(re.match('▁+[^▁\\s]', t) for t in tokens)
+    return pieces or '▁' in tokens and all(len(t) == 1 or t in special_tokens for t in tokens)
 
 def decode(
     tokens, # of one text, special tokens included: words, subwords or characters
-    unk:str='[?]' # what to write for a word that the vocabulary did not have
+    unk:str='[?]', # what to write for a word that the vocabulary did not have
+    pieces:bool=None # are they subwords or characters? None: look for ▁, which no text without spaces has
 ) -> str:
     "Readable text from tokens: special tokens undone, words put together, punctuation where it belongs."
-    words, pieces = _words(list(tokens))
+    words, pieces = _words(list(tokens), pieces)
     if not pieces: words = _mended(words)
     text, leans, quotes, up, last = '', True, set(), False, None
     for w, tag in _undo(words, unk):
@@ -190,6 +194,9 @@ class Codec:
         return list(torch.from_numpy(ids).split(lens.tolist()))
 
     @property
+    def _pieces(self): return isinstance(getattr(self.tok, 'tok', None), (CharTokenizer, SubwordTokenizer)) or None
+
+    @property
     def _unk(self): return -1 if self.unk_id is None else self.unk_id
 
     def _known(self, ids, token):
@@ -203,11 +210,11 @@ class Codec:
         unk:str='[?]' # what to write for `xxunk`
     ) -> str:
         "Readable text from ids."
-        return decode([self.vocab[i] for i in self.checked(ids)], unk)
+        return decode([self.vocab[i] for i in self.checked(ids)], unk, self._pieces)
 
     def words(self, ids) -> list: # of str
         "The words of one text, special tokens included; subwords and characters are put together."
-        return _words([self.vocab[i] for i in self.checked(ids)])[0]
+        return _words([self.vocab[i] for i in self.checked(ids)], self._pieces)[0]
 
     def checked(self, ids) -> list: # of int
         "The ids of one text as a list, each of them in the vocab."
@@ -248,7 +255,7 @@ def _why_not_plain(tok):
     if tok is str.split: return None
     if type(tok) is not Tokenizer:
         return f'a {type(tok).__module__}.{type(tok).__qualname__}, not a lesson8nlp Tokenizer'
-    for f in tok.rules:
+    for f in [*tok.rules, *tok.post_rules]:
         name = getattr(f, '__name__', f)
         if not isinstance(name, str) or _rules.get(name) is not f: return f'the rule {name}, a function of your own'
     inner, kind = tok.tok, type(tok.tok).__name__
@@ -262,11 +269,14 @@ def _make_tok(config, folder):
     "The tokenizer that `Codec.config` described."
     if config.get('kind') == 'split': return str.split
     inner = dict(config['inner'])
-    if (kind := inner.pop('kind')) not in _inner_settings or not set(config['rules']) <= set(_rules):
+    rules = config['rules'] + config.get('post_rules', [])
+    if (kind := inner.pop('kind')) not in _inner_settings or not set(rules) <= set(_rules):
         raise ValueError(f'The tokenizer of {Path(folder).name} is {kind} with the rules {config["rules"]}; '
             'this lesson8nlp does not know all of them: update it.')
     if kind == 'SubwordTokenizer': inner['sp_model'] = Path(folder)/'subwords.model'
-    return Tokenizer(getattr(tk, kind)(**inner), [_rules[r] for r in config['rules']])
+    tok = Tokenizer(getattr(tk, kind)(**inner), [_rules[r] for r in config['rules']], sep=config.get('sep', ' '))
+    if 'post_rules' in config: tok.post_rules = [_rules[r] for r in config['post_rules']]
+    return tok
 
 # %% ../nbs/internals/06_codec.ipynb #f117cb04
 @patch
@@ -286,7 +296,8 @@ def config(self:Codec,
         inner, kind = self.tok.tok, type(self.tok.tok).__name__
         if kind == 'SubwordTokenizer': inner.save(Path(folder)/'subwords.model')
         settings = {k: getattr(inner, k) for k in _inner_settings[kind]}
-        made_of = dict(rules=[f.__name__ for f in self.tok.rules], inner=dict(kind=kind) | settings)
+        rules, post_rules = ([f.__name__ for f in o] for o in (self.tok.rules, self.tok.post_rules))
+        made_of = dict(rules=rules, post_rules=post_rules, sep=self.tok.sep, inner=dict(kind=kind) | settings)
     return made_of | dict(probe=self.tokens(_probe))
 
 @patch(cls_method=True)

@@ -18,9 +18,10 @@ from fastcore.foundation import L
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException, CancelTrainException
 from fastai.callback.schedule import LRFinder, ParamScheduler
 from fastai.callback.training import ShortEpochCallback
-from fastai.torch_core import distrib_barrier, get_model, num_distrib, rank_distrib
+from fastai.torch_core import distrib_barrier, num_distrib, rank_distrib
 
 from .store import *
+from .learner import plain_model
 
 # %% ../nbs/internals/10_resume.ipynb #a14874ec
 def _rng_state():
@@ -87,7 +88,7 @@ def run_identity(
     learn # a `Learner` at the beginning of a fit
 ) -> dict: # plain values
     "Everything that decides the result of a fit, under names that a person understands."
-    model, opt, scheds = get_model(learn.model), learn.opt, {}
+    model, opt, scheds = plain_model(learn.model), learn.opt, {}
     for cb in learn.cbs:
         if isinstance(cb, ParamScheduler): scheds |= cb.scheds
     run = dict(epochs=learn.n_epoch, model=type(model).__name__, optimizer=type(opt).__name__,
@@ -211,7 +212,7 @@ def _callback_state(cb): # of callbacks that follow a schedule, track a metric o
 @patch
 def _save(self:CheckpointCallback, epoch, it, finished=False):
     "Write the state at step `it` of `epoch`, and remove what is older than the last `keep`."
-    learn, model, scaler = self.learn, get_model(self.learn.model), getattr(self.learn, 'scaler', None)
+    learn, model, scaler = self.learn, plain_model(self.learn.model), getattr(self.learn, 'scaler', None)
     if bad := [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]:
         raise ValueError(f'The weights are not finite any more (first in {bad[0]}): this state is not saved, and the '
             f'checkpoints in {self.files.root} stay as they are. Try a lower learning rate or gradient clipping, '
@@ -235,7 +236,7 @@ def _resume(self:CheckpointCallback, state):
             'Call the fit as it was; or remove this folder to start over, or give the new run a folder of its own.')
     learn, self.at = self.learn, state
     self.files.drop_newer(state)
-    model = get_model(learn.model)
+    model = plain_model(learn.model)
     model.load_state_dict(state['model'])
     for n, p in model.named_parameters():
         g = state['grads'].get(n)
@@ -273,7 +274,7 @@ def before_train(self:CheckpointCallback):
     _set_rng_state(state['rng'])
     if state['iter']:
         learn.pct_train, self.offset = state['pct_train'], state['iter']
-        _set_hidden_state(get_model(learn.model), state['hidden'])
+        _set_hidden_state(plain_model(learn.model), state['hidden'])
     if state['iter'] < state['n_iter']: return
     self.at, self.jumped = None, True
     raise CancelTrainException # nothing is left of this epoch but its validation

@@ -1,4 +1,4 @@
-"""One door for everything that is read: a file, a folder, a table, or a list of texts, with nothing guessed in silence.
+"""One way to read everything: a file, a folder, a table, or a list of texts, with nothing guessed in silence.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/texts.html.md"""
 
@@ -102,10 +102,11 @@ def decode_text(
         line, at = e.object[:e.start].decode(encoding, 'replace').count('\n') + 1, len(mark) + e.start
         guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252'
         raise ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}, in line {line:,}. '
-                         f'Save it as UTF-8, or set encoding to what it was written in, for example {guess!r}.') from e
+                         'Save it as UTF-8, or name the encoding that it was written in, '
+                         f'for example encoding={guess!r}.') from e
     if '\0' in text and text.count('\0') > max(5, 0.4*len(text)):
         raise ValueError(f"{name} is not text in {encoding}, it is full of null characters. "
-                         "Set encoding to 'utf-16-le' if it comes from Windows; else it is no text file.")
+                         "If it comes from Windows, try encoding='utf-16-le'; else it is no text file.")
     return text
 
 def newlines(
@@ -251,8 +252,9 @@ def parse_delimited(text, sep, name):
 def _uneven(wrong, header, sep, name): # the error for rows with more or fewer cells than the header
     n, i = wrong[0]
     other = next((s for s in ';\t|' if len(header) == 1 and s in header[0]), None)
-    remedy = (f'Set sep to {other!r}, which seems to separate the cells.' if other else
-              f'Put double quotes around a cell that holds {sep!r}, or set sep if something else separates the cells.')
+    remedy = (f'Try sep={other!r}, which seems to separate the cells.' if other else
+              f'Put double quotes around a cell that holds {sep!r}, or say what else separates '
+              "the cells, for example sep=';'.")
     more = f'{len(wrong) - 1:,} more rows are like it. ' if len(wrong) > 1 else ''
     return ValueError(f'{name}, line {i:,}: this row has {n} cell{"s"*(n > 1)}, and the header has {len(header)}: '
                       f'{first_few(map(repr, header))}. {more}{remedy}')
@@ -296,6 +298,10 @@ def cell_text(v):
     if is_missing(v): return ''
     return str(v) if isinstance(v, (int, float)) else v
 
+def _nothing_there(path):
+    return FileNotFoundError(f'{shown(path)} does not exist: '
+                             'give a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet).')
+
 def unpack(data, packed, name):
     "The bytes in a file whose name ends in `packed`."
     try: return _unpackers[packed](data) if packed else data
@@ -310,7 +316,8 @@ def table_format(path, sep):
     sep = {'\\t': '\t'}.get(sep, sep) or _formats.get(end)
     if sep is None:
         raise ValueError(f'{shown(path)} does not look like a table: no .csv, .tsv, .jsonl or .parquet. '
-                         'If it is one, set sep. Texts in .txt files are read from a folder: give the folder.')
+                         "If it is one, say what separates its cells, for example sep=','. "
+                         'Texts in .txt files are read from a folder: give the folder.')
     if sep not in ('json', 'parquet') and (len(sep) != 1 or sep in '"\r\n'):
         raise ValueError(f'sep is {sep!r}; it is a single character, for example ";".')
     return sep, packed
@@ -333,6 +340,7 @@ class Table:
     ): # -> Table
         "The table in the file at `path`, or an error that names the line."
         path, name = Path(path), shown(path)
+        if not path.exists(): raise _nothing_there(path)
         sep, packed = table_format(path, sep)
         if sep == 'parquet': return cls(name, *read_parquet(path, name), 'row')
         text = decode_text(unpack(path.read_bytes(), packed, name), name, encoding)
@@ -342,10 +350,11 @@ class Table:
     def __len__(self): return len(self.rows)
 
     def column(self,
-        column:str # its name
+        column:str, # its name
+        argument:str='column' # what the caller's argument for this name is called, for error messages
     ) -> list: # of str, one for each row
         "The cells of a column as strings; an empty one is an error that names its line."
-        if self.columns.count(column) != 1: raise ValueError(self._no_column(column))
+        if self.columns.count(column) != 1: raise ValueError(self._no_column(column, argument))
         if not self.rows: raise ValueError(f'{self.name} has a header and no rows.')
         k = self.columns.index(column)
         cells = [cell_text(r[k]) for r in self.rows]
@@ -357,12 +366,15 @@ class Table:
                 raise ValueError(f'{self.name}, {self.unit} {i:,}: the cell of {column!r} {fault}.')
         return cells
 
-    def _no_column(self, column):
+    def _no_column(self, column, argument):
         n, one = self.columns.count(column), len(self.columns) == 1
+        likely = self.columns[-1 if argument == 'label' else 0] # where it is in most tables
+        head = 'The first line of a table is its header. ' if self.unit == 'line' else ''
         other = next((s for s in ';\t|,' if one and column in self.columns[0].split(s)), None)
         return (f'{self.name} has {f"{n} columns" if n else "no column"} {column!r}; '
                 f'it has {first_few(map(repr, self.columns))}. ' +
-                (f'With sep {other!r} it has that column.' if other else 'The first line of a table is its header.'))
+                (f'With sep={other!r} it has that column.' if other else
+                 f'{head}Name the right column, for example {argument}={likely!r}.'))
 
 # %% ../nbs/internals/02_texts.ipynb #c26a06be
 def check_labels(
@@ -390,8 +402,8 @@ def read_table(
 ) -> tuple: # texts, a list of str; labels, a list of str or None
     "The texts and labels of a table, every cell as it is written."
     t = Table.read(path, encoding, sep)
-    labels = check_labels(t.column(label), [f'{t.name}, {t.unit} {i:,}' for i in t.lines]) if label else None
-    return t.column(text), labels
+    labels = check_labels(t.column(label, 'label'), [f'{t.name}, {t.unit} {i:,}' for i in t.lines]) if label else None
+    return t.column(text, 'text'), labels
 
 # %% ../nbs/internals/02_texts.ipynb #416691c7
 class Labelled(NamedTuple):
@@ -405,7 +417,7 @@ def _summary(ignored, top): # [(path, why)] -> a line for each reason
     for p, why in ignored: names.setdefault(why, []).append(shown(p.relative_to(top)))
     return [f'{why}: {first_few(ns, 5)}' for why, ns in names.items()]
 
-def read_folder(top, labelled):
+def read_folder(top, labelled, encoding):
     "What `read_labelled` finds in a folder."
     found = list(walk_texts(top, set()))
     files = sorted((p for p, why in found if not why), key=lambda p: p.parts)
@@ -415,25 +427,24 @@ def read_folder(top, labelled):
         files = [p for p in files if p.parent != top]
     labels = [p.relative_to(top).parts[0] for p in files]
     if not files:
-        raise ValueError(f'No .txt file in {shown(top)}' + (', or none in the folder of a label.' if labelled else '.'))
+        more = ', or none in the folder of a label: the names of its subfolders are the labels' if labelled else ''
+        raise ValueError(f'No .txt file in {shown(top)}{more}.')
     for o in dict.fromkeys(labels if labelled else []):
         if text_fault(o):
             raise ValueError(f'The name of {shown(top/o)} is not UTF-8, so it cannot be a label: rename it.')
     if labelled: check_labels(labels, [shown(top/o) for o in labels])
-    return Labelled(files, labels if labelled else None, _summary(ignored, top))
+    texts = files if encoding == 'utf-8' else [read_text(p, encoding) for p in files]
+    return Labelled(texts, labels if labelled else None, _summary(ignored, top))
 
 # %% ../nbs/internals/02_texts.ipynb #61cdb094
 def read_labelled(
     where, # a folder of .txt files, or a table
     text:str='text', # of a table: the column of texts
     label:str=None, # of a table: the column of labels; of a folder: anything; None: no labels
-    encoding:str='utf-8', # of a table; a byte order mark says more
+    encoding:str='utf-8', # of the table or the files; a byte order mark says more
     sep:str=None # of a table: what separates cells, if not what the file's name says
-) -> Labelled: # texts (of a folder: the paths of its files), labels, and what was ignored
+) -> Labelled: # texts (of a folder of UTF-8 files: their paths), labels, and what was ignored
     "The texts and labels in a folder or a table."
     where = Path(where)
-    if where.is_dir(): return read_folder(where, bool(label))
-    if not where.exists():
-        raise FileNotFoundError(f'{shown(where)} does not exist: '
-                                'give a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet).')
+    if where.is_dir(): return read_folder(where, bool(label), encoding)
     return Labelled(*read_table(where, text, label, encoding, sep), [])

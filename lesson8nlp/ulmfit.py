@@ -21,7 +21,7 @@ import fastai.callback.progress, fastai.callback.schedule
 from fastai.basics import DataLoaders, Learner, SigmoidRange, accuracy, set_seed
 from fastai.callback.training import GradientClip
 from fastai.layers import LinBnDrop
-from fastai.torch_core import default_device, get_model, rank_distrib
+from fastai.torch_core import default_device, rank_distrib
 from fastcore.basics import patch
 from torch import nn
 
@@ -137,7 +137,7 @@ class TextModel:
         "The model of a `Learner`, with what its loaders know."
         codec, vocab = Codec.from_dls(learn.dls), getattr(learn.dls, 'vocab', None)
         labels = list(vocab[1]) if vocab is not None and len(vocab) == 2 and not isinstance(vocab[0], str) else None
-        return cls(get_model(learn.model), codec, labels, info)
+        return cls(plain_model(learn.model), codec, labels, info)
 
     @property
     def device(self): return next(self.model.parameters()).device
@@ -243,8 +243,9 @@ def _mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fi
     return total/n
 
 # %% ../nbs/internals/13_ulmfit.ipynb #1c140f7e
-_codec_help = ("Choose another tokenizer, make_codec(texts, tokenizer='subwords') or 'characters' (--tokenizer on the "
-               "command line), another language (lang='th', --lang th), or for few texts a lower min_freq.")
+_codec_help = ("A model that has been trained keeps its tokenizer: train a new one (pretrain, or on the command line "
+               "--from scratch), with tokenizer='characters' or tokenizer='subwords', with another language such as "
+               "lang='th', or for few texts with min_freq=1.")
 
 def make_codec(
     texts, # a list of texts; the vocab is made of them
@@ -257,6 +258,9 @@ def make_codec(
     kinds = dict(words=lambda: Tokenizer(WordTokenizer(lang)), characters=lambda: Tokenizer(CharTokenizer(), rules=[]),
                  subwords=lambda: Tokenizer(SubwordTokenizer(lang, vocab_sz=vocab_size)))
     if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it is words, subwords or characters.')
+    if vocab_size <= len(special_tokens):
+        raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
+                         'Ask for some thousands, or for 20 to 100 characters in an alphabet.')
     return _codec_of(check_texts(texts), kinds[tokenizer](),
                      1 if tokenizer == 'subwords' else min_freq, vocab_size)
 
@@ -300,7 +304,8 @@ def check_model_path(
 @patch
 def save(self:TextModel,
     path, # the folder to write; a model that is there is replaced
-    compact:bool=False # round the weights, for an eighth of the size? See "Small enough to ship"
+    compact:bool=False, # round the weights, for an eighth of the size? See "Small enough to ship"
+    own_tok:bool=False # allow a tokenizer with code of your own, which you give again to `load`?
 ) -> Path: # of the folder
     "Write weights, codec, labels and configuration into one sealed folder, whole or not at all."
     path = check_model_path(path)
@@ -312,15 +317,17 @@ def save(self:TextModel,
         if compact: np.savez_compressed(tmp/'weights.npz', **_compact_arrays(self.model))
         else: safetensors.torch.save_model(self.model, str(tmp/'weights.safetensors'))
         write_json(tmp/'vocab.json', list(self.codec.vocab))
-        write_json(tmp/'config.json', dict(architecture=self.kind, model=self.config, codec=self.codec.config(tmp),
-                                           labels=self.labels, info=self.info))
+        codec = self.codec.config(tmp, own_tok)
+        write_json(tmp/'config.json', dict(architecture=self.kind, model=self.config, codec=codec, labels=self.labels,
+                                           info=self.info))
     return path
 
 # %% ../nbs/internals/13_ulmfit.ipynb #8a6af219
 @patch(cls_method=True)
 def load(cls:TextModel,
     path, # the folder that `save` wrote
-    device=None # where the model goes; by default the GPU if there is one
+    device=None, # where the model goes; by default the GPU if there is one
+    tok=None # the tokenizer, where it holds code of your own (see `save`)
 ) -> TextModel:
     "Read a saved model, once every file of it has proved to be what was written."
     path = Path(path)
@@ -330,11 +337,11 @@ def load(cls:TextModel,
                          "fastai's .pth files go into learn.load or learn.load_encoder, which read tensors only.")
     if not path.exists(): raise FileNotFoundError(f'There is no {path}: give the path that TextModel.save wrote.')
     open_sealed(path, 'model', remedy=_model_remedy)
-    try: return _load_checked(cls, path, default_device() if device is None else torch.device(device))
+    try: return _load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:
         raise CorruptedError(f'{path.name} is not complete ({type(e).__name__}: {e}). {_model_remedy}') from e
 
-def _load_checked(cls, path, device):
+def _load_checked(cls, path, device, tok=None):
     config, vocab = (json.loads((path/f).read_text(encoding='utf-8')) for f in ('config.json', 'vocab.json'))
     name, sizes = config['architecture'], config['model']
     if name not in architectures:
@@ -350,7 +357,7 @@ def _load_checked(cls, path, device):
     except (RuntimeError, TypeError, ValueError) as e:
         why = str(e).splitlines()[-1].strip()
         raise CorruptedError(f'The weights of {path.name} do not fit its configuration: {why} {_model_remedy}') from e
-    return cls(model.to(device), Codec.from_config(config['codec'], vocab, path), config['labels'], config['info'])
+    return cls(model.to(device), Codec.from_config(config['codec'], vocab, path, tok), config['labels'], config['info'])
 
 @patch(cls_method=True)
 def pretrained(cls:TextModel,
@@ -540,15 +547,20 @@ def bag_of_words(
     texts, labels, # to learn from
     others, # texts to label
     n_words:int=2, # up to so many neighbouring words count as one feature
-    weigh:str='tfidf' # 'tfidf', or 'ratios': log-count ratios of naive Bayes, for two classes or one against the rest
+    weigh:str='tfidf', # 'tfidf', or 'ratios': log-count ratios of naive Bayes, for two classes or one against the rest
+    characters:bool=False # count characters, where no spaces separate words?
 ) -> np.ndarray: # a label for each of `others`
     "The labels that a linear model gives to counts of words."
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     if weigh not in ('tfidf', 'ratios'): raise ValueError(f"weigh is {weigh!r}; it is 'tfidf' or 'ratios'.")
-    how = dict(min_df=2, ngram_range=(1, n_words))
+    how = dict(min_df=2, ngram_range=(1, n_words), analyzer='char' if characters else 'word')
     counts = TfidfVectorizer(sublinear_tf=True, **how) if weigh == 'tfidf' else CountVectorizer(binary=True, **how)
-    x, tx, y, fit = counts.fit_transform(texts), counts.transform(others), np.asarray(labels), LogisticRegression
+    y, fit = np.asarray(labels), LogisticRegression
+    try: x = counts.fit_transform(texts) if len(set(labels)) > 1 else None
+    except ValueError: x = None # nothing comes in two texts
+    if x is None: return np.full(len(others), Counter(labels).most_common(1)[0][0])
+    tx = counts.transform(others)
     if weigh == 'tfidf': return fit(C=10, max_iter=1000).fit(x, y).predict(tx)
     classes, scores = np.unique(y), []
     for c in classes[1:] if len(classes) == 2 else classes: # each against the others
@@ -575,13 +587,16 @@ def _checked_labels(texts, labels): # as strings, with their classes
     return labels, classes
 
 def _split_by_class(labels, valid, seed): # as `_split`, with a part of each class set aside
+    aside = valid
     if isinstance(valid, (int, float)):
         rng, y = np.random.default_rng(seed), np.asarray(labels)
         parts = [rng.permutation(np.flatnonzero(y == c)) for c in sorted(set(labels))]
-        valid = np.concatenate([p[:int(round(len(p)*valid))] for p in parts]) if 0 <= valid < 1 else valid
-    train, valid = _split(len(labels), valid, seed)
-    if not len(valid): raise ValueError('No text is set aside to see whether anything was learned: try valid=0.1.')
-    return train, valid
+        aside = np.concatenate([p[:int(round(len(p)*valid))] for p in parts]) if 0 <= valid < 1 else valid
+    train, aside = _split(len(labels), aside, seed)
+    if not len(aside):
+        raise ValueError(f'valid={valid} sets no text of {len(labels)} aside, so nobody can see whether anything was '
+                         'learned: take a larger fraction, or more texts of each label.')
+    return train, aside
 
 # %% ../nbs/internals/13_ulmfit.ipynb #13ccca50
 def _classifier_learner(parts, classes, lm, how, device):
@@ -626,10 +641,11 @@ def linear_probe(
                      (bn.bias, torch.linalg.pinv(w) @ b), (lin.weight, w)): o.copy_(v)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #10ff102b
-def _compared(accuracy, parts): # with what can be had for less
+def _compared(accuracy, parts, codec): # with what can be had for less
     (x, y), (vx, vy) = parts
     common = max(sorted(set(y)), key=y.count)
-    bag = float(np.mean(bag_of_words(x, y, vx) == np.array(vy)))
+    words = isinstance(getattr(codec.tok, 'tok', None), WordTokenizer)
+    bag = float(np.mean(bag_of_words(x, y, vx, characters=not words) == np.array(vy)))
     return dict(accuracy=round(accuracy, 4), bag_of_words=round(bag, 4),
                 most_common=round(vy.count(common)/len(vy), 4), most_common_label=common)
 
@@ -664,7 +680,7 @@ def train_classifier(
         linear_probe(learn)
         fit = partial(learn.fit_one_cycle, how['epochs'], lr)
         _fit(learn, fit, path, identity, 'epoch', verbose)
-    info = _compared(float(learn.recorder.values[-1][2]), parts)
+    info = _compared(float(learn.recorder.values[-1][2]), parts, lm.codec)
     if verbose:
         print(f'Right for {info["accuracy"]:.1%} of the {len(parts[1][0])} texts set aside; a bag of words: '
               f'{info["bag_of_words"]:.1%}; always {info["most_common_label"]!r}: {info["most_common"]:.1%}.')

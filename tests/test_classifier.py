@@ -111,6 +111,13 @@ def test_html_is_escaped(): assert '<b>' not in Saliency(['<b>'], torch.tensor([
 def test_labels_that_do_not_fit(kw, words):
     with pytest.raises(ValueError, match=words): class_dl(['good', 'bad'], codec=codec, classes=['x', 'y'], **kw)
 
+@pytest.mark.parametrize('kw, ps', [(dict(), [.4, .1]), (dict(drop_mult=.5), [.2, .1]), (dict(lin_ftrs=[9, 7]), [.4, .1, .1]), (dict(lin_ftrs=[]), [.4]), (dict(ps=[.3]), [.4, .3])], ids=str)
+def test_dropout_of_the_head_is_fastais(kw, ps):
+    "No run on small data shows a default that has changed."
+    ours, theirs = get_text_classifier(AWD_LSTM, 20, 2, config=config, **kw), ft.get_text_classifier(ft.AWD_LSTM, 20, 2, config=dict(config), **kw)
+    for m in (ours, theirs): assert [o.p for o in m[1].layers.modules() if isinstance(o, torch.nn.Dropout)] == pytest.approx(ps)
+
+
 def test_no_documents_of_padding_alone():
     with pytest.raises(ValueError, match='padding'): model()(torch.tensor([[1, 1], [3, 4]]))
 

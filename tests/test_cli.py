@@ -1,12 +1,13 @@
 "The command `lesson8nlp`, as it is run in a terminal: exit codes, errors in one line, killed and given again."
-import io, json, os, signal, subprocess, sys, time
+import csv, io, json, os, re, signal, subprocess, sys, time, warnings
 from importlib.metadata import entry_points
 
 import pytest
 
-from lesson8nlp.cli import _main
+from lesson8nlp import cli, ulmfit
+from lesson8nlp.cli import _as_typed, _main, _parser
 from lesson8nlp.data import sample_reviews
-from lesson8nlp.texts import read_text, text_files
+from lesson8nlp.texts import check_texts, read_labelled, read_text, text_files
 from lesson8nlp.ulmfit import TextModel
 
 program = [sys.executable, '-W', 'ignore', '-c', 'import sys; from lesson8nlp.cli import _main; sys.exit(_main())']
@@ -19,7 +20,8 @@ def lesson8nlp(*args, cwd, given='', **more): # in a process of its own
 
 
 @pytest.fixture
-def here(monkeypatch, capsys): # the same in this process, which saves the imports
+def here(monkeypatch, capsys, tmp_path): # the same in this process, which saves the imports
+    monkeypatch.setattr(ulmfit, 'data_root', lambda: tmp_path)  # what is left of a run that failed stays here
     def run(*args, cwd, given=''):
         monkeypatch.chdir(cwd)
         given = given if isinstance(given, bytes) else given.encode()
@@ -63,9 +65,7 @@ def test_help_names_every_option(here, verb, tmp_path):
     assert options and all(len(o.split()) > 2 for o in options), 'an option without a word about it'
 
 
-def test_a_folder_becomes_a_classifier(here, place, lm):
-    code, out, err = here('classify', '--texts', 'texts', '--from', 'lm', '--epochs', '1', '--out', 'clas', cwd=place)
-    assert code == 0, err
+def test_a_folder_becomes_a_classifier(place, clas):
     code, out, err = lesson8nlp('predict', '--model', 'clas', given='a fine film\n\nno\u00efve and dull\n', cwd=place)
     rows = [l.split('\t') for l in out.splitlines()]
     assert code == 0 and [r[2] for r in rows] == ['a fine film', '', 'no\u00efve and dull'], err
@@ -77,22 +77,35 @@ def test_generate_is_repeatable(here, place, lm):
     assert a == b and a[0] == 0 and a[1].startswith('The film ')
 
 
+@pytest.fixture(scope='module')
+def clas(place, lm):
+    code, out, err = lesson8nlp('classify', '--texts', 'texts', '--from', 'lm', '--epochs', '1', '--out', 'clas', cwd=place)
+    assert code == 0, err
+    return place/'clas'
+
+
 @pytest.mark.parametrize('args,code,words', [
     ([], 2, 'usage'), (['train'], 2, 'invalid choice'), (['finetune'], 2, 'required'), (['predict', '--model', 'nowhere'], 1, 'nowhere'),
     (['finetune', '--texts', 'nowhere', '--out', 'x'], 1, 'does not exist'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--size', 'huge'], 1, 'huge'),
     (['finetune', '--texts', 'texts', '--out', '.'], 1, 'the folder that you are in'), (['finetune', '--texts', 'texts', '--out', 'texts'], 1, 'not a saved model'),
     (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--epochs', '0'], 1, 'epochs'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--bs', '0'], 1, 'bs'),
-    (['predict', '--model', 'lm'], 1, 'text_classifier'), (['classify', '--texts', 'texts/neg', '--from', 'lm', '--out', 'x'], 1, 'none in the folder of a label'),
+    (['predict', '--model', 'lm'], 1, 'lesson8nlp classify has written'), (['predict', '--model', 'texts.txt'], 1, 'lesson8nlp classify has written'), (['generate', 'The', '--model', 'clas'], 1, 'lesson8nlp finetune has written'),
+    (['finetune', '--texts', 'texts', '--from', 'clas', '--out', 'x'], 1, 'lesson8nlp finetune has written'), (['predict', '--model', 'clas', '--bs', '0'], 1, 'bs is 0'), (['predict', '--model', 'clas', '--texts', 'nowhere.csv'], 1, 'does not exist'),
+    *((['finetune', '--texts', 'texts', '--from', 'lm', '--out', 'x', k, v], 1, f'{k} is for a new model, which --from scratch makes') for k, v in (('--tokenizer', 'characters'), ('--lang', 'de'), ('--vocab-size', '500'), ('--size', 'tiny'))),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--lang', 'klingon'], 1, '--lang klingon'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--tokenizer', 'subwords', '--vocab-size', '3'], 1, '--vocab-size 3 is too small'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--tokenizer', 'subwords', '--vocab-size', '20'], 1, '--vocab-size 20 is too small'),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', *how, '--bs', '5000'], 1, '--bs '), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', *how, '--lr', '1e30'], 1, '--lr'), (['finetune', '--texts', 'texts', '--out', 'texts/'], 1, 'not a saved model'), (['finetune', '--texts', 'texts', '--out', 'texts/neg/' + 'FILE'], 1, 'is a file'), (['classify', '--texts', 'texts/neg', '--from', 'lm', '--out', 'x'], 1, 'none in the folder of a label'),
 ], ids=str)
-def test_what_is_wrong_is_said(here, place, lm, args, code, words):
+def test_what_is_wrong_is_said(here, place, clas, args, code, words):
+    args = [a.replace('FILE', next((place/'texts'/'neg').iterdir()).name) for a in args]
     got, out, err = here(*args, cwd=place)
     assert got == code and words in out + err and 'Traceback' not in err
     if code == 1: assert len([l for l in err.splitlines() if l.startswith('lesson8nlp')]) == 1
+    if code == 1: assert not re.search(r'\b(lr|bs|lang|sep|encoding|vocab_sz|tokenizer|text|label)=', err) and not re.search(r'\w\(\)|TextModel|dropna|GradientClip', err), 'advice for Python'
+    assert not (place/'x').exists()
 
 
-def test_a_filter(here, place, lm):
+def test_a_filter(here, place, clas):
     "A bad byte names its line, and what came before it is answered; a table is answered too; whoever has seen enough may leave."
-    if not (place/'clas').exists(): here('classify', '--texts', 'texts', '--from', 'lm', '--epochs', '1', '--out', 'clas', cwd=place)
     lines = [b'a fine film']*70 + [b'caf\xe9'] + [b'dull']*9
     code, out, err = here('predict', '--model', 'clas', given=b'\n'.join(lines) + b'\n', cwd=place)
     assert code == 1 and len(out.splitlines()) == 70 and 'Line 71 of standard input' in err and 'line 71' not in out
@@ -112,6 +125,137 @@ def test_tables_go_the_same_way(here, place, lm):
     (place/'latin.csv').write_bytes('text,label\ncaf\xe9,pos\n'.encode('cp1252'))
     code, out, err = here('classify', '--texts', 'latin.csv', '--from', 'lm', '--out', 'no', cwd=place)
     assert code == 1 and 'encoding' in err
+
+
+def test_answers_as_columns(here, place, clas):
+    "A table comes back row by row, cells as they were, with the answers after them; nothing is overwritten."
+    ids = ['NA', '01', 'a "b", c', 'two\nlines', '']
+    rows = [[i, t, l] for i, t, l in zip(ids, ['fine, very fine', 'dull', 'a\tb', 'one\ntwo', '"quoted"'], ['pos', '', 'x', 'neg', 'None'])]
+    for kind, sep in (('csv', ','), ('tsv', '\t')):
+        with open(place/f'some.{kind}', 'w', newline='', encoding='utf-8') as f: csv.writer(f, delimiter=sep).writerows([['id', 'review', 'label'], *rows])
+        for fmt, out_sep in (('csv', ','), ('tsv', '\t')):
+            for bs in '2', '64':
+                code, out, err = here('predict', '--model', 'clas', '--texts', f'some.{kind}', '--column', 'review', '--format', fmt, '--all', '--bs', bs, cwd=place)
+                header, *got = csv.reader(io.StringIO(out, newline=''), delimiter=out_sep)
+                assert code == 0 and err == '' and header == ['id', 'review', 'label', 'predicted_label', 'probability', 'p(neg)', 'p(pos)']
+                assert [r[:3] for r in got] == rows and all(r[3] in ('neg', 'pos') and abs(float(r[5]) + float(r[6]) - 1) < .002 and r[4] == max(r[5:]) for r in got)
+        code, out, err = here('predict', '--model', 'clas', '--texts', f'some.{kind}', '--column', 'review', '--format', 'json', cwd=place)
+        assert [list(json.loads(l).values())[:3] for l in out.splitlines()] == rows and list(json.loads(out.splitlines()[0]))[3:] == ['predicted_label', 'probability']
+        want = TextModel.load(clas).predict([r[1] for r in rows])  # the API gives the same
+        assert [json.loads(l)['predicted_label'] for l in out.splitlines()] == list(want.label)
+        assert [json.loads(l)['probability'] for l in out.splitlines()] == pytest.approx(list(want.probability), abs=1e-5)
+
+
+def test_answers_to_lines_and_files(here, place, clas):
+    "CSV of lines has a header; files are named; JSON Lines come back as they were, and with a name that stands twice a JSON object is refused."
+    code, out, _ = here('predict', '--model', 'clas', '--format', 'csv', given='a, b\n"c"\n', cwd=place)
+    assert code == 0 and [r[0] for r in csv.reader(io.StringIO(out))] == ['text', 'a, b', '"c"'] and out.startswith('text,label,probability\n')
+    code, out, _ = here('predict', '--model', 'clas', '--texts', 'texts/neg', cwd=place)
+    header, *got = csv.reader(io.StringIO(out), delimiter='\t')
+    assert code == 0 and header == ['file', 'label', 'probability'] and [r[0] for r in got] == [f'texts/neg/{f.name}' for f in text_files(place/'texts'/'neg')]
+    (place/'some.jsonl').write_text('{"n": 1, "text": "fine"}\n{"text": "dull", "tags": ["a"]}\n')
+    code, out, _ = here('predict', '--model', 'clas', '--texts', 'some.jsonl', '--format', 'json', cwd=place)
+    a, b = map(json.loads, out.splitlines())
+    assert a['text'] == 'fine' and b['tags'] == ['a'] and b['label'] in ('neg', 'pos')
+    (place/'twice.csv').write_text('x,x,text\n1,2,fine\n')
+    assert here('predict', '--model', 'clas', '--texts', 'twice.csv', '--format', 'json', cwd=place)[0] == 1
+    assert here('predict', '--model', 'clas', '--texts', 'twice.csv', '--format', 'csv', cwd=place)[1].splitlines()[1].startswith('1,2,fine,')
+    (place/'header.csv').write_text('text,label\n')
+    code, out, err = here('predict', '--model', 'clas', '--texts', 'header.csv', cwd=place)
+    assert code == 1 and out == '' and 'header and no rows' in err
+
+
+def test_encodings_go_the_whole_way(here, place, clas):
+    "Lines, files and tables in cp1252: the message names the option, and the option helps."
+    data = 'caf\xe9 fine\n'.encode('cp1252')
+    (place/'old').mkdir(exist_ok=True), (place/'old'/'1.txt').write_bytes(data), (place/'old.csv').write_bytes(b'text\n' + data)
+    for args, given in ((['--texts', 'old'], b''), (['--texts', 'old.csv'], b''), ([], data)):
+        code, out, err = here('predict', '--model', 'clas', *args, given=given, cwd=place)
+        assert code == 1 and '--encoding cp1252' in err and 'encoding=' not in err, err
+        code, out, err = here('predict', '--model', 'clas', *args, '--encoding', 'cp1252', '--format', 'json', given=given, cwd=place)
+        assert code == 0 and json.loads(out).get('text', 'caf\xe9 fine') == 'caf\xe9 fine', err
+    code, out, err = here('finetune', '--texts', 'old', '--encoding', 'cp1252', '--from', 'lm', '--out', 'x', cwd=place)
+    assert 'a language model needs 10' in err  # it was read
+
+
+def test_the_reader_of_a_message_is_at_a_terminal():
+    a = _parser().parse_args('finetune --texts t --out o'.split())
+    for library, typed in (("pass encoding='cp1252'.", 'pass --encoding cp1252.'), ("sep=';'", "--sep ';'"), ("With text='my column' it", "With --column 'my column' it"), ('Try seq_len=9.', 'Try --seq-len 9.'),
+                           ("Or take SubwordTokenizer(lang='th') or CharTokenizer(), which", 'Or take --tokenizer subwords or --tokenizer characters, which'), ("device='cpu'", "device='cpu'"), ('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'), ('x\n y', 'x y')):
+        assert _as_typed(library, a) == typed
+
+
+def test_warnings_are_one_line(here, place, lm):
+    warnings.simplefilter('always')  # pytest ignores some; it puts its filters back after each test
+    code, out, err = here('generate', 'zyzzyva film', '--model', 'lm', '--max-tokens', '3', '--seed', '1', cwd=place)
+    assert code == 0 and 'zyzzyva' in err and len(err.splitlines()) == 1 and err.startswith('lesson8nlp generate: ') and '.py' not in err
+
+
+def test_an_interrupt(here, place, clas, monkeypatch):
+    "A filter promises no checkpoint, and a training does."
+    def stop(*args, **kw): raise KeyboardInterrupt
+    monkeypatch.setattr(TextModel, 'predict', stop)
+    code, out, err = here('predict', '--model', 'clas', given='x\n', cwd=place)
+    assert code == 130 and 'Stopped' in err and 'checkpoint' not in err
+    monkeypatch.setattr(cli, 'finetune', stop)
+    code, out, err = here('finetune', '--texts', 'texts', '--from', 'lm', '--out', 'x', cwd=place)
+    assert code == 130 and 'checkpoint' in err
+
+
+zh = ['\u4eca\u5929\u5929\u6c14\u5f88\u597d', '\u660e\u5929\u5929\u6c14\u4e0d\u597d', '\u4eca\u5929\u5f88\u597d', '\u660e\u5929\u5f88\u597d']*10
+
+
+def test_a_language_without_spaces(here, place, lm):
+    "Refused before the training with what to type; then the whole way with it, and the tokenizer comes along."
+    (place/'zh.csv').write_text('text,label\n' + ''.join(f'{t},{"no" if chr(0x4e0d) in t else "yes"}\n' for t in zh), encoding='utf-8')
+    for start in (['--from', 'lm'], ['--from', 'scratch']):
+        code, out, err = here('finetune', '--texts', 'zh.csv', *start, '--out', 'x', '--min-freq', '100', cwd=place)
+        assert code == 1 and '--tokenizer characters' in err and '--from scratch' in err and not (place/'x').exists(), err
+    for kind in ('characters', 'subwords'):
+        code, out, err = here('finetune', '--texts', 'zh.csv', '--from', 'scratch', '--tokenizer', kind, '--lang', 'zh', '--vocab-size', '30', '--out', f'zh_{kind}', *how[:2], '--bs', '2', '--seq-len', '5', '--min-freq', '1', cwd=place)
+        assert code == 0, err
+        code, out, err = here('classify', '--texts', 'zh.csv', '--from', f'zh_{kind}', '--epochs', '1', '--bs', '4', '--out', f'zh_clas_{kind}', cwd=place)
+        assert code == 0, err
+        m = TextModel.load(place/f'zh_clas_{kind}')
+        code, out, err = here('finetune', '--texts', 'zh.csv', '--from', f'zh_{kind}', '--epochs', '1', '--bs', '2', '--seq-len', '5', '--out', 'zh_more', cwd=place)
+        assert code == 0 and TextModel.load(place/'zh_more').codec.tokens(zh[0]) == m.codec.tokens(zh[0]), err  # it goes on with its own tokens
+        assert 1 < len(m.codec.tokens(zh[0])) and m.codec.unk_id not in m.codec.encode(zh[0]).tolist()
+        code, out, err = here('predict', '--model', f'zh_clas_{kind}', given=zh[1] + '\n', cwd=place)
+        assert code == 0 and out.split('\t')[0] in ('no', 'yes') and zh[1] in out
+
+
+odd = {'crlf.csv': b'text,label\r\n"one\r\ntwo",NA\r\nthree,None\r\n', 'mark.csv': b'\xef\xbb\xbftext,label\nfine,01\ndull,1\n', 'UPPER.TSV': b'text\tlabel\nsay "no" to it\tnan\n"\tnull\n',
+       'return.csv': b'text,label\n"a\rb",1\nc,0\n', 'wide.csv': 'text,label\nnaïve,é\n'.encode('utf-16'), 'lines.jsonl': b'{"text": "1.50", "label": 1.50}\n{"text": "b", "label": true}\n'}
+
+
+@pytest.mark.parametrize('name', [*odd, 'folder'])
+def test_texts_come_in_as_through_the_api(here, place, lm, tmp_path, monkeypatch, name):
+    "What `classify` is called with: the same texts and labels that read_labelled gives, for tables and folders that readers stumble over."
+    where = tmp_path/name
+    if name != 'folder': where.write_bytes(odd[name])
+    else:
+        for f, data in {'pos/2020/n.txt': b'\xef\xbb\xbfa\r\nb', 'pos/a.txt': b'one', 'neg/b.TXT': b'two', 'README.txt': b'read me', 'neg/notes.md': b'x'}.items():
+            (where/f).parent.mkdir(parents=True, exist_ok=True), (where/f).write_bytes(data)
+        (where/'pos'/'up').symlink_to(where)
+    got = []
+    def train_classifier(texts, labels, lm=None, **kw): got.append((texts, labels)); raise ValueError('captured')
+    monkeypatch.setattr(cli, 'train_classifier', train_classifier)
+    code, out, err = here('classify', '--texts', str(where), '--from', str(lm), '--out', 'x', cwd=place)
+    assert code == 1 and 'captured' in err, err
+    want = read_labelled(where, label='label')
+    assert got == [(check_texts(want.texts), want.labels)]
+    texts, labels = got[0]
+    assert all(isinstance(o, str) for o in texts + labels) and not any('\r' in t or '\ufeff' in t for t in texts)
+    if name == 'folder': assert labels == ['neg', 'pos', 'pos'] and texts == ['two', 'a\nb', 'one'] and all(o in err for o in ('README.txt', 'notes.md', 'up'))
+    else: assert labels == {'crlf.csv': ['NA', 'None'], 'mark.csv': ['01', '1'], 'UPPER.TSV': ['nan', 'null'], 'return.csv': ['1', '0'], 'wide.csv': ['é'], 'lines.jsonl': ['1.50', 'true']}[name]
+
+
+@pytest.mark.parametrize('content, name, words', [('text,label\n', 'a.csv', 'header and no rows'), ('', 'a.csv', 'is empty'), ('text,label\ngood\n', 'a.txt', "--sep ,"), ('review,label\ngood,x\n', 'a.csv', '--column review'),
+    ('text,stars\ngood,x\n', 'a.csv', '--label stars'), ('text,label\ngood,\n', 'a.csv', "line 2: the cell of 'label' is empty"), ('text,label\na,pos\nb,pos \n', 'a.csv', 'Write them alike'), ('text,label\na,x\nb,x\n', 'a.csv', 'two labels at least')], ids=str)
+def test_tables_that_are_refused(here, place, lm, tmp_path, content, name, words):
+    (tmp_path/name).write_text(content)
+    code, out, err = here('classify', '--texts', str(tmp_path/name), '--from', str(lm), '--out', 'x', cwd=place)
+    assert code == 1 and words in err and len(err.splitlines()) == 1 and not (place/'x').exists(), err
 
 
 def test_killed_and_given_again(place, lm):

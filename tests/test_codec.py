@@ -6,6 +6,7 @@ import numpy as np, pytest, torch
 from fastcore.test import expect_fail, test_eq as eq
 
 from lesson8nlp.codec import *
+from lesson8nlp.codec import _probe
 from lesson8nlp.fasttok import FastTokenizer
 from lesson8nlp.numericalizer import Numericalize, make_vocab
 from lesson8nlp.tokenizer import *
@@ -74,6 +75,16 @@ def test_padding_is_found_wherever_it_is():
         eq(c.decode(c.encode('the film b c')), 'the film b c')
         eq(c.decode([at, vocab.index('film'), at]), 'film')
     assert Codec(str.split, ['a']).pad_id is None and Codec(str.split, ['a']).unk_id is None
+
+
+@pytest.mark.parametrize('kind', ['characters', 'subwords'])
+def test_texts_without_spaces_come_back_without_spaces(kind, tmp_path):
+    "Pieces were told from words by their spaces, which Chinese does not have."
+    zh = ['\u4eca\u5929\u5929\u6c14\u5f88\u597d', '\u660e\u5929\u4e0d\u597d', '\u660e\u5929\u5929\u6c14\u4e0d\u597d']*10
+    tok = Tokenizer(CharTokenizer() if kind == 'characters' else SubwordTokenizer(vocab_sz=25, cache_dir=tmp_path), rules=[])
+    tok.setup(zh)
+    codec = Codec(tok, make_vocab({t: 9 for o in tok.pipe(zh) for t in o}))
+    for t in zh[:3]: eq(codec.decode(codec.encode(t)), t), eq(''.join(codec.words(codec.encode(t))), t)
 
 
 def test_fillers_are_never_encoded():
@@ -161,6 +172,26 @@ def test_code_of_the_users_is_refused_with_advice_and_given_again(make, words, t
     with expect_fail(ValueError, 'give it again as tok='): Codec.from_config(config, codec.vocab, tmp_path)
     eq(Codec.from_config(config, codec.vocab, tmp_path, tok=codec.tok).vocab, codec.vocab)
     with pytest.warns(UserWarning, match='splits texts differently'): Codec.from_config(config, codec.vocab, tmp_path, tok=Tokenizer(CharTokenizer()))
+
+
+def test_rules_for_tokens_are_kept(tmp_path):
+    "`post_rules` were lost on saving, and the tokens differed afterwards wherever the test sentence did not show it."
+    tok = Tokenizer(WordTokenizer('de'), rules=[spec_add_spaces], sep='')
+    tok.post_rules = [lowercase_all]
+    with pytest.raises(TypeError, match='the rule lowercase_all'): Codec(tok, ['xxunk', 'a']).config(tmp_path)
+    for rules in ([], [replace_space, fix_html]):
+        tok.post_rules = rules
+        codec = Codec(tok, ['xxunk', 'a'])
+        config = json.loads(json.dumps(codec.config(tmp_path)))
+        again = Codec.from_config(config, codec.vocab, tmp_path)
+        eq(again.tok.post_rules, rules), eq(again.tok.rules, [spec_add_spaces]), eq(again.tok.sep, '')
+        eq(again.tokens('a&amp;b  c'), codec.tokens('a&amp;b  c'))
+        assert again == codec
+    old = {k: v for k, v in config.items() if k not in ('post_rules', 'sep')}  # a folder that was saved before
+    eq(Codec.from_config(old | dict(probe=Tokenizer(WordTokenizer('de'), rules=[spec_add_spaces])(_probe)), codec.vocab, tmp_path).tok.post_rules, Tokenizer().post_rules)
+
+
+def lowercase_all(t): return t.lower()
 
 
 def test_a_folder_from_elsewhere_says_what_is_wrong(tmp_path):

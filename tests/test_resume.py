@@ -50,6 +50,29 @@ def test_any_number_of_steps_between(tmp_path, whole, every):
     assert len(list((tmp_path/'c').iterdir())) == 2
 
 
+@pytest.mark.parametrize('epochs', [2, 3])
+def test_the_end_of_every_epoch_is_kept(tmp_path, epochs, capsys):
+    "Also that of the last but one; a run that has to do an epoch again ends with the same weights, so only the folder shows it."
+    done = (epochs - 1)*n_steps
+    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'run', every='epoch', verbose=False), Cut(done + 1), epochs=epochs)
+    assert sorted(p.name for p in (tmp_path/'run').iterdir()) == [f'{i*n_steps:08d}.{i:04d}' for i in range(epochs)][-2:]
+    fit(learner(), CheckpointCallback(tmp_path/'run', every='epoch'), epochs=epochs)
+    assert f'Resumed after step 0 of {n_steps} of epoch {epochs - 1}.' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_a_compiled_model_goes_on_as_a_plain_one(tmp_path, whole, first):
+    "Weights have their plain names in a checkpoint, so that either may go on with the other's."
+    def make(compiled, seed):
+        learn = learner(seed=seed)
+        if compiled: learn.model = torch.compile(learn.model, backend='eager')
+        return learn
+    keep = lambda: CheckpointCallback(tmp_path/'run', every=7, verbose=False)
+    with pytest.raises(Accident): fit(make(first, 42), keep(), Cut(9))
+    end = plain_model(fit(make(not first, 9), keep()).model).state_dict()
+    assert list(end) == list(weights(whole)) and all(torch.allclose(end[k], v, atol=1e-4) for k, v in weights(whole).items())
+
+
 def test_finished_is_not_repeated(tmp_path, whole, capsys):
     first = fit(learner(), CheckpointCallback(tmp_path/'c', every=7))
     assert_same_run(first, whole)

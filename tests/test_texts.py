@@ -156,6 +156,14 @@ def test_the_files_of_a_folder(top):
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='links')
+def test_a_draw_has_a_seed(tmp_path):
+    "The usual seed is part of the results that were measured with it, so it may not change."
+    for i in range(40): put(tmp_path/'d'/f'{i:02d}.txt', 'x')
+    draw = lambda **kw: names(text_files(tmp_path/'d', n=5, **kw), tmp_path/'d')
+    assert draw() == draw(seed=42) != draw(seed=0) and draw() == sorted(draw())
+    assert draw() == [f'{i:02d}.txt' for i in sorted(random.Random(42).sample(range(40), 5))]
+
+
 def test_links(top, tmp_path):
     "To parents, to folders beside, to themselves, into nowhere, to folders and files elsewhere: each real text once."
     put(tmp_path/'elsewhere'/'e.txt', 'e'), put(tmp_path/'other'/'o.txt', 'o')
@@ -321,8 +329,8 @@ def test_names_and_separators(tmp_path):
     want = (['a', 'b, c'], ['pos', 'neg'])
     for name, sep in (('t.TSV', '\t'), ('t.tab', '\t'), ('t.Csv', None)): assert table(tmp_path, 'text\tlabel\na\tpos\nb, c\tneg\n' if sep else 'text,label\na,pos\n"b, c",neg\n', name) == want
     semi = 'text;label\na;pos\nb, c;neg\n'
-    refuses("line 3: .*Set sep to ';'", table, tmp_path, semi)
-    refuses(r"no column 'label'.*'text;label'.*sep ';'", table, tmp_path, semi.replace(', ', ' '))
+    refuses("line 3: .*Try sep=';'", table, tmp_path, semi)
+    refuses(r"no column 'label'.*'text;label'.*sep=';'", table, tmp_path, semi.replace(', ', ' '))
     assert table(tmp_path, semi, sep=';') == table(tmp_path, semi, 't.txt', sep=';') == table(tmp_path, semi.replace(';', '\t'), sep='\\t') == want
     for sep in ('', ';;', '"', '\n'): refuses('sep', table, tmp_path, semi, sep=sep) if sep else None
     refuses('does not look like a table.*folder', table, tmp_path, semi, 't.txt')

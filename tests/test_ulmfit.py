@@ -317,6 +317,57 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_baseline_in_every_language():
+    "The comparison comes after the training, so it may not stop: texts without spaces, without any word twice, with one label."
+    zh = [f'\u4eca\u5929{chr(0x4e00 + i)}\u5929\u6c14{w}' for i in range(30) for w in ('\u597d', '\u574f')]
+    y = ['good', 'bad']*30
+    assert len(bag_of_words(zh[:40], y[:40], zh[40:])) == 20 and (bag_of_words(zh[:40], y[:40], zh[40:], characters=True) == y[40:]).all()
+    assert list(bag_of_words(['a', 'b', 'c'], ['x', 'y', 'y'], ['a', 'd'])) == ['y', 'y'] == list(bag_of_words(['one two', 'one two'], ['y', 'y'], ['a', 'd']))
+
+
+def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
+    "Refused with advice that works: `save(own_tok=True)`, then `load(tok=...)`."
+    learn = learner()
+    learn.dls.codec = Codec(lambda t: t.split(), vocab)
+    m = TextModel.from_learner(learn)
+    with pytest.raises(TypeError, match='own_tok=True and give tok= again'): m.save(tmp_path/'m')
+    assert not list(tmp_path.iterdir())
+    m.save(tmp_path/'m', own_tok=True)
+    with pytest.raises(ValueError, match='give it again as tok='): TextModel.load(tmp_path/'m')
+    again = TextModel.load(tmp_path/'m', 'cpu', tok=m.codec.tok)
+    assert again.codec == m.codec and again.codec.tokens('w1 w2') == ['w1', 'w2']
+    with pytest.warns(UserWarning, match='splits texts differently'): TextModel.load(tmp_path/'m', 'cpu', tok=list)
+
+
+def test_rules_for_tokens_travel(tmp_path):
+    learn = learner()
+    tok = Tokenizer(sep='_')
+    tok.post_rules = []
+    learn.dls.codec = Codec(tok, vocab)
+    again = TextModel.load(TextModel.from_learner(learn).save(tmp_path/'m'), 'cpu').codec.tok
+    assert again.post_rules == [] and again.sep == '_' and len(again.rules) == len(tok.rules)
+
+
+@pytest.mark.parametrize('in_place', [False, True])
+def test_a_compiled_model_is_saved_under_its_plain_names(tmp_path, in_place):
+    learn = learner()
+    want = weights(learn)
+    if in_place: learn.model.compile(backend='eager')
+    else: learn.model = torch.compile(learn.model, backend='eager')
+    assert same(want, load_model(save_model(learn, tmp_path/'m', tok=Tokenizer())).model.state_dict())
+
+
+def test_vocabs_that_are_too_small(reviews):
+    for kind in ('words', 'characters', 'subwords'):
+        with pytest.raises(ValueError, match='vocab_size=3 is too small'): make_codec(reviews[0], kind, vocab_size=3)
+
+
+def test_nothing_is_set_aside(lm):
+    "A remedy that was no remedy: valid=0.1 was advised where it was the reason."
+    texts = [f'a film {i}' for i in range(20)]
+    with pytest.raises(ValueError, match='valid=0.1 sets no text of 20 aside.*larger fraction'): train_classifier(texts, [f'l{i//4}' for i in range(20)], lm)
+
+
 def test_wrong_kind_of_model(lm):
     for call, match in ((lambda: lm.predict('x'), 'predict needs a text_classifier, which train_classifier makes'), (lambda: lm.explain('x'), 'explain')):
         with pytest.raises(TypeError, match=match): call()

@@ -1,0 +1,47 @@
+"What is written is on the disk before it gets its name, and what was there stays until then."
+import os
+from pathlib import Path
+
+import pytest
+
+from lesson8nlp import store
+from lesson8nlp.store import *
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    "What is brought to the disk, and what is renamed, in this order."
+    found, sync, replace, rename = [], os.fsync, os.replace, os.rename
+    def watch(f, name, path): return lambda *a: (found.append((name, path(*a))), f(*a))[1]
+    monkeypatch.setattr(os, 'fsync', watch(sync, 'fsync', lambda fd: os.fstat(fd).st_ino))
+    monkeypatch.setattr(os, 'replace', watch(replace, 'rename', lambda a, b: Path(b).name))
+    monkeypatch.setattr(os, 'rename', watch(rename, 'rename', lambda a, b: Path(b).name))
+    return found
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, calls):
+    "Without fsync, the name may outlive a power failure and the bytes may not: nothing but the order of the calls shows it."
+    with atomic_file(tmp_path/'a.txt') as f: f.write('all of it')
+    assert calls == [('fsync', (tmp_path/'a.txt').stat().st_ino), ('rename', 'a.txt')]
+
+
+@pytest.mark.parametrize('replace', [False, True])
+def test_every_file_of_a_folder_is_on_the_disk_before_the_folder_has_its_name(tmp_path, calls, replace):
+    for _ in range(2 if replace else 1):
+        calls.clear()
+        with atomic_folder(tmp_path/'d', replace=replace) as d:
+            (d/'sub').mkdir()
+            for name in ('a', 'b', 'sub/c'): (d/name).write_text(name)
+    first = next(i for i, (what, _) in enumerate(calls) if what == 'rename')
+    inodes = {(tmp_path/'d'/name).stat().st_ino for name in ('a', 'b', 'sub/c')}
+    assert {ino for what, ino in calls[:first]} == inodes and all(what == 'rename' for what, _ in calls[first:])
+
+
+def test_what_fails_leaves_what_was_there(tmp_path):
+    with atomic_file(tmp_path/'a') as f: f.write('old')
+    with atomic_folder(tmp_path/'d') as d: (d/'x').write_text('old')
+    with pytest.raises(ZeroDivisionError):
+        with atomic_file(tmp_path/'a') as f: f.write('new'); 1/0
+    with pytest.raises(ZeroDivisionError):
+        with atomic_folder(tmp_path/'d', replace=True) as d: (d/'x').write_text('new'); 1/0
+    assert (tmp_path/'a').read_text() == (tmp_path/'d'/'x').read_text() == 'old' and sorted(p.name for p in tmp_path.iterdir()) == ['a', 'd']
