@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from common import clear, machine, stand_ins
 stand_ins()  # before everything that imports a tokenizer
 import numpy as np, torch
-from bundle import Bundle, classes, load_8_bits, parts, read_json, save_8_bits, to_8_bits
+from bundle import Bundle, classes, load_8_bits, parts, read_json, save_8_bits
 from fastai.basics import Callback, CrossEntropyLossFlat, DataLoaders, accuracy, set_seed
 from scipy.special import softmax
 from scipy.stats import binomtest
