@@ -9,11 +9,12 @@ build/few_labels already are not repeated, so a command that was stopped goes on
 import argparse, json
 from pathlib import Path
 
-import numpy as np
+import numpy as np, torch
 from common import Clock, results
 
 from lesson8nlp.core import result_row, save_results
 from lesson8nlp.data import get_imdb
+from lesson8nlp.learner import fast_dtype
 from lesson8nlp.store import atomic_file
 from lesson8nlp.texts import read_text, text_files
 from lesson8nlp.ulmfit import TextModel, bag_of_words, finetune, train_classifier
@@ -56,7 +57,7 @@ def answers(way, train, test, seed, lm):
     if way == 'ratios': return bag_of_words(*train, test, n_words=3, weigh='ratios')
     start, how = (lm.untrained(), from_random) if way == 'random' else (lm, {})
     clf = train_classifier(*train, start, valid=[0, len(train[0]) - 1], seed=seed, verbose=False, **how)
-    return clf.predict(test, bs=64).label.to_numpy()
+    with torch.autocast(clf.device.type, fast_dtype(clf.device)): return clf.predict(test, bs=64).label.to_numpy()
 
 
 def run(way, n, seed, reviews, lm):
@@ -88,7 +89,7 @@ def summary(runs, test, n_test):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--test', choices=('tune', 'test'), default='tune')
-    ap.add_argument('--n-test', type=int, default=25_000, help='at most so many reviews to test on')
+    ap.add_argument('--n-test', type=int, default=5_000, help='at most so many reviews to test on, the same for all runs')
     ap.add_argument('--ways', nargs='+', choices=ways, default=list(ways))
     ap.add_argument('--sizes', nargs='+', type=int, choices=sizes, default=list(sizes))
     a = ap.parse_args()
