@@ -13,6 +13,7 @@ __all__ = ['WordTokenizer', 'CharTokenizer', 'Tokenizer', 'tokenizer_config', 's
 # %% ../nbs/internals/03_tokenizing.ipynb #59626b06
 import hashlib, json, re, shutil
 from collections import Counter
+from collections.abc import Mapping, Set
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
@@ -20,7 +21,7 @@ from numbers import Number
 from pathlib import Path
 from types import ModuleType
 
-import pandas as pd, spacy
+import numpy as np, pandas as pd, spacy, torch
 from fastai.data.all import TitledStr, get_files
 from fastai.text import core as fastai_core
 from fastcore.basics import chunked, compose, defaults, patch
@@ -179,6 +180,69 @@ class Tokenizer(fastai_core.Tokenizer):
         return {'rules': keys, 'tok': tokenizer_config(self.tok)}
 
     def __repr__(self): return f'Tokenizer({self.tok!r}, {len(self.rules)} rules)'
+
+# %% ../nbs/internals/03_tokenizing.ipynb #c55e6dab
+def _as_list(o, what, hint): # a list of str, or an error that says what came in instead
+    if isinstance(o, str): raise TypeError(f'Got the single string {o[:30]!r}, expected {what}: {hint}')
+    if isinstance(o, (Mapping, Set, pd.DataFrame)):
+        raise TypeError(f'Got a {type(o).__name__}, expected {what}: {hint}')
+    if isinstance(o, torch.Tensor) or isinstance(o, np.ndarray) and o.dtype.kind not in 'OUT':
+        raise TypeError(f'Got numbers of shape {tuple(o.shape)}, expected {what}: are they ids already?')
+    o = list(o)
+    for i, t in enumerate(o):
+        if not isinstance(t, str):
+            raise TypeError(f'Item {i} of {len(o)} is {t!r}, a {type(t).__name__}; expected {what}.')
+    return o
+
+def _need_vocab(vocab):
+    if vocab is None:
+        raise ValueError('This Numericalize has no vocabulary yet: call num.setup(token_lists), or give vocab=...')
+
+def _good_tokens(o, vocab): # the tokens of one text, for a Numericalize that has `vocab`
+    _need_vocab(vocab)
+    return _as_list(o, "the tokens of a text, such as num(['a', 'film'])",
+        'tokenize it first. (A tuple is taken for several texts: use a list.)')
+
+# %% ../nbs/internals/03_tokenizing.ipynb #c3e47558
+def _good_vocab(vocab, fill): # the vocabulary as a list, in which only `fill` may come twice
+    vocab = _as_list(vocab, 'the vocabulary as a list of tokens',
+        'give all tokens, each at the position of its id; of a dictionary of ids, that is sorted(d, key=d.get).')
+    if not vocab: raise ValueError('The vocabulary is empty: give at least one token, or None and call setup.')
+    if twice := [w for w, n in Counter(vocab).items() if n > 1 and w != fill]:
+        raise ValueError(f'The vocabulary holds {len(twice)} tokens more than once, such as {twice[0]!r}: '
+            'each may have one id only.')
+    return vocab
+
+# %% ../nbs/internals/03_tokenizing.ipynb #2c10e60f
+def _count_tokens(dsets): # how often each token occurs: `dsets.counter`, or counted in the token lists
+    counter = getattr(dsets, 'counter', None)
+    if counter is None and isinstance(dsets, (str, Mapping, pd.DataFrame)):
+        raise TypeError(f'setup takes a list of token lists, got a {type(dsets).__name__}: tokenize its texts, '
+            'or make the vocabulary of a Counter with make_vocab.')
+    if counter is None:
+        counter = Counter()
+        for i, o in enumerate(dsets):
+            if isinstance(o, str):
+                raise TypeError(f'setup takes a list of token lists, and item {i} is the string {o[:30]!r}: '
+                    'tokenize the texts, or put the one token list into a list.')
+            counter.update(o)
+    if not counter: raise ValueError('setup got no tokens, so there is nothing to make a vocabulary from.')
+    return counter
+
+# %% ../nbs/internals/03_tokenizing.ipynb #aec32e7d
+def _good_ids(o, vocab): # the ids of one text as a list of int, each in `vocab`
+    _need_vocab(vocab)
+    if isinstance(o, torch.Tensor): o = o.detach().cpu()
+    arrays, n = (torch.Tensor, np.ndarray, np.generic, int), len(vocab)
+    ids = np.asarray(o if isinstance(o, arrays) else list(o))
+    if ids.ndim != 1:
+        raise ValueError(f'decode takes the ids of one text, of shape (n,), got shape {ids.shape}: '
+            'decode the rows one by one.')
+    if len(ids) and ids.dtype.kind not in 'iu': raise TypeError(f'Ids are whole numbers, got {ids.dtype}.')
+    if len(bad := np.flatnonzero((ids < 0) | (ids >= n))):
+        raise ValueError(f'Id {ids[bad[0]]} at position {bad[0]} is not in the vocabulary, which has {n:,} '
+            f'entries: ids go from 0 to {n-1:,}.')
+    return ids.tolist()
 
 # %% ../nbs/internals/03_tokenizing.ipynb #024999ea
 def _value_key(o, seen): # a text that is the same for values that act the same, in every process
