@@ -9,15 +9,16 @@ __all__ = ['make_vocab', 'Numericalize']
 
 # %% ../nbs/03_numericalizer.ipynb #1f6162b8
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 
-import numpy as np, pandas as pd, torch
+import torch
 from fastai.data.all import Transform
 from fastai.text.data import TensorText
 from fastcore.basics import defaults
 from fastcore.foundation import L
 
 from .tokenizer import UNK
+from .tokenizer import _count_tokens, _good_ids, _good_tokens, _good_vocab
 
 # %% ../nbs/03_numericalizer.ipynb #6e2d2dbb
 _fill = 'xxfake' # fastai's name for an entry that no token has
@@ -50,19 +51,6 @@ class _Ids(dict):
         raise ValueError(f'{token!r} is not in the vocabulary of {len(self):,} entries, which has no {UNK!r} for '
             f'unknown tokens: add {UNK!r} to it, or make it with make_vocab.')
 
-# %% ../nbs/03_numericalizer.ipynb #c55e6dab
-def _as_list(o, what, hint): # a list of str, or an error that says what came in instead
-    if isinstance(o, str): raise TypeError(f'Got the single string {o[:30]!r}, expected {what}: {hint}')
-    if isinstance(o, (Mapping, Set, pd.DataFrame)):
-        raise TypeError(f'Got a {type(o).__name__}, expected {what}: {hint}')
-    if isinstance(o, torch.Tensor) or isinstance(o, np.ndarray) and o.dtype.kind not in 'OUT':
-        raise TypeError(f'Got numbers of shape {tuple(o.shape)}, expected {what}: are they ids already?')
-    o = list(o)
-    for i, t in enumerate(o):
-        if not isinstance(t, str):
-            raise TypeError(f'Item {i} of {len(o)} is {t!r}, a {type(t).__name__}; expected {what}.')
-    return o
-
 # %% ../nbs/03_numericalizer.ipynb #6fc29a46
 class Numericalize(Transform):
     "From a list of tokens to a tensor of ids, and back with `decode`; tokens that are not in `vocab` become `xxunk`."
@@ -73,61 +61,17 @@ class Numericalize(Transform):
         special_toks:list=None # for `setup`: always there, and first; fastai's `defaults.text_spec_tok` by default
     ):
         self.min_freq, self.max_vocab, self.special_toks = min_freq, max_vocab, special_toks
-        self.vocab = self.o2i = None
-        if vocab is not None: self._use(vocab)
+        self.vocab, self.o2i = None, None
+        if vocab is not None: self._use(_good_vocab(vocab, _fill))
 
-    def _use(self, vocab):
-        vocab = _as_list(vocab, 'the vocabulary as a list of tokens',
-            'give all tokens, each at the position of its id; of a dictionary of ids, that is sorted(d, key=d.get).')
-        if not vocab: raise ValueError('The vocabulary is empty: give at least one token, or None and call setup.')
-        if twice := [w for w, n in Counter(vocab).items() if n > 1 and w != _fill]:
-            raise ValueError(f'The vocabulary holds {len(twice)} tokens more than once, such as {twice[0]!r}: '
-                'each may have one id only.')
-        self.vocab, self.o2i = vocab, _Ids({w: i for i, w in enumerate(vocab) if w != _fill})
+    def _use(self, vocab): self.vocab, self.o2i = vocab, _Ids({w: i for i, w in enumerate(vocab) if w != _fill})
 
     def setups(self, dsets):
         if dsets is None or self.vocab is not None: return
         if self.special_toks is None: self.special_toks = getattr(dsets, 'special_toks', None)
-        counter = getattr(dsets, 'counter', None)
-        if counter is None: counter = self._count(dsets)
-        if not counter: raise ValueError('setup got no tokens, so there is nothing to make a vocabulary from.')
-        self._use(make_vocab(counter, self.min_freq, self.max_vocab, self.special_toks))
+        self._use(make_vocab(_count_tokens(dsets), self.min_freq, self.max_vocab, self.special_toks))
 
-    def _count(self, dsets): # how often each token occurs in the token lists
-        if isinstance(dsets, (str, Mapping, pd.DataFrame)):
-            raise TypeError(f'setup takes a list of token lists, got a {type(dsets).__name__}: tokenize its texts, '
-                'or make the vocabulary of a Counter with make_vocab.')
-        counter = Counter()
-        for i, o in enumerate(dsets):
-            if isinstance(o, str):
-                raise TypeError(f'setup takes a list of token lists, and item {i} is the string {o[:30]!r}: '
-                    'tokenize the texts, or put the one token list into a list.')
-            counter.update(o)
-        return counter
-
-    def encodes(self, o):
-        o2i = self._ready()
-        tokens = _as_list(o, "the tokens of a text, such as num(['a', 'film'])",
-            'tokenize it first. (A tuple is taken for several texts: use a list.)')
-        return TensorText(torch.tensor([o2i[t] for t in tokens], dtype=torch.int64))
-
-    def decodes(self, o):
-        self._ready()
-        if isinstance(o, torch.Tensor): o = o.detach().cpu()
-        arrays, n = (torch.Tensor, np.ndarray, np.generic, int), len(self.vocab)
-        ids = np.asarray(o if isinstance(o, arrays) else list(o))
-        if ids.ndim != 1:
-            raise ValueError(f'decode takes the ids of one text, of shape (n,), got shape {ids.shape}: '
-                'decode the rows one by one.')
-        if len(ids) and ids.dtype.kind not in 'iu': raise TypeError(f'Ids are whole numbers, got {ids.dtype}.')
-        if len(bad := np.flatnonzero((ids < 0) | (ids >= n))):
-            raise ValueError(f'Id {ids[bad[0]]} at position {bad[0]} is not in the vocabulary, which has {n:,} '
-                f'entries: ids go from 0 to {n-1:,}.')
-        return L(self.vocab[i] for i in ids.tolist())
-
-    def _ready(self):
-        if self.o2i is not None: return self.o2i
-        raise ValueError('This Numericalize has no vocabulary yet: call num.setup(token_lists), or give vocab=...')
-
+    def encodes(self, o): return TensorText(torch.tensor([self.o2i[t] for t in _good_tokens(o, self.vocab)]).long())
+    def decodes(self, o): return L(self.vocab[i] for i in _good_ids(o, self.vocab))
     def __repr__(self):
         return f'Numericalize({"no vocabulary yet" if self.vocab is None else f"{len(self.vocab):,} entries"})'

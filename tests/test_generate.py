@@ -19,7 +19,7 @@ from lesson8nlp.generate import _random_draws
 from lesson8nlp.models import *
 from lesson8nlp.numericalizer import Numericalize
 from lesson8nlp.tokenizer import *
-from lesson8nlp.tokenizer import _re_caps, _re_maj
+from lesson8nlp.rules import _re_caps, _re_maj
 from fastai.text import learner as fl
 from fastai.text.models import awdlstm as fa, core as fc
 
