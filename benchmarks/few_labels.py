@@ -20,7 +20,7 @@ from lesson8nlp.texts import read_text, text_files
 from lesson8nlp.ulmfit import TextModel, bag_of_words, finetune, train_classifier
 
 root = Path(__file__).resolve().parent.parent
-sizes = {50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, 5000: 2, 25000: 2}  # number of labels, and how many draws of them
+sizes = {50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, 5000: 2, 25000: 1}  # number of labels, and how many draws of them
 ways = {'bag': 'bag of words, TF-IDF, words and pairs', 'ratios': 'bag of words, log-count ratios, up to three words',
         'random': 'network from random weights', 'pretrained': 'pretrained network',
         'finetuned': 'pretrained network, fine-tuned'}
