@@ -79,7 +79,8 @@ def test_one(name):
     found = list((root/'nbs').rglob(f'{name}.ipynb'))
     if not found: sys.exit(f'There is no notebook {name}: NB is the name of a file in nbs/ without .ipynb, such as 02_tokenizer.')
     exported = re.search(r'#\| (?:default_exp|export) (\w+)', found[0].read_text(encoding='utf-8'))
-    about = [exported[1]]*bool(exported) + [re.sub(r'^[0-9]+[a-z]?_', '', name)]  # the lesson on tokens exports `rules`
+    about = [exported[1]] if exported else []
+    about.append(re.sub(r'^[0-9]+[a-z]?_', '', name))  # the lesson 02_tokenizer exports `rules`
     tests = next((t for m in about if (t := root/'tests'/f'test_{m}.py').exists()), None)
     failed = call('-m', 'pytest', 'tests/test_project.py', '-k', f'{name} or package_is')
     failed = test_notebooks([*found, *(root/'nbs').rglob(f'answers_{name}.ipynb')]) or failed
