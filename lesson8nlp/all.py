@@ -21,6 +21,7 @@ from .corpus import *
 from .dataloader import *
 from .models import *
 from .beyond import *
+from .losses import *
 from .awdlstm import *
 from .learner import *
 from .resume import *
@@ -30,7 +31,7 @@ from .ulmfit import *
 from .interchange import *
 
 # %% ../nbs/internals/16_all.ipynb #9589ec27
-module_order = ('store core texts data tokenizer numericalizer regex fasttok codec corpus dataloader models beyond '
+module_order = ('store core texts data tokenizer numericalizer regex fasttok codec corpus dataloader models beyond losses '
                 'awdlstm learner resume generate classifier ulmfit interchange experiments cli '
                 'all').split()  # each imports only modules on its left
 _internals = 'store regex experiments cli all'.split()  # their names are imported from the modules themselves
