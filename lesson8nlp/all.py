@@ -21,6 +21,7 @@ from .corpus import *
 from .dataloader import *
 from .models import *
 from .beyond import *
+from .losses import *
 from .awdlstm import *
 from .learner import *
 from .resume import *
@@ -31,7 +32,7 @@ from .interchange import *
 
 # %% ../nbs/internals/16_all.ipynb #9589ec27
 module_order = ('store core texts data rules subwords tokenizer numericalizer regex fasttok codec corpus dataloader '
-                'models beyond awdlstm learner resume generate classifier ulmfit interchange experiments cli '
+                'models beyond losses awdlstm learner resume generate classifier ulmfit interchange experiments cli '
                 'all').split()  # each imports only modules on its left
 _internals = 'store rules subwords regex experiments cli all'.split()  # `tokenizer` has the names of rules and subwords
 _modules = [m for m in module_order if m not in _internals and f'lesson8nlp.{m}' in sys.modules]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 from .core import *
+from .losses import *
 from .awdlstm import *
 import torch
 from fastai.basics import *

@@ -35,6 +35,7 @@ from .fasttok import FastTokenizer
 from .codec import *
 from .dataloader import *
 from . import models as ladder, store
+from .losses import *
 from .awdlstm import *
 from .learner import *
 from .resume import *

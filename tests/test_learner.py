@@ -13,6 +13,7 @@ from fastai.text.all import AWD_LSTM as FastaiAWD, Interpretation, Perplexity, l
 
 from lesson8nlp import models as lm
 from lesson8nlp.awdlstm import *
+from lesson8nlp.losses import *
 from lesson8nlp.dataloader import *
 from lesson8nlp.fasttok import FastTokenizer
 from lesson8nlp.learner import *

@@ -15,6 +15,7 @@ from fastai.callback.schedule import ParamScheduler, SchedLin, SchedNo, combine_
 from fastai.callback.training import GradientClip
 
 from lesson8nlp.awdlstm import *
+from lesson8nlp.losses import *
 from lesson8nlp.codec import *
 from lesson8nlp.core import *
 from lesson8nlp.corpus import *
