@@ -41,6 +41,11 @@ class Page:
     def part(self): return max(i for i, p in enumerate(course()) if p['first'] <= int(self.path.name[:2])) if self.group == 'course' else None
 
     @property
+    def unmeasured(self): # a page about a GPU whose own table of machines says that no GPU has been measured yet
+        outs = (''.join(d) for c in self.nb['cells'] for o in c.get('outputs', []) if (d := o.get('data', {}).get('text/markdown')))
+        return any(re.search(r'^\| GPU \| not run', o, re.M) for o in outs)
+
+    @property
     def answers(self): return f'answers/answers_{self.path.name}'
 
     @property
@@ -223,7 +228,7 @@ def convert(page, prepared, links, known, widgets, public):
     return out
 
 
-def notebook(cells): return dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'), language_info=dict(name='python', pygments_lexer='ipython3')), nbformat=4, nbformat_minor=4)
+def notebook(cells, **meta): return dict(cells=cells, metadata=meta | dict(kernelspec=dict(name='python3', display_name='python3', language='python'), language_info=dict(name='python', pygments_lexer='ipython3')), nbformat=4, nbformat_minor=4)
 
 
 def write(path, content):

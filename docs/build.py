@@ -37,7 +37,8 @@ def stage(force=True):
     public = {n for p in modules for n in importlib.import_module(f'lesson8nlp.{p.module}').__all__}
     marks = widgets.marks(pages, times)
     def page(doc, cells, made_of, **kw):
-        written.append(ad.write(source/f'{doc}.ipynb', ad.notebook(cells)))
+        meta = dict(orphan=True) if made_of.unmeasured and not kw else {}  # it stands in no list of pages, and Sphinx need not warn
+        written.append(ad.write(source/f'{doc}.ipynb', ad.notebook(cells, **meta)))
         row = times.get(made_of.path.stem)
         info[doc] = dict(notebook=f'nbs/{made_of.rel}', minutes=max(1, round(sum(len(ad.text(c).split()) for c in cells)/220)) if kw else made_of.minutes(), seconds=row and row['ours'], hardware=row and row['hardware'], code=made_of.code_cells()) | kw
     for p in pages:
@@ -75,8 +76,8 @@ def tree(caption, docs, **opts):
 
 
 def contents(pages, modules):
-    "The side bar: course, internals and how-to pages in the order of the file names, the library in the order of its modules."
-    of = lambda g: [p.doc for p in pages if p.group == g]
+    "The side bar: course, internals and how-to pages in the order of the file names, the library in the order of its modules. What waits for a GPU is left out."
+    of = lambda g: [p.doc for p in pages if p.group == g and not p.unmeasured]
     front = [p.doc for p in pages if p.group == 'page' and p.doc not in ('index', 'glossary')]
     results = sorted(front, key=lambda d: (d != 'results', d)) + of('runs')
     course = [p for p in pages if p.group == 'course']

@@ -156,10 +156,9 @@ def doors_static(pages):
 
 
 def front_static(pages):
-    "What a newcomer sees first: one result, one picture, and where to go."
-    best = rows('ladder')[-1]
-    said = (f'<p><strong>{best["ours"]:.1f} %</strong> of the words of numbers that it has never seen are foreseen by {best["what"]}, the last of the seven, in the mean of {len(best["seeds"])} seeds '
-        f'and in {best["seconds"]:.0f} seconds of training without a GPU. The original lesson shows {best["page"]} %, the book {best["book"]} %.</p>')
+    "What a newcomer sees below the figure of few labels: the doors, and the seven models."
+    said = ('<p>The course starts small: seven language models read the numbers in English words and predict the next word. '
+        'Here is how often each of them is right, on numbers that it has never seen:</p>')
     return f'{said}<div class="hero">{doors_static(pages)}{ladder_static(None)}</div>'
 
 

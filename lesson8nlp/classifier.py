@@ -37,7 +37,7 @@ def concat_pool(
     "The last output, the maximum and the mean over each document."
     real, pad = (~mask).sum(1), mask[..., None]
     if not real.all():
-        raise ValueError('concat_pool got a document that is nothing but padding: a document has one token at least.')
+        raise ValueError('concat_pool got a document that is nothing but padding: a document has at least one token.')
     positions = torch.arange(mask.shape[1], device=mask.device)
     last = torch.where(mask, -1, positions).max(1).values
     wide = torch.promote_types(out.dtype, torch.float32) # sums of half precision lose digits
@@ -242,7 +242,7 @@ def classify(
 
 # %% ../nbs/internals/12_reader.ipynb #753f7cc8
 class Saliency:
-    "What each token contributed to an answer; shows itself as text on coloured ground."
+    "What each token contributed to an answer; displays as colored text."
     def __init__(self, tokens, scores, answer, p):
         self.tokens, self.scores, self.answer, self.p = tokens, scores, answer, p
 

@@ -35,7 +35,7 @@ def _load(path, classifier=False): # a model for a verb that needs a classifier,
     m = TextModel.load(path)
     if classifier == (m.kind == 'text_classifier'): return m
     needed = 'classifier' if classifier else 'language model'
-    raise ValueError(f'{path} holds a {m.kind}, and a {needed} is needed. {made_by}')
+    raise ValueError(f'{path} holds a {m.kind}, but this command needs a {needed}. {made_by}')
 
 # %% ../nbs/internals/15_cli.ipynb #c7d1e2f3
 def _start(a): return None if a.start == 'reviews' else _load(a.start) # None: the one that ships
@@ -44,7 +44,7 @@ def _check_unused(a): # options that decide how a new model is made
     for f, names in ((make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size')):
         for k in names.split():
             if getattr(a, k) != signature(f).parameters[k].default:
-                raise ValueError(f'{_flag(k)} is for a new model, which --from scratch makes: a model that has been '
+                raise ValueError(f'{_flag(k)} needs --from scratch, which makes a new model: a model that has been '
                                  'trained keeps its tokenizer, its vocab and its size.')
 
 def _finetune(a):
@@ -63,7 +63,7 @@ def _classify(a):
     print(f'The classifier is in {a.out}.')
 
 def _generate(a):
-    "Go on with a text."
+    "Continue a text."
     lm, options = _load(a.model), {k: getattr(a, k) for k in ('max_tokens', 'n', 'temperature', 'seed')}
     texts = lm.generate(a.prompt, **options)
     print('\n'.join([texts] if a.n == 1 else texts))
@@ -103,7 +103,7 @@ def _writer(a, columns): # a function that writes rows with their answers
     table = csv.writer(sys.stdout, delimiter=',' if a.format == 'csv' else '\t', lineterminator='\n')
     if a.format == 'json' and len(set(columns)) < len(columns):
         raise ValueError('Two columns of the table have the same name, and a JSON object cannot hold both: '
-                         'take --format csv.')
+                         'use --format csv.')
     def write(rows, df):
         answers = df.drop(columns='text').to_dict('records')
         names = [f'predicted_{c}' if c in columns else c for c in answers[0]]
@@ -129,36 +129,42 @@ _verbs = dict(
     predict=(_predict, 'model column all format', _data, (TextModel.predict, 'bs')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
 _own = dict(
-    texts=dict(required=True, help='a folder of .txt files, or a table: .csv, .tsv, .jsonl, .parquet'),
-    out=dict(required=True, help='folder for the model'),
-    start=dict(default='reviews', help="'reviews': the model that ships; 'scratch': random weights; or a folder"),
-    column=dict(default='text', help='of texts, in a table'),
-    label=dict(default='label', help='column of labels, in a table'),
-    model=dict(required=True, help='folder of the model'),
-    all=dict(action='store_true', help='the probability of each label'),
-    format=dict(default='tsv', choices=['tsv', 'csv', 'json'], help='of the answers'),
-    max_tokens=dict(type=int, default=50, help='new tokens at most'),
-    n=dict(type=int, default=1, help='how many texts'),
-    temperature=dict(type=float, default=0.8, help='0: always the most likely token'),
-    seed=dict(type=int, help='the same seed, the same text'))
+    texts=dict(required=True, help='your texts: a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet)'),
+    out=dict(required=True, help='the folder to save the model in'),
+    start=dict(default='reviews',
+               help="where to start: 'reviews', the model that ships; 'scratch', random weights; or a saved model"),
+    column=dict(default='text', help='the column of texts, if you give a table'),
+    label=dict(default='label', help='the column of labels, if you give a table'),
+    model=dict(required=True, help='the folder that the model was saved in'),
+    all=dict(action='store_true', help='also write the probability of each label'),
+    format=dict(default='tsv', choices=['tsv', 'csv', 'json'], help='the format of the answers'),
+    max_tokens=dict(type=int, default=50, help='write at most this many new tokens'),
+    n=dict(type=int, default=1, help='how many texts to write'),
+    temperature=dict(type=float, default=0.8,
+                     help='below 1 more conservative, above 1 more varied; 0: always the most likely token'),
+    seed=dict(type=int, help='with the same seed you get the same text'))
 _example = '''A classifier from a folder of texts, whose subfolders are the labels:
 
   lesson8nlp finetune --texts my_texts --out my_lm
   lesson8nlp classify --texts my_texts --from my_lm --out my_classifier
   echo "I could not look away." | lesson8nlp predict --model my_classifier
 
-A training that was stopped goes on when the same command is given again. More: lesson8nlp VERB --help'''
+If you stop a command, give it again and it continues where it was. The options: lesson8nlp VERB --help'''
 
 def _flag(k): return '--' + dict(start='from').get(k, k).replace('_', '-')
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter): # a default of None or False tells nobody anything
+    def _get_help_string(self, action):
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
 
 def _parser():
     p = argparse.ArgumentParser('lesson8nlp', epilog=_example, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = p.add_subparsers(dest='verb', metavar='VERB', required=True)
     for name, (f, own, *others) in _verbs.items():
-        v = verbs.add_parser(name, help=f.__doc__, description=f.__doc__,
-                             formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        if name == 'generate': v.add_argument('prompt', help='how the text begins')
-        if name == 'predict': v.add_argument('--texts', help='a table or a folder; else standard input, a text a line')
+        v = verbs.add_parser(name, help=f.__doc__, description=f.__doc__, formatter_class=_Help)
+        if name == 'generate': v.add_argument('prompt', help='the beginning of the text')
+        if name == 'predict': v.add_argument('--texts', help='a table or a folder; else one text per line of input')
         for k in own.split():
             if k != 'prompt': v.add_argument(_flag(k), dest=k, **_own[k])
         for g, names in others:
@@ -191,7 +197,7 @@ def _main(argv=None) -> int: # exit code
         try: _verbs[a.verb][0](a)
         except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
         except KeyboardInterrupt:
-            more = ' The same command goes on from the last checkpoint.' if 'out' in a else ''
+            more = ' Give the same command again, and it continues from the last checkpoint.' if 'out' in a else ''
             return _say(f'\nStopped.{more}') or 130
         except (ValueError, TypeError, OSError, ImportError) as e: return say(e) or 1
     return 0

@@ -127,7 +127,7 @@ def _vocab_list(vocab):
     for t in vocab:
         if not isinstance(t, str): raise TypeError(f'The vocab holds {t!r:.40}; each token is a string.')
         if t in seen and t != 'xxfake':
-            raise ValueError(f'The vocab holds {t!r} more than once: each token may have one id only.')
+            raise ValueError(f'The vocab holds {t!r} more than once: each token can have only one id.')
         seen.add(t)
     if not vocab: raise ValueError('The vocab is empty: give the list of tokens that the model was trained with.')
     return vocab

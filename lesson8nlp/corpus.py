@@ -172,7 +172,7 @@ class CorpusSettings:
     vocab:list=None # use this one; by default one is made of the corpus
     min_freq:int=3 # for the vocab
     max_vocab:int=60000 # for the vocab
-    errors:str='raise' # what is done about what cannot be read
+    errors:str='raise' # what to do about documents that cannot be read
 
     def __post_init__(self):
         if self.errors not in ('raise', 'skip', 'replace'):
@@ -383,7 +383,7 @@ class Corpus:
         errors:str='raise', # about files that cannot be read: 'raise' (at the end, with all names), 'skip' or 'replace'
         encoding:str='utf-8' # of the files; a byte order mark says more
     ): # -> Corpus
-        "The corpus of these files, in their order: opened if it is there already, else built."
+        "The corpus of these files, in their order: opened if it exists already, otherwise built."
         decode_text(b'a', encoding=encoding) # is there such an encoding?
         files = [os.fspath(o) for o in column_of(files, 'files')]
         settings = CorpusSettings(tok, vocab, min_freq, max_vocab, errors)

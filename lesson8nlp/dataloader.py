@@ -376,7 +376,7 @@ def one_batch(self:LMDataLoader):
 
 @patch
 def to(self:LMDataLoader, device):
-    "Have the batches on `device`."
+    "Move the batches to `device`."
     super(LMDataLoader, self).to(device)
     self._ids = self._stream = self._window = None
 
@@ -539,7 +539,7 @@ def _check_split(n, valid_pct):
         raise ValueError(f'valid_pct is {valid_pct}; it is a fraction between 0 and 1, for example 0.1.')
     n_valid = int(valid_pct*n)
     if n_valid < 1 or n - n_valid < 1: raise ValueError(f'{n} texts with valid_pct={valid_pct} make {n - n_valid} for '
-        f'training and {n_valid} for validation; each needs one at least.')
+        f'training and {n_valid} for validation; each needs at least one.')
 
 def lm_dataloaders(
     texts, # list of str; or a corpus (`.ids` and `.offsets`), which brings its codec or needs its `tok`
@@ -701,7 +701,7 @@ def class_dataloaders(
     labels, classes = _check_labels(labels, len(texts), classes)
     _check_split(len(texts), valid_pct)
     if classes is not None and len(classes) < 2:
-        raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs two labels at least.')
+        raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
     one_each = classes is not None and not isinstance(labels[0], list)
     number = {o: i for i, o in enumerate(classes)} if one_each else {}
     groups = np.array([number[o] for o in labels] if one_each else [0]*len(texts))

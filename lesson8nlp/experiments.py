@@ -7,12 +7,13 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/experiments.html.md"""
 # %% auto #0
 __all__ = ['ladder_recipes', 'published', 'beyond_recipes', 'human_ids', 'word_windows', 'group_chunks', 'batches_dl',
            'stream_dls', 'ladder_dls', 'train_ladder', 'train_beyond', 'hits', 'seed_row', 'ladder_rows',
-           'ladder_markdown']
+           'ladder_markdown', 'few_labels_rows', 'few_labels_caption', 'few_labels_figure']
 
 # %% ../nbs/internals/14_experiments.ipynb #4cb07fae
 import math, time
+from pathlib import Path
 
-import pandas as pd, torch
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from fastai.basics import *
 from fastai.callback.progress import *
 from fastai.callback.schedule import *
@@ -227,3 +228,62 @@ def ladder_markdown(
              *[join(r['each'])]*each, f'{r["seconds"]:.0f}', r.get('page', ''), r.get('book', '')] for r in rows]
     line = lambda cells: '| ' + ' | '.join(map(str, cells)) + ' |'
     return '\n'.join([line(head), '|---'*len(head) + '|', *map(line, body)])
+
+# %% ../nbs/internals/14_experiments.ipynb #5bc3ea02
+def few_labels_rows(
+    folder='../benchmarks/results', # where the rows of results are
+    name:str='few_labels' # 'few_labels': on the test reviews; 'few_labels_tune': on training reviews set aside
+) -> list: # of dicts: way, n_labels, ours (accuracy, %), sd, n_test, seeds, ...; empty before the first run
+    "The measured rows of the experiment with few labels."
+    path = Path(folder)/f'{name}.json'
+    return load_results(path) if path.exists() else []
+
+def few_labels_caption(
+    rows:list # of dicts, as `few_labels_rows` gives them
+) -> str:
+    "What a reader has to know about the figure of few labels."
+    draws = {r['n_labels']: len(r['seeds']) for r in rows}
+    some = [f'{k} with {", ".join(f"{n:,}" for n in draws if draws[n] == k)} labels'
+            for k in sorted({*draws.values()}, reverse=True)]
+    r = rows[0]
+    kind = 'test' if r['tested_on'] == 'test' else 'training'
+    return (f'Accuracy on {r["n_test"]:,} {kind} reviews of IMDB. Each point is the mean over random draws of the '
+            f'labelled reviews ({"; ".join(some)}), and the shade is ± one standard deviation. '
+            f'Measured on {r["hardware"]} ({max(r["date"] for r in rows)}) by `{r["command"]}`.')
+
+# %% ../nbs/internals/14_experiments.ipynb #6cd4fb13
+_curves = { # of each way: what it is called in the figure, color, marker
+    'finetuned': ('pretrained,\nfine-tuned', '#b45309', 'o'), 'pretrained': ('pretrained', '#0b5d78', 's'),
+    'ratios': ('bag of words,\nlog-count ratios', '#7b3f98', '^'), 'bag': ('bag of words,\nTF-IDF', '#4d7c0f', 'D'),
+    'random': ('random weights', '#6b7280', 'v')}
+
+def few_labels_figure(
+    rows:list # of dicts, as `few_labels_rows` gives them
+): # the axes, or None if there are no rows
+    "Draw accuracy against the number of labels: a curve for each way, named at its end."
+    if not rows: return
+    ns, ends = sorted({r['n_labels'] for r in rows}), []
+    ax = plt.subplots(figsize=(5.6, 4))[1]
+    for way, (name, color, marker) in _curves.items():
+        of = sorted((r for r in rows if r['way'] == way), key=lambda r: r['n_labels'])
+        if not of: continue
+        n, y, sd = (np.array([r[k] or 0 for r in of]) for k in ('n_labels', 'ours', 'sd'))
+        ax.fill_between(n, y - sd, y + sd, color=color, alpha=.18, lw=0)
+        ax.plot(n, y, marker + '-', color=color, ms=4)
+        ends.append((y[-1], n[-1], name, color))
+    ax.set(xscale='log', xlim=(ns[0]*.8, ns[-1]*(ns[-1]/ns[0])**.5), xlabel='labelled reviews (logarithmic)',
+           ylabel='reviews classified correctly, %', title='How many labels do you need?')
+    ax.set_xticks(ns, [f'{n:,}' for n in ns], fontsize=8)
+    ax.minorticks_off()
+    ax.spines[['top', 'right']].set_visible(False)
+    _name_curves(ax, sorted(ends), x=ns[-1]*1.35)
+    return ax
+
+def _name_curves(ax, ends, x): # names beside the ends, from the top down, so that none covers another
+    low, high = ax.get_ylim()
+    gap = (high - low)*.115
+    at = high + gap*.5
+    for y, n, name, color in ends[::-1]:
+        at = min(y, at - gap)
+        ax.annotate(name, (n, y), (x, at), color=color, va='center', fontsize=9,
+                    arrowprops=dict(arrowstyle='-', color=color, lw=.5, relpos=(0, .5)))

@@ -31,7 +31,7 @@ from .learner import LMLearner
 def next_probs(
     logits:torch.Tensor, # scores of the next token, (rows, vocab)
     temperature:float=1., # below 1 more conservative, above 1 more even; 0: all to the most likely
-    top_k:int=0, # keep so many tokens; 0: all
+    top_k:int=0, # keep this many tokens; 0: all
     top_p:float=1., # then keep the smallest set with at least this probability
     min_p:float=None # first keep the tokens with at least this probability, in rows that have any
 ) -> torch.Tensor: # (rows, vocab), float32, each row sums to 1
@@ -250,10 +250,10 @@ class Writer:
     "Writes texts with a language model: how each token is chosen, and where a text ends."
     model:nn.Module # reads ids (rows, sl), keeps a state, has reset()
     codec:Codec
-    max_tokens:int=50 # at most so many new tokens
+    max_tokens:int=50 # at most this many new tokens
     n:int=1 # texts for each prompt
     temperature:float=1. # 0: greedy
-    top_k:int=0 # draw from so many tokens only; 0: from all
+    top_k:int=0 # draw from this many tokens only; 0: from all
     top_p:float=1. # draw from the smallest set of tokens with at least this probability
     min_p:float=None # draw from tokens with at least this probability
     repetition_penalty:float=1. # 1: none
@@ -477,12 +477,12 @@ def write(self:Writer, prompts) -> list:
 def generate(
     model, # a language model, or what has one as `.model` with a codec: a `Learner`, a saved model
     prompt=None, # a text or its ids, or a list of several; by default `xxbos`, with which a text begins
-    max_tokens:int=50, # at most so many new tokens
+    max_tokens:int=50, # at most this many new tokens
     codec=None, # a `Codec`, or a list of tokens; by default that of `model`
     details:bool=False, # return `Generated` objects in place of texts?
     **kwargs # of `Writer`: how each token is chosen, and where a text ends
 ): # a text; a list of `n` (fewer only where a beam finds fewer); for several prompts, a list of these
-    "Go on with `prompt`, one token at a time."
+    "Continue `prompt`, one token at a time."
     model, codec = _model_and_codec(model, codec)
     writer = Writer(model, codec, max_tokens, **kwargs)
     prompts, many = _prompts(prompt, codec)

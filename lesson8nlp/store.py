@@ -232,7 +232,7 @@ def save_state(
 def load_state(
     path # a folder that `save_state` wrote
 ): # the state
-    "Read a saved state, once every byte has proved to be what was written."
+    "Read a saved state, after checking every byte."
     path = Path(path)
     open_sealed(path, 'checkpoint', remedy='A run goes on from the checkpoint before it.')
     plain = json.loads((path/'state.json').read_text(encoding='utf-8'))

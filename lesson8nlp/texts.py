@@ -30,7 +30,7 @@ def text_fault(
     if not isinstance(t, str): return f'is {t!r:.60} ({type(t).__name__}), not a string'
     try: t.isascii() or t.encode()
     except UnicodeEncodeError as e:
-        return f'holds half of a surrogate pair, {t[e.start]!a} at position {e.start}, which is no character'
+        return f'holds half of a surrogate pair, {t[e.start]!a} at position {e.start}, which is not a character'
     return ''
 
 # %% ../nbs/internals/02_texts.ipynb #8b981603
@@ -124,7 +124,7 @@ def shown(
 # %% ../nbs/internals/02_texts.ipynb #10790e0b
 def first_few(
     names, # any number of str
-    n:int=9 # so many are shown
+    n:int=9 # how many of them to show
 ) -> str: # 'a, b, c and 7 more'
     "The first names of many, for a message."
     names = list(names)
@@ -133,7 +133,7 @@ def first_few(
 # %% ../nbs/internals/02_texts.ipynb #a2d3ecca
 def read_text(
     path, # a text file
-    encoding:str='utf-8', # how its bytes are to be read; a byte order mark says more
+    encoding:str='utf-8', # the encoding; a byte order mark in the file overrides it
     errors:str='strict' # 'replace' makes U+FFFD of bytes that are wrong
 ) -> str: # without a byte order mark, and with `\n` for every line end
     "The text of the file at `path`, or an error that names the file and says what to do."
@@ -271,7 +271,7 @@ def parse_json_lines(text, name):
         if not l.strip(): continue
         try: o = json.loads(l, object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=lambda _: None)
         except (ValueError, RecursionError) as e:
-            raise ValueError(f'{name}, line {i:,} is no JSON ({e}): each line holds one object.') from None
+            raise ValueError(f'{name}, line {i:,} is not JSON ({e}): each line holds one object.') from None
         if not isinstance(o, dict):
             raise ValueError(f'{name}, line {i:,} holds a {type(o).__name__}: each line holds one object.')
         found.append(o), lines.append(i)
@@ -283,7 +283,7 @@ def read_parquet(path, name):
     try: import pyarrow, pyarrow.parquet as pq
     except ImportError: raise ImportError(f'{name} is a Parquet file: pip install pyarrow to read it.') from None
     try: t = pq.read_table(path)
-    except (pyarrow.ArrowException, OSError) as e: raise ValueError(f'{name} is damaged, or no Parquet: {e}') from e
+    except (pyarrow.ArrowException, OSError) as e: raise ValueError(f'{name} is damaged, or not Parquet: {e}') from e
     return t.column_names, list(zip(*[c.to_pylist() for c in t.columns])), list(range(1, t.num_rows + 1))
 
 # %% ../nbs/internals/02_texts.ipynb #bc993796
@@ -335,7 +335,7 @@ class Table:
     @classmethod
     def read(cls,
         path, # .csv, .tsv, .jsonl or .parquet; all but the last may be packed: .gz, .bz2, .xz
-        encoding:str='utf-8', # a byte order mark says more
+        encoding:str='utf-8', # a byte order mark in the file overrides it
         sep:str=None # what separates cells; needed for a name that does not say it
     ): # -> Table
         "The table in the file at `path`, or an error that names the line."
@@ -397,7 +397,7 @@ def read_table(
     path, # .csv, .tsv, .jsonl or .parquet; all but the last may be packed: .gz, .bz2, .xz
     text:str='text', # the column of texts
     label:str=None, # the column of labels; None: there is none
-    encoding:str='utf-8', # a byte order mark says more
+    encoding:str='utf-8', # a byte order mark in the file overrides it
     sep:str=None # what separates cells, if not what the file's name says
 ) -> tuple: # texts, a list of str; labels, a list of str or None
     "The texts and labels of a table, every cell as it is written."
@@ -441,8 +441,8 @@ def read_labelled(
     where, # a folder of .txt files, or a table
     text:str='text', # of a table: the column of texts
     label:str=None, # of a table: the column of labels; of a folder: anything; None: no labels
-    encoding:str='utf-8', # of the table or the files; a byte order mark says more
-    sep:str=None # of a table: what separates cells, if not what the file's name says
+    encoding:str='utf-8', # encoding of the table or the files; a byte order mark in a file overrides it
+    sep:str=None # what separates the cells of a table, if the file's name does not tell
 ) -> Labelled: # texts (of a folder of UTF-8 files: their paths), labels, and what was ignored
     "The texts and labels in a folder or a table."
     where = Path(where)

@@ -167,16 +167,16 @@ class TextModel:
 
     def explain(self,
         text:str # one text
-    ) -> Saliency: # shows itself as coloured text
+    ) -> Saliency: # displays as colored text
         "Which words moved the answer."
         self.need('text_classifier', 'explain')
         return saliency(self, text)
 
     def generate(self,
-        prompt:str, # how the text begins, or a list of prompts
+        prompt:str, # the beginning of the text, or a list of prompts
         **kwargs # for `generate`: max_tokens, temperature, top_p, n, seed, ...
     ): # a text, or a list
-        "Go on with a text."
+        "Continue a text."
         if self.kind == 'text_classifier': self.need('language_model', 'generate')
         return generate(self, prompt, **kwargs)
 
@@ -251,9 +251,9 @@ _codec_help = ("A model that has been trained keeps its tokenizer: train a new o
 def make_codec(
     texts, # a list of texts; the vocab is made of them
     tokenizer:str='words', # 'words', 'subwords' or 'characters'
-    lang:str='en', # language of the word tokenizer, as spaCy names it
-    vocab_size:int=30_000, # entries of the vocab at most
-    min_freq:int=3 # a token must occur at least so often
+    lang:str='en', # the language of your texts, by spaCy's code: 'en', 'de', 'zh', ...
+    vocab_size:int=30_000, # at most this many entries in the vocab
+    min_freq:int=3 # a token must occur at least this often
 ) -> Codec:
     "A codec for these texts."
     kinds = dict(words=lambda: Tokenizer(WordTokenizer(lang)), characters=lambda: Tokenizer(CharTokenizer(), rules=[]),
@@ -261,7 +261,7 @@ def make_codec(
     if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it is words, subwords or characters.')
     if vocab_size <= len(special_tokens):
         raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
-                         'Ask for some thousands, or for 20 to 100 characters in an alphabet.')
+                         'Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
     return _codec_of(check_texts(texts), kinds[tokenizer](),
                      1 if tokenizer == 'subwords' else min_freq, vocab_size)
 
@@ -299,7 +299,7 @@ def check_model_path(
     if path in Path.cwd().resolve().parents or path == Path.cwd().resolve():
         raise FileExistsError(f'{path} is the folder that you are in, which cannot be replaced: name a new folder.')
     if path.is_dir() and any(path.iterdir()) and not is_model:
-        raise FileExistsError(f'{path} is there and is not a saved model: give another path, or remove it.')
+        raise FileExistsError(f'{path} exists, but is not a saved model: give another path, or remove it.')
     return path
 
 @patch
@@ -330,7 +330,7 @@ def load(cls:TextModel,
     device=None, # where the model goes; by default the GPU if there is one
     tok=None # the tokenizer, where it holds code of your own (see `save`)
 ) -> TextModel:
-    "Read a saved model, once every file of it has proved to be what was written."
+    "Read a saved model, after checking that every file is as it was written."
     path = Path(path)
     finish_replace(path)
     if path.is_file():
@@ -456,7 +456,7 @@ def _train_lm(texts, codec, start, config, how, path, device, verbose):
     begin, is_corpus = time.time(), hasattr(texts, 'offsets')
     _check_settings(how)
     if len(texts) < 10:
-        raise ValueError(f'There are {len(texts)} texts; a language model needs 10 at least, better some thousands.')
+        raise ValueError(f'There are {len(texts)} texts; a language model needs at least 10, better a few thousand.')
     docs = texts if is_corpus else codec.encode_all(texts)
     if not is_corpus: check_readable(docs, codec)
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
@@ -475,19 +475,19 @@ def _train_lm(texts, codec, start, config, how, path, device, verbose):
 def pretrain(
     texts, # a list of texts, or a `Corpus` made with the tokenizer and vocab of `codec`
     codec:Codec=None, # how to read them; default: `make_codec(texts)`
-    size='small', # 'tiny', 'small', 'medium', 'full', or a dict with emb_sz, n_hid and n_layers
-    epochs:int=3, # times through the texts
-    lr:float=5e-3, # highest learning rate of the cycle
+    size='small', # 'tiny', 'small', 'medium' or 'full'; in Python also a dict with emb_sz, n_hid and n_layers
+    epochs:int=3, # how often the model reads all texts
+    lr:float=5e-3, # the highest learning rate of the cycle
     bs:int=32, # rows of a batch
     seq_len:int=72, # tokens of a row
     drop_mult:float=0.3, # factor on all dropout probabilities
     valid=0.1, # fraction of the texts that is set aside to measure perplexity, or a list of their positions
-    seed:int=42, # of everything that is random
+    seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
     verbose:bool=True # show progress?
 ) -> TextModel:
-    "Train a language model from random weights; a call that was killed goes on where it was."
+    "Train a language model from random weights; if a call is interrupted, the same call continues."
     if size not in sizes if isinstance(size, str) else not isinstance(size, dict):
         raise ValueError(f'size is {size!r}; it is {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
     if hasattr(texts, 'offsets'):
@@ -500,7 +500,7 @@ def pretrain(
 def grow_codec(
     codec:Codec, # of a language model
     texts, # a list of texts
-    min_freq:int=3, # a new word must occur at least so often
+    min_freq:int=3, # a new word must occur at least this often
     most:int=10_000 # new words at most
 ) -> Codec: # the same tokenizer; the old entries keep their ids, new ones come after them
     "Add the frequent words of `texts` that `codec` does not know."
@@ -512,19 +512,19 @@ def grow_codec(
 def finetune(
     texts, # a list of texts
     lm:TextModel=None, # language model to start from; default: the one that ships with the package
-    epochs:int=3, # times through the texts
-    lr:float=3e-3, # highest learning rate of the cycle
+    epochs:int=3, # how often the model reads all texts
+    lr:float=3e-3, # the highest learning rate of the cycle
     bs:int=32, # rows of a batch
     seq_len:int=72, # tokens of a row
     drop_mult:float=0.3, # factor on all dropout probabilities
-    min_freq:int=3, # a word that the model does not know gets a vector of its own if it occurs at least so often
+    min_freq:int=3, # a word that the model does not know joins the vocab if it occurs at least this often
     valid=0.1, # fraction of the texts that is set aside to measure perplexity, or a list of their positions
-    seed:int=42, # of everything that is random
+    seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
     verbose:bool=True # show progress?
 ) -> TextModel:
-    "Let a language model read your texts; a call that was killed goes on where it was."
+    "Let a language model read your texts; if a call is interrupted, the same call continues."
     lm = TextModel.pretrained() if lm is None else lm
     lm.need('language_model', 'finetune')
     texts = check_texts(texts)
@@ -582,9 +582,9 @@ def _checked_labels(texts, labels): # as strings, with their classes
     labels = [str(o) for o in labels]
     classes = sorted(set(labels))
     if len(classes) == 1:
-        raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs two labels at least.')
+        raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
     if len(texts) < 20:
-        raise ValueError(f'There are {len(texts)} texts; a classifier needs 20 at least, and better some hundreds.')
+        raise ValueError(f'There are {len(texts)} texts; a classifier needs at least 20, and better a few hundred.')
     return labels, classes
 
 def _split_by_class(labels, valid, seed): # as `_split`, with a part of each class set aside
@@ -595,8 +595,8 @@ def _split_by_class(labels, valid, seed): # as `_split`, with a part of each cla
         aside = np.concatenate([p[:int(round(len(p)*valid))] for p in parts]) if 0 <= valid < 1 else valid
     train, aside = _split(len(labels), aside, seed)
     if not len(aside):
-        raise ValueError(f'valid={valid} sets no text of {len(labels)} aside, so nobody can see whether anything was '
-                         'learned: take a larger fraction, or more texts of each label.')
+        raise ValueError(f'valid={valid} sets no text of {len(labels)} aside, so you could not see whether anything '
+                         'was learned: take a larger fraction, or more texts of each label.')
     return train, aside
 
 # %% ../nbs/internals/13_ulmfit.ipynb #13ccca50
@@ -654,18 +654,18 @@ def train_classifier(
     texts, # a list of texts
     labels, # a label for each text; kept as strings
     lm:TextModel=None, # language model whose encoder it starts from; default: the one that ships with the package
-    epochs:int=0, # times through the texts with everything unfrozen; 0: by their number
+    epochs:int=0, # epochs with everything unfrozen; 0: chosen by the number of texts
     lr:float=2e-3, # highest learning rate
-    bs:int=0, # texts of a batch; 0: by their number
+    bs:int=0, # texts in a batch; 0: chosen by the number of texts
     drop_mult:float=0.5, # factor on all dropout probabilities
     max_len:int=400, # gradients come from that many tokens at the end of a text
     valid=0.1, # fraction of each class that is set aside, or a list of positions
-    seed:int=42, # of everything that is random
+    seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
     verbose:bool=True # show progress?
 ) -> TextModel:
-    "Train a classifier on top of a language model; a call that was killed goes on where it was."
+    "Train a classifier on top of a language model; if a call is interrupted, the same call continues."
     texts, begin = check_texts(texts), time.time()
     labels, classes = _checked_labels(texts, labels)
     parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in _split_by_class(labels, valid, seed)]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from fastcore.test import expect_fail
+from matplotlib.text import Text
 
 from lesson8nlp import experiments as ex
 from lesson8nlp.dataloader import LMDataLoader
@@ -182,3 +183,42 @@ def test_wrong_arguments_are_explained():
         with expect_fail(ValueError, 'fractions'): stream_dls(torch.arange(5000) % V, valid=bad)
     with expect_fail(ValueError, 'not a model of this lesson'): train_beyond('LMModel8')
     with expect_fail(FileNotFoundError, 'ladder.json'): ladder_rows('nowhere')
+
+
+def few_rows():
+    "Made-up rows of the experiment with few labels, as benchmarks/few_labels.py writes them."
+    sizes = {50: 5, 100: 5, 5000: 2}
+    return [dict(what=f'{way}, {n} labels', way=way, n_labels=n, ours=60 + 10*i, sd=None if k < 5 else 1.5, n_test=25_000, tested_on='test', seeds=list(range(k)),
+                 hardware='2 CPU cores', date='2026-11-26', command='python benchmarks/few_labels.py --test test')
+            for way in ex._curves for i, (n, k) in enumerate(sizes.items())]
+
+
+def test_few_labels_are_drawn_when_there_are_rows(tmp_path):
+    assert few_labels_rows(tmp_path) == [] and few_labels_figure([]) is None
+    (tmp_path/'few_labels.json').write_text(json.dumps(few_rows()), encoding='utf-8')
+    rows = few_labels_rows(tmp_path)
+    ax = few_labels_figure(rows)
+    assert ax.get_xscale() == 'log' and [t.get_text() for t in ax.get_xticklabels()] == ['50', '100', '5,000']
+    assert len(ax.lines) == len(ex._curves) and all(l.get_ydata().tolist() == [60, 70, 80] for l in ax.lines)
+    said = few_labels_caption(rows)
+    for o in ('25,000 test reviews', '5 with 50, 100 labels; 2 with 5,000 labels', '2 CPU cores (2026-11-26)', '--test test`'): assert o in said, said
+
+
+def test_names_of_curves_do_not_cover_each_other():
+    "Five curves that end at the same point; the highest curve has the highest name."
+    rows = few_rows()
+    for r in rows:
+        if r['way'] == 'random': r['ours'] -= .1
+    ax = few_labels_figure(rows)
+    ax.figure.canvas.draw()
+    boxes = sorted((Text.get_window_extent(t) for t in ax.texts), key=lambda b: b.y0)  # without the lines to the curves
+    assert len(boxes) == len(ex._curves) and all(a.y1 <= b.y0 + 1 for a, b in zip(boxes, boxes[1:]))
+    assert boxes[-1].y1 <= ax.get_window_extent().y1 + 20 and min(ax.texts, key=lambda t: t.get_position()[1]).get_text() == 'random weights'
+
+
+def test_the_command_writes_rows_that_can_be_drawn():
+    import few_labels
+    assert set(few_labels.ways) == set(ex._curves)
+    runs = [dict(way='bag', n=50, seed=i, accuracy=60. + i, seconds=1.) for i in range(3)]
+    rows = few_labels.summary(runs, 'test', 25_000)
+    assert few_labels_figure(rows) is not None and '3 with 50 labels' in few_labels_caption(rows)

@@ -1,9 +1,9 @@
 "The notebooks are clean, in order and in step with the package; the configuration says everything once."
-import ast, configparser, functools, importlib, json, os, re, shutil, subprocess, sys, tomllib
+import ast, base64, configparser, functools, importlib, json, os, re, shutil, subprocess, sys, tomllib
 from pathlib import Path
 
 import pytest
-import first_cell, lock, mutate, run_notebooks, run_tests
+import first_cell, lock, mutate, readme, run_notebooks, run_tests
 
 root = Path(__file__).resolve().parent.parent
 notebooks = sorted((root/'nbs').rglob('*.ipynb'))
@@ -96,6 +96,16 @@ def test_package_is_what_the_notebooks_export(tmp_path):
 def test_readme_is_what_the_index_says(tmp_path):
     subprocess.run([sys.executable, root/'tools'/'readme.py', tmp_path/'README.md'], check=True)
     assert (tmp_path/'README.md').read_text(encoding='utf-8') == (root/'README.md').read_text(encoding='utf-8'), 'run make export'
+    for p in (tmp_path/'benchmarks').rglob('*.png'): assert p.read_bytes() == (root/p.relative_to(tmp_path)).read_bytes(), 'run make export'
+
+
+def test_readme_shows_a_figure_with_its_description():
+    "GitHub shows no pictures that are part of a page: they are files beside the results."
+    from nbformat.v4 import new_code_cell, new_notebook, new_output
+    png, code = base64.b64encode(b'a picture').decode(), '#| echo: false\n#| label: fig-few-labels\n#| fig-alt: "Curves."\ndraw()'
+    nb = new_notebook(cells=[new_code_cell(code, outputs=[new_output('display_data', {'image/png': png, 'text/plain': '<Figure>'})]), new_code_cell(code)])
+    assert '![Curves.](benchmarks/results/few_labels.png)' in readme.readme(nb) and '<Figure>' not in readme.readme(nb)
+    assert readme.figures(nb) == {'benchmarks/results/few_labels.png': b'a picture'} and readme.figures(new_notebook(cells=nb.cells[1:])) == {}
 
 
 def imported(p):
