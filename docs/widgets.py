@@ -1,5 +1,5 @@
 """The widgets' static pictures and their data. A notebook says `<!-- site: NAME -->` where one of them belongs."""
-import base64, html, json, re
+import base64, html, json, math, re
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -129,6 +129,40 @@ def state_static(page):
     return box('state', f'<p class="w-title">The state of an LSTM as it reads</p><div class="w-scroll">{svg}</div>' + note(said), text=numbers, note=said)
 
 
+# the classifier -------------------------------------------------------------------------------------------------------
+film = 'The film looks beautiful and the actors are wonderful. But I did not like it at all: the story is dull, the ending makes no sense, and I was bored.'
+more_films = [('A good one', 'I went with my brother last night. We both loved it. The story is simple, but the actors are wonderful, and the last scene is one of the best that I have seen for years.'),
+    ('A bad one', 'I really wanted to like this film. But nothing happens for the first hour, the dialogue is awful, and by the end I did not care who had done it. What a waste of a good cast.'),
+    ('Both', film), ('A turn', 'It has a terrible title and it begins slowly. Give it ten minutes! It is one of the funniest films of the year.'), ('A riddle', 'I could not look away.')]
+
+
+def review_static(page):
+    from small_model import Reader, pieces
+    reader = Reader()
+    zs, out, end, k = reader(film), [], 0, 0
+    for at, raw, token in pieces(film):
+        out.append(html.escape(film[end:at]))
+        end, by = at + len(raw), None
+        if token in reader.words: by, k = zs[k+1] - zs[k], k + 1
+        kind = 'w-unknown' if by is None else '' if abs(by) < 0.15 else 'w-pos' if by > 0 else 'w-neg'
+        out.append(f'<span class="{kind}" style="--by:{round(min(1, abs(by or 0)/2)*45)}%">{html.escape(raw)}</span>')
+    ps = [1/(1 + math.exp(-z)) for z in zs]
+    points = ' '.join(f'{100*i/(len(ps)-1):.2f},{100-100*p:.2f}' for i, p in enumerate(ps))
+    curve = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="The probability that the review is positive, after each of {len(ps)-1} words: from {100*ps[0]:.0f} % to {100*ps[-1]:.0f} %"><line class="w-half" x1="0" x2="100" y1="50" y2="50"></line><polyline class="w-line" points="{points}"></polyline></svg>'
+    d = reader.d
+    said = (f'A small model, made from the one that comes with this package: {len(reader.words):,} of its words, {len(d["steps"])} numbers for each instead of 400, and one recurrent layer of {reader.w_hh.shape[1]} units, '
+            f'trained further on {d["n_train"]:,} labelled reviews. It classifies {100*d["accuracy"]:.1f} % of {d["n_test"]:,} other reviews correctly; from their first 20 words alone, {100*d["after"]["20"]:.1f} %. It runs in this page and sends nothing anywhere.')
+    key = 'Blue with a line speaks for a positive review, orange with a broken line for a negative one; words with a dotted line are not in the vocabulary. '
+    return box('review', f'<p class="w-title">A review, and the probability that it is positive, word by word</p><div class="w-curve"><span>positive</span>{curve}<span>negative</span></div><p class="w-read">{"".join(out)}</p>'
+        + note(f'After the last word: {100*ps[-1]:.0f} % positive. With JavaScript you can type a review of your own here. ' + key) + note(said), text=film, note=key + said)
+
+
+def review_data():
+    from small_model import Reader, piece
+    d = Reader().d
+    return {k: d[k] for k in ('words', 'steps', 'vectors', 'params', 'weights')} | dict(piece=js_pattern(piece), examples=more_films)
+
+
 # the seven models ------------------------------------------------------------------------------------------------------
 def ladder_static(page):
     rs = rows('ladder')
@@ -164,14 +198,14 @@ def front_static(pages):
 
 def marks(pages, times):
     "{name: function of a page that gives the static picture}"
-    return {k: (lambda f: lambda page: one_line(f(page)))(f) for k, f in dict(rules=rules_static, batches=batches_static, state=state_static, ladder=ladder_static, front=lambda page: front_static(pages)).items()}
+    return {k: (lambda f: lambda page: one_line(f(page)))(f) for k, f in dict(rules=rules_static, batches=batches_static, state=state_static, review=review_static, ladder=ladder_static, front=lambda page: front_static(pages)).items()}
 
 
 def data(folder):
     "What the scripts need, written anew from the installed versions."
     to = folder/'widgets'
     to.mkdir(parents=True, exist_ok=True)
-    for name, d in dict(rules=rules_data(), state=state_model()).items():
+    for name, d in dict(rules=rules_data(), state=state_model(), review=review_data()).items():
         new = f'lesson8nlp.{name}Data = {json.dumps(d, ensure_ascii=True, separators=(",", ":"))};\n'
         path = to/f'{name}_data.js'
         if not path.exists() or path.read_text(encoding='utf-8') != new: path.write_text(new, encoding='utf-8', newline='\n')

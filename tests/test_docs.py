@@ -403,6 +403,32 @@ def test_state_widget_is_the_model(browser):
 
 
 @browser_test
+def test_review_widget_is_the_small_model(browser):
+    import numpy as np, widgets
+    from small_model import Reader, tokens
+    reader, texts = Reader(), strange_texts()
+    with opened(browser) as o:
+        page = o.go(file(f"{home['review']}.html"))
+        box = widget(page, 'review')
+        got = page.evaluate('texts => texts.map(t => [lesson8nlp.pieces(t).map(o => o.token), lesson8nlp.readReview(t)])', texts)
+        for t, (toks, zs) in zip(texts, got, strict=True):
+            assert toks == tokens(t), t
+            np.testing.assert_allclose(zs, reader(t), atol=1e-3, err_msg=t)
+        say = lambda z: f'{100/(1 + np.exp(-z)):.0f} % positive'
+        area, zs = box.locator('textarea'), reader('A wonderful film. zebra')
+        area.fill('A wonderful film. zebra')
+        assert say(zs[-1]) in box.inner_text() and 'skipped: zebra' in box.inner_text() and box.locator('.w-read').inner_text() == 'A wonderful film. zebra'
+        assert 'w-pos' in box.locator('.w-read span').nth(1).get_attribute('class') and box.locator('polyline').get_attribute('points').count(',') == 5
+        box.get_by_label('after word').focus()
+        page.keyboard.press('Home'); page.keyboard.press('ArrowRight')
+        assert say(zs[1]) in box.inner_text() and 'after “A”' in box.inner_text()
+        box.get_by_role('button', name='A bad one').click()
+        assert area.input_value() == widgets.more_films[1][1] and 'Most for negative' in box.inner_text()
+        for t in ('', '<img src=x onerror=alert(1)>', 'good '*3000): area.fill(t)
+        assert 'It reads the first 1000 words' in box.inner_text() and box.locator('.w-read span').count() == 1000 and not o.said
+
+
+@browser_test
 def test_ladder_widget_answers(browser):
     rows = json.loads((root/'benchmarks'/'results'/'ladder.json').read_text(encoding='utf-8'))
     with opened(browser) as o:
@@ -420,12 +446,12 @@ def test_ladder_widget_answers(browser):
 @browser_test
 def test_widgets_are_pictures_without_javascript(browser):
     with opened(browser, java_script_enabled=False) as o:
-        for name, w, what in ((home['rules'], 'rules', 'xxwrep 3 really'), (home['batches'], 'batches', 'targets y'), ('results', 'ladder', '87'), (home['state'], 'state', 'nine')):
+        for name, w, what in ((home['rules'], 'rules', 'xxwrep 3 really'), (home['batches'], 'batches', 'targets y'), ('results', 'ladder', '87'), (home['state'], 'state', 'nine'), (home['review'], 'review', 'With JavaScript you can type')):
             box = o.go(file(f'{name}.html')).locator(f'[data-widget="{w}"]').first
             assert what in box.text_content() and box.bounding_box()['height'] > 100
 
 
-one_of_each = ['index.html', f'{page_of["core"]}.html', f'{page_of["store"]}.html', 'results.html', 'benchmarks.html', 'api/core.html', 'howto/your_own_texts.html', 'exercises.html', 'glossary.html', 'answers/answers_core.html']
+one_of_each = ['index.html', f'{home["review"]}.html', f'{page_of["core"]}.html', f'{page_of["store"]}.html', 'results.html', 'benchmarks.html', 'api/core.html', 'howto/your_own_texts.html', 'exercises.html', 'glossary.html', 'answers/answers_core.html']
 
 
 def faults(browser, scheme, names):
@@ -482,7 +508,7 @@ def test_screenshots(browser):
     "Pictures of the main pages, to be looked at: build/screens/."
     shutil.rmtree(screens, ignore_errors=True)
     screens.mkdir(parents=True)
-    shots = [('index', None), (page_of['core'], None), (home['rules'], 'rules'), (home['batches'], 'batches'), (home['state'], 'state'), ('results', None), ('benchmarks', None), ('api/core', None), ('howto/your_own_texts', None), ('exercises', None)]
+    shots = [('index', None), (page_of['core'], None), (home['rules'], 'rules'), (home['batches'], 'batches'), (home['state'], 'state'), (home['review'], 'review'), ('results', None), ('benchmarks', None), ('api/core', None), ('howto/your_own_texts', None), ('exercises', None)]
     for kind, kw in dict(light=dict(color_scheme='light'), dark=dict(color_scheme='dark'), phone=dict(color_scheme='light', width=390, height=844), print={}).items():
         with opened(browser, **kw) as o:
             for name, w in shots if kind != 'print' else [(page_of['core'], None)]:

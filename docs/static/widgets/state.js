@@ -1,9 +1,7 @@
 // An LSTM reads numbers: the hidden state after each word, calculated here from the trained weights.
 (() => {
-  const { el, start } = lesson8nlp, d = lesson8nlp.stateData, H = d.n_hidden;
-  function half(h) { const s = h >> 15 ? -1 : 1, e = h >> 10 & 31, f = h & 1023; return e ? s * 2 ** (e - 15) * (1 + f / 1024) : s * 2 ** -14 * f / 1024; }
-  const bytes = Uint8Array.from(atob(d.weights), c => c.charCodeAt(0)), flat = new Float64Array(bytes.length / 2);
-  for (let i = 0; i < flat.length; i++) flat[i] = half(bytes[2 * i] | bytes[2 * i + 1] << 8);
+  const { el, halves, start } = lesson8nlp, d = lesson8nlp.stateData, H = d.n_hidden;
+  const flat = halves(d.weights);
   const p = {};
   let at = 0;
   for (const [name, shape] of d.params) { const n = shape.reduce((a, b) => a * b); p[name] = flat.subarray(at, at + n); at += n; }
