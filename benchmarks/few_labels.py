@@ -89,7 +89,7 @@ def summary(runs, test, n_test):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--test', choices=('tune', 'test'), default='tune')
-    ap.add_argument('--n-test', type=int, default=5_000, help='at most so many reviews to test on, the same for all runs')
+    ap.add_argument('--n-test', type=int, default=5_000, help='at most so many test reviews, the same ones for all')
     ap.add_argument('--ways', nargs='+', choices=ways, default=list(ways))
     ap.add_argument('--sizes', nargs='+', type=int, choices=sizes, default=list(sizes))
     a = ap.parse_args()
