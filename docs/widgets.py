@@ -35,7 +35,7 @@ def rules_static(page):
         t = new
     lis = ''.join(f'<li class="{"same" if same else ""}"><a href="{api}#{n}"><code>{n}</code></a><span class="w-text">{html.escape(s)}</span></li>' for n, s, same in steps)
     toks = ''.join(f'<li class="{"special" if o.startswith("xx") else ""}">{html.escape(o).replace(chr(10), "⏎")}</li>' for o in Tokenizer()(sentence))
-    return box('rules', f'<p class="w-title">What each rule does with: {html.escape(sentence)}</p><ol class="w-steps">{lis}</ol><p class="w-title" style="margin-top:.8rem">then spaCy cuts it into tokens</p><ul class="w-tokens" aria-label="tokens">{toks}</ul>', reference=api, text=sentence, note=limits)
+    return box('rules', f'<p class="w-title">What each rule does with: {html.escape(sentence)}</p><ol class="w-steps">{lis}</ol><p class="w-title" style="margin-top:.8rem">then spaCy splits it into tokens</p><ul class="w-tokens" aria-label="tokens">{toks}</ul>', reference=api, text=sentence, note=limits)
 
 
 def js_pattern(p):

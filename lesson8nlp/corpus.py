@@ -381,7 +381,7 @@ class Corpus:
         min_freq:int=3, # for the vocab
         max_vocab:int=60000, # for the vocab
         errors:str='raise', # about files that cannot be read: 'raise' (at the end, with all names), 'skip' or 'replace'
-        encoding:str='utf-8' # of the files; a byte order mark says more
+        encoding:str='utf-8' # of the files; a byte order mark in a file overrides it
     ): # -> Corpus
         "The corpus of these files, in their order: opened if it exists already, otherwise built."
         decode_text(b'a', encoding=encoding) # is there such an encoding?

@@ -251,7 +251,7 @@ def test_texts_come_in_as_through_the_api(here, place, lm, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize('content, name, words', [('text,label\n', 'a.csv', 'header and no rows'), ('', 'a.csv', 'is empty'), ('text,label\ngood\n', 'a.txt', "--sep ,"), ('review,label\ngood,x\n', 'a.csv', '--column review'),
-    ('text,stars\ngood,x\n', 'a.csv', '--label stars'), ('text,label\ngood,\n', 'a.csv', "line 2: the cell of 'label' is empty"), ('text,label\na,pos\nb,pos \n', 'a.csv', 'Write them alike'), ('text,label\na,x\nb,x\n', 'a.csv', 'two labels at least')], ids=str)
+    ('text,stars\ngood,x\n', 'a.csv', '--label stars'), ('text,label\ngood,\n', 'a.csv', "line 2: the cell of 'label' is empty"), ('text,label\na,pos\nb,pos \n', 'a.csv', 'Write them alike'), ('text,label\na,x\nb,x\n', 'a.csv', 'at least two labels')], ids=str)
 def test_tables_that_are_refused(here, place, lm, tmp_path, content, name, words):
     (tmp_path/name).write_text(content)
     code, out, err = here('classify', '--texts', str(tmp_path/name), '--from', str(lm), '--out', 'x', cwd=place)

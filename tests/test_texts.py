@@ -380,7 +380,7 @@ def test_json_lines(tmp_path):
     for name, b in (('t.jsonl', body), ('t.NDJSON', body.replace('\n', '\r\n')), ('t.jsonl', body.encode('utf-16'))): assert table(tmp_path, b, name) == want
     assert table(tmp_path, '{"text": "a\\r\\nb", "label": 1.50}', 't.jsonl') == (['a\nb'], ['1.50'])
     for wrong, match in ((body + '{"text": "z"}', 'line 10: the cell of .label. is empty'), (body + '{"text": null, "label": 1}', 'line 10.*text'), (body + '{"text": "z", "label": NaN}', 'line 10.*label'),
-                         (body + '{"text": "z", "label": ""}', 'line 10'), (body + '{"text": "z"', 'line 10 is no JSON'), (body + '[1]', 'line 10 holds a list'), ('{"text": "a", "text": "b", "label": 1}', 'line 1.*twice'),
+                         (body + '{"text": "z", "label": ""}', 'line 10'), (body + '{"text": "z"', 'line 10 is not JSON'), (body + '[1]', 'line 10 holds a list'), ('{"text": "a", "text": "b", "label": 1}', 'line 1.*twice'),
                          ('[{"text": "a", "label": "b"}]', 'line 1 holds a list'), ('{"text": ["a"], "label": 1}', 'line 1: the cell of .text. is'), ('{"text": "\\ud83d", "label": 1}', 'line 1.*surrogate'), ('{"words": "a"}', "no column")):
         refuses(match, table, tmp_path, wrong, 't.jsonl')
 
@@ -396,7 +396,7 @@ def test_parquet(tmp_path):
     assert parquet(pa.array(['a', 'b']).dictionary_encode(), [True, False]) == (['a', 'b'], ['true', 'false'])
     refuses('t.parquet, row 2: the cell of .label. is empty', parquet, ['a', 'b'], [1, None])  # pandas would make 1.0 of the other
     refuses('row 1: the cell of .text. is', parquet, [b'bytes', b'b'], [1, 2])
-    refuses('no Parquet', table, tmp_path, b'PAR1 nonsense', 't.parquet')
+    refuses('not Parquet', table, tmp_path, b'PAR1 nonsense', 't.parquet')
 
 
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):
