@@ -142,10 +142,10 @@ class AWD_LSTM(Module):
         _check_p(hidden_p=hidden_p, input_p=input_p, embed_p=embed_p, weight_p=weight_p)
         store_attr('emb_sz,n_hid,n_layers,pad_token')
         self.encoder = nn.Embedding(vocab_sz, emb_sz, padding_idx=pad_token)
-        self.encoder_dp, self.input_dp = EmbeddingDropout(self.encoder, embed_p), RNNDropout(input_p)
+        self.encoder_dp = EmbeddingDropout(self.encoder, embed_p)
         self.rnns = _lstm_stack(emb_sz, n_hid, n_layers, weight_p, self.n_dir)
         nn.init.uniform_(self.encoder.weight, -0.1, 0.1)
-        self.hidden_dps = nn.ModuleList(RNNDropout(hidden_p) for _ in range(n_layers))
+        self.input_dp, self.hidden_dps = RNNDropout(input_p), nn.ModuleList(RNNDropout(hidden_p) for _ in self.rnns)
         self.reset()
 
 # %% ../nbs/09_awdlstm.ipynb #09a00015
@@ -236,7 +236,8 @@ def get_language_model(
     return model if init is None else model.apply(init)
 
 # %% ../nbs/09_awdlstm.ipynb #a603f126
-fc._model_meta[AWD_LSTM] = fc._model_meta[fa.AWD_LSTM] | dict(config_lm=awd_lstm_lm_config, config_clas=awd_lstm_clas_config)
+_configs = dict(config_lm=awd_lstm_lm_config, config_clas=awd_lstm_clas_config)
+fc._model_meta[AWD_LSTM] = fc._model_meta[fa.AWD_LSTM] | _configs
 
 # %% ../nbs/internals/09_losses.ipynb #10550028
 @patch

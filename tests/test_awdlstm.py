@@ -109,6 +109,12 @@ def test_weights_go_both_ways_after_training_too():
     assert ours[1].decoder.weight is ours[0].encoder.weight is ours[0].encoder_dp.emb.weight
 
 
+def test_parts_have_fastais_names_and_order():
+    "A checkpoint knows its run by the dropouts in the order of the parts, so the order must stay."
+    ours, theirs = pair()
+    assert [n for n, _ in ours.named_modules()] == [n for n, _ in theirs.named_modules()]
+
+
 def test_old_files_with_the_dropped_weights_load_and_broken_ones_do_not():
     ours, theirs = pair()
     sd = theirs.state_dict()
