@@ -209,6 +209,35 @@ def test_pretrained_from_what_save_wrote(tmp_path, opt_func):
     with pytest.raises(ValueError, match='both.pth is damaged'): language_model_learner(loaders(), AWD_LSTM, config=small, pretrained_fnames=['both', 'both'], path=tmp_path)
 
 
+@pytest.mark.parametrize('opt_func', [fused_adam, Adam])
+def test_load_with_opt(tmp_path, opt_func):
+    "True restores the optimizer's state as saved, False leaves it out, and the default is fastai's."
+    def state(learn): return [{k: torch.as_tensor(v).clone() for k, v in s.items()} for s in learn.opt.state_dict()['state']]
+    def equal(a, b): return len(a) == len(b) and all(list(s) == list(t) and all(torch.equal(s[k], t[k]) for k in s) for s, t in zip(a, b))
+    learn = fit(learner(path=tmp_path, opt_func=opt_func), epochs=1)
+    learn.save('o')
+    saved = state(learn)
+    assert isinstance(learn, SafeLearner) and any(saved) and all(torch.isfinite(v).all() for s in saved for v in s.values())
+    for kw in (dict(with_opt=True), dict(with_opt=False), {}):
+        again = learner(seed=3, path=tmp_path, opt_func=opt_func)
+        again.create_opt()
+        empty = state(again)
+        again.load('o', **kw)
+        assert same(weights(again), weights(learn)) and not equal(saved, empty)
+        assert equal(state(again), empty if kw.get('with_opt') is False else saved), kw
+    theirs = fastai_lm_learner(loaders(), FastaiAWD, config=small, pretrained=False, path=tmp_path, opt_func=Adam)
+    fit(theirs, epochs=1).save('t')
+    for make, arch in ((fastai_lm_learner, FastaiAWD), (language_model_learner, AWD_LSTM)):
+        again = make(loaders(), arch, config=small, pretrained=False, path=tmp_path, opt_func=Adam)
+        assert equal(state(again.load('t')), state(theirs)), make.__module__
+
+
+def test_load_says_that_a_file_has_no_optimizer(tmp_path):
+    learn = fit(learner(path=tmp_path), epochs=1)
+    learn.save('without', with_opt=False)
+    with pytest.warns(UserWarning, match='optimizer'): learn.load('without', with_opt=True)
+
+
 @pytest.mark.parametrize('in_place', [False, True])
 def test_a_compiled_model_is_trained_and_saved_under_its_plain_names(tmp_path, in_place):
     plain, learn = learner(), learner(path=tmp_path)
