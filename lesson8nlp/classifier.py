@@ -21,6 +21,7 @@ from fastai.text.models.core import _model_meta
 
 from .core import *
 from .texts import check_texts
+from .tokenizer import BOS
 from .codec import Codec
 from .dataloader import *
 from .dataloader import _encode_texts
@@ -178,6 +179,8 @@ def _reading(model):
             for m, training in modes: m.training = training
 
 # %% ../nbs/internals/12_reader.ipynb #b9b10c03
+_activations = dict(softmax=partial(torch.softmax, dim=-1), sigmoid=torch.sigmoid, none=noop)
+
 class _Reader:
     "A classifier with all that it needs to read texts and to answer."
     def __init__(self, model, codec=None, backwards=None):
@@ -193,7 +196,8 @@ class _Reader:
         self.labels = getattr(model, 'labels', None) or (list(vocab[1]) if not isinstance(vocab[0], str) else None)
         self.n_out = [m for m in self.net.modules() if isinstance(m, nn.Linear)][-1].out_features
         self.numbers = self.n_out == 1 or any(isinstance(m, SigmoidRange) for m in self.net.modules())
-        usual = noop if self.numbers else partial(torch.softmax, dim=-1)
+        kept = getattr(model, 'activation', None) # of a TextModel
+        usual = _activations['none' if self.numbers else kept if isinstance(kept, str) else 'softmax']
         self.activation = getattr(loss, 'activation', usual)
         self._check_sizes()
 
@@ -206,7 +210,10 @@ class _Reader:
             raise ValueError(f'The model takes id {pad} for padding, and it is {self.codec.pad_id} in the vocab: '
                              'make it with pad_idx=codec.pad_id.')
 
-    def ids(self, texts): return [o.as_subclass(Tensor) for o in _encode_texts(texts, self.codec, self.backwards)]
+    def ids(self, texts): # with some tokenizers an empty text has no tokens: it is answered like the beginning of a text
+        instead = self.codec.o2i.get(BOS, self.codec.unk_id) if isinstance(self.codec, Codec) else None
+        return [o.as_subclass(Tensor) for o in _encode_texts(texts, self.codec, self.backwards, instead)]
+
 
     @torch.no_grad()
     def answers(self, texts, bs):
@@ -238,6 +245,10 @@ def classify(
         raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
     texts = check_texts(texts)
     readers = [_Reader(m, codec, b) for m, b in zip(models, backwards)]
+    first, labels = readers[0], [r.labels for r in readers if r.labels]
+    if any(r.n_out != first.n_out for r in readers) or any(list(o) != list(labels[0]) for o in labels):
+        raise ValueError(f'The models answer with different labels, {" and ".join(map(str, labels)) or "another number"}: '
+                         'an average needs the same ones in the same order.')
     return torch.stack([r.answers(texts, bs) for r in readers]).mean(0)
 
 # %% ../nbs/internals/12_reader.ipynb #753f7cc8
@@ -290,6 +301,8 @@ def saliency(
     "Gradient times input of the winning logit, for each token of `text`."
     reader = _Reader(model, codec, backwards)
     if reader.numbers: raise ValueError('saliency says what speaks for a class, and this model predicts a number.')
+    if classes is not None and len(classes) != reader.n_out:
+        raise ValueError(f'There are {len(classes)} classes for {reader.n_out} outputs of the model: name each once.')
     x = reader.ids([text])[0][None].to(next(reader.net.parameters()).device)
     logits, scores = _contributions(reader.net, x)
     tokens, scores = [reader.codec.vocab[o] for o in x[0].tolist()], scores.float().cpu().numpy()

@@ -8,14 +8,15 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/cli.html.md"""
 __all__ = []
 
 # %% ../nbs/internals/15_cli.ipynb #6703a22a
-import argparse, csv, json, os, re, shlex, sys, warnings
+import argparse, codecs, csv, json, os, re, shlex, sys, warnings
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 
 from fastcore.docments import docments
 
 from .texts import *
-from .texts import decode_text, shown
+from .texts import decode_text, newlines, shown
 from .ulmfit import *
 
 # %% ../nbs/internals/15_cli.ipynb #f36e7e40
@@ -50,7 +51,7 @@ def _check_unused(a): # options that decide how a new model is made
 def _finetune(a):
     "Train a language model on your texts."
     if a.start != 'scratch': _check_unused(a)
-    out, (texts, _) = check_model_path(a.out), _read(a.texts, **_pick(a, _read))
+    out, (texts, _) = check_model_path(a.out, 'language_model'), _read(a.texts, **_pick(a, _read))
     if a.start == 'scratch': lm = pretrain(texts, make_codec(texts, **_pick(a, make_codec)), **_pick(a, pretrain))
     else: lm = finetune(texts, _start(a), **_pick(a, finetune))
     lm.save(out)
@@ -58,7 +59,7 @@ def _finetune(a):
 
 def _classify(a):
     "Train a classifier on labelled texts."
-    out, (texts, labels) = check_model_path(a.out), _read(a.texts, **_pick(a, _read))
+    out, (texts, labels) = check_model_path(a.out, 'text_classifier'), _read(a.texts, **_pick(a, _read))
     train_classifier(texts, labels, _start(a), **_pick(a, train_classifier)).save(out)
     print(f'The classifier is in {a.out}.')
 
@@ -69,11 +70,18 @@ def _generate(a):
     print('\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/internals/15_cli.ipynb #2502500f
+def _lines(encoding): # of standard input, decoded one by one; UTF-16 and UTF-32, in which a line end is no byte, all at once
+    first = sys.stdin.buffer.readline()
+    wide = first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or re.match('utf.?(16|32)', encoding, re.I)
+    if wide:
+        text = decode_text(first + sys.stdin.buffer.read(), 'Standard input', encoding).replace('\r\n', '\n')
+        yield from text.removesuffix('\n').split('\n') if text else []
+    else:
+        for i, o in enumerate(chain([first] if first else [], sys.stdin.buffer), 1):
+            yield decode_text(o, f'Line {i} of standard input', encoding).rstrip('\r\n')
+
 def _source(a): # columns that come back with the answers, and an iterator of (cells, text)
-    if a.texts is None:
-        lines = enumerate(sys.stdin.buffer, 1)
-        lines = (decode_text(o, f'Line {i} of standard input', a.encoding).rstrip('\r\n') for i, o in lines)
-        return ['text'], (([t], t) for t in lines)
+    if a.texts is None: return ['text'], (([t], newlines(t)) for t in _lines(a.encoding))
     if Path(a.texts).is_dir():
         return ['file'], (([shown(p)], read_text(p, a.encoding)) for p in text_files(a.texts))
     t = Table.read(a.texts, a.encoding, a.sep)
@@ -82,9 +90,9 @@ def _source(a): # columns that come back with the answers, and an iterator of (c
 def _predict(a):
     "Label lines from standard input, the texts of a table, or the files of a folder."
     clf = _load(a.model, classifier=True)
-    clf.predict([], bs=a.bs) # a wrong setting is said before the first line is read
+    none = clf.predict([], a.bs, a.all) # a wrong setting is said before the first line is read
     columns, rows = _source(a)
-    write, some = _writer(a, columns), []
+    write, some = _writer(a, columns, [c for c in none if c != 'text']), []
     def answer():
         if some: write([cells for cells, _ in some], clf.predict([t for _, t in some], a.bs, a.all))
         some.clear()
@@ -96,26 +104,24 @@ def _predict(a):
         answer() # to what came before
         raise
     answer()
+    write([], none)
 
 # %% ../nbs/internals/15_cli.ipynb #a9b8c7d6
-def _writer(a, columns): # a function that writes rows with their answers
+def _writer(a, columns, answers): # a function that writes rows with their answers
     bare = a.texts is None and a.format == 'tsv'
     table = csv.writer(sys.stdout, delimiter=',' if a.format == 'csv' else '\t', lineterminator='\n')
     if a.format == 'json' and len(set(columns)) < len(columns):
         raise ValueError('Two columns of the table have the same name, and a JSON object cannot hold both: '
                          'use --format csv.')
+    names = [*columns, *(f'predicted_{c}' if c in columns else c for c in answers)]
     def write(rows, df):
-        answers = df.drop(columns='text').to_dict('records')
-        names = [f'predicted_{c}' if c in columns else c for c in answers[0]]
-        if not (bare or a.format == 'json' or write.begun): table.writerow([*columns, *names])
+        if not (bare or a.format == 'json' or write.begun): table.writerow(names)
         write.begun = True
-        for cells, answer in zip(rows, answers):
-            short = [f'{v:.3f}' if isinstance(v, float) else v for v in answer.values()]
+        for cells, values in zip(rows, df[answers].values.tolist()):
+            short = [f'{v:.3f}' if isinstance(v, float) else ', '.join(v) if isinstance(v, list) else v for v in values]
             if bare: print(*short, *cells, sep='\t')
             elif a.format != 'json': table.writerow([*cells, *short])
-            else:
-                row = dict(zip([*columns, *names], [*cells, *answer.values()]))
-                print(json.dumps(row, ensure_ascii=False, default=str))
+            else: print(json.dumps(dict(zip(names, [*cells, *values])), ensure_ascii=False, default=str))
         sys.stdout.flush()
     write.begun = False
     return write
@@ -182,7 +188,8 @@ _typed = {r"SubwordTokenizer\(lang='\w+'\)": '--tokenizer subwords', r'CharToken
 def _as_typed(message, a): # a message of the library in the words of the command line
     def option(m):
         k = dict(text='column', vocab_sz='vocab_size').get(m[1], m[1])
-        return f'{_flag(k)} {shlex.quote(m[2] if m[3] is None else m[3])}' if k in a else m[0]
+        known = k in a or k in 'tokenizer lang vocab_size min_freq'.split() # of finetune
+        return f'{_flag(k)} {shlex.quote(m[2] if m[3] is None else m[3])}' if known else m[0]
     for python, typed in _typed.items(): message = re.sub(python, typed, str(message))
     return ' '.join(re.sub(r"\b(\w+)=('([^']*)'|[\w.]*\w)", option, message).split())
 
@@ -190,6 +197,8 @@ def _as_typed(message, a): # a message of the library in the words of the comman
 def _main(argv=None) -> int: # exit code
     "The command `lesson8nlp`."
     a = _parser().parse_args(argv)
+    for k in vars(a).keys() & set('texts out start model'.split()):
+        if getattr(a, k): setattr(a, k, os.path.expanduser(getattr(a, k)))
     say = lambda what, *_, **__: _say(f'lesson8nlp {a.verb}: {_as_typed(what, a)}')
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8')
     with warnings.catch_warnings():

@@ -177,6 +177,9 @@ class CorpusSettings:
     def __post_init__(self):
         if self.errors not in ('raise', 'skip', 'replace'):
             raise ValueError(f"errors is {self.errors!r}; it can be 'raise', 'skip' or 'replace'.")
+        for k, least in dict(min_freq=0, max_vocab=1).items():
+            if not isinstance(v := getattr(self, k), (int, np.integer)) or v < least:
+                raise ValueError(f'{k} is {v!r}; it is a whole number, at least {least}.')
         if self.tok is None: self.tok = Tokenizer()
         if self.vocab is not None: self.vocab = Numericalize(self.vocab).vocab
         self.config = fingerprint(format_version, tokenizer_config(self.tok), unicodedata.unidata_version)

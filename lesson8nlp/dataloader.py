@@ -9,7 +9,7 @@ __all__ = ['LMDataLoader', 'show_batch', 'show_results', 'RescaleLR', 'sharded_d
            'ClassDataLoader', 'EncodeText', 'class_dl', 'class_dataloaders']
 
 # %% ../nbs/internals/08_dataloader.ipynb #904a4841
-import mmap, random, zlib
+import mmap, numbers, random, zlib
 
 import numpy as np, pandas as pd, torch
 import fastai.text.data, fastai.text.learner
@@ -29,7 +29,7 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 
 from .core import *
-from .texts import check_texts, is_missing
+from .texts import check_texts, is_missing, labels_for
 from .numericalizer import Numericalize
 from .fasttok import FastTokenizer
 from .codec import Codec
@@ -535,8 +535,8 @@ def load_state_dict(self:LMDataLoader,
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b03
 def _check_split(n, valid_pct):
-    if not 0 < valid_pct < 1:
-        raise ValueError(f'valid_pct is {valid_pct}; it is a fraction between 0 and 1, for example 0.1.')
+    if not isinstance(valid_pct, numbers.Real) or not 0 < valid_pct < 1:
+        raise ValueError(f'valid_pct is {valid_pct!r}; it is a fraction between 0 and 1, for example 0.1.')
     n_valid = int(valid_pct*n)
     if n_valid < 1 or n - n_valid < 1: raise ValueError(f'{n} texts with valid_pct={valid_pct} make {n - n_valid} for '
         f'training and {n_valid} for validation; each needs at least one.')
@@ -562,6 +562,9 @@ def lm_dataloaders(
     parts = [np.array(part) for part in RandomSplitter(valid_pct, seed=seed)(range(n))]
     if is_corpus:
         if codec is None and tok is not None: codec = Codec(tok, texts.vocab)
+        if codec is not None and list(codec.vocab) != list(getattr(texts, 'vocab', codec.vocab)):
+            raise ValueError('The vocab of codec is not that of the corpus, so its ids would stand for other words: '
+                             'build the corpus with vocab=codec.vocab, or leave codec out.')
         data = [dict(dataset=texts, docs=part) for part in parts]
     else:
         parts = [[texts[i] for i in part] for part in parts]
@@ -615,35 +618,48 @@ class EncodeText(Transform):
     def encodes(self, o): return o if isinstance(o, Tensor) else _encode_texts([o], self.codec, self.backwards)[0]
     def decodes(self, o): return TitledStr(' '.join(self.vocab[i] for i in o.tolist() if i != self.codec.pad_id))
 
-def _encode_texts(texts, codec, backwards=False):
-    "The ids of each text, none of them empty."
+def _encode_texts(texts, codec, backwards=False, instead=None):
+    "The ids of each text, none of them empty: `instead` is the id for a text without tokens; None: that is an error."
     texts = check_texts(texts)
     if not isinstance(codec, Codec): raise TypeError(f'codec is a {type(codec).__name__}; pass Codec(tok, vocab), '
                                                      'with the tokenizer and vocab that the model was trained with.')
     if codec.pad_id is None: raise ValueError('The vocab has no xxpad, and batches of documents need padding: add it.')
     ids = [TensorText(o.flip(0) if backwards else o) for o in codec.encode_all(texts)]
     if empty := [i for i, o in enumerate(ids) if not len(o)]:
+        if instead is not None: return [o if len(o) else TensorText([instead]) for o in ids]
         raise ValueError(f'Text {empty[0]} of {len(texts):,} has no tokens, {texts[empty[0]]!r:.40}: drop it.')
     return ids
 
 def _check_labels(labels, n, classes):
-    "`labels` as a list, and `classes`; these are None if the labels are numbers to predict."
-    if getattr(labels, 'ndim', 1) > 1:
-        raise TypeError(f'labels has shape {tuple(labels.shape)}: give for each text a list with its labels.')
-    labels = labels.tolist() if hasattr(labels, 'tolist') else list(labels)
+    "`labels`, a list, and `classes`; these are None if the labels are numbers to predict."
     if len(labels) != n: raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: one for each is needed.')
     if gaps := [i for i, o in enumerate(labels) if is_missing(o)]:
         raise ValueError(f'Label {gaps[0]} of {n:,} is missing ({labels[gaps[0]]!r}): '
                          'remove the text, or give it a label.')
-    several = any(isinstance(o, (list, tuple, set, frozenset)) for o in labels)
+    is_group = [isinstance(o, (list, tuple, set, frozenset)) for o in labels]
+    if any(is_group) and not all(is_group):
+        i = is_group.index(False)
+        raise TypeError(f'Label {i} of {n:,} is {labels[i]!r}, and others are lists: give each text a list of labels.')
+    several = any(is_group)
     if several: labels = [list(o) for o in labels]
-    elif classes is None and labels and all(isinstance(o, (float, np.floating)) for o in labels): return labels, None
-    names = [o for some in labels for o in some] if several else labels
-    classes = sorted(set(names)) if classes is None else list(classes)
-    known = set(classes)
+    elif classes is None and labels and all(isinstance(o, (float, np.floating)) for o in labels):
+        if wild := [i for i, o in enumerate(labels) if not np.isfinite(o)]:
+            raise ValueError(f'Label {wild[0]} of {n:,} is {labels[wild[0]]}, and a model can learn finite numbers only.')
+        return labels, None
+    return labels, _check_classes([o for some in labels for o in some] if several else labels, classes)
+
+def _check_classes(names, classes):
+    "The list of classes, each once, to which all `names` belong."
+    if isinstance(classes, str): raise TypeError(f'classes is {classes!r}: give a list of the names of all classes.')
+    try: classes = sorted(set(names)) if classes is None else list(classes)
+    except TypeError:
+        kinds = sorted({type(o).__name__ for o in names})
+        raise TypeError(f'The labels are of several types ({", ".join(kinds)}): convert them, for example '
+                        'with map(str, labels).') from None
+    if len(known := set(classes)) < len(classes): raise ValueError(f'classes are {classes}: give each name once.')
     if wrong := [o for o in names if o not in known]:
         raise ValueError(f'{len(wrong):,} labels are not in classes, the first is {wrong[0]!r}; classes are {classes}.')
-    return labels, classes
+    return classes
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b0b
 def class_dl(
@@ -659,6 +675,8 @@ def class_dl(
     **kwargs # for `SortedDL`
 ) -> ClassDataLoader: # of (ids (bs, longest) int64, label (bs,) int64)
     "Batches of texts of similar length, padded on the right."
+    if not isinstance(bs, (int, np.integer)) or bs < 1: raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
+    if labels is not None: labels = labels_for(texts, labels)
     ids = _encode_texts(texts, codec, backwards)
     items, tfms = [(o,) for o in ids], [[ItemGetter(0), EncodeText(codec, backwards)]]
     if labels is not None:
@@ -697,9 +715,10 @@ def class_dataloaders(
     **kwargs # for `class_dl`
 ) -> DataLoaders: # with `.codec`, `.vocab` and `.c`
     "Batches for a classifier, for training and validation."
-    texts = check_texts(texts)
+    labels, texts = labels_for(texts, labels), check_texts(texts)
     labels, classes = _check_labels(labels, len(texts), classes)
     _check_split(len(texts), valid_pct)
+    if not isinstance(seed, numbers.Integral) or seed < 0: raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0.')
     if classes is not None and len(classes) < 2:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
     one_each = classes is not None and not isinstance(labels[0], list)

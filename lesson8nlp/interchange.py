@@ -149,6 +149,8 @@ def to_onnx(self:TextModel,
 ) -> Path:
     "Write a classifier as an ONNX graph: ids (bs, L) int64 with padding at the end -> probabilities (bs, n_class)."
     self.need('text_classifier', 'to_onnx')
+    if self.activation == 'sigmoid': raise ValueError('to_onnx writes the probabilities of a single label, and here a '
+                                                      'text may have several: ask classify in Python.')
     if self.config['bidir']:
         raise ValueError('to_onnx reads a document as a whole, and a bidirectional encoder reads it in pieces: '
                          'train a classifier with bidir=False.')

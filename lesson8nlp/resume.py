@@ -149,7 +149,7 @@ class _Checkpoints:
 # %% ../nbs/internals/10_resume.ipynb #21a16c9f
 class CheckpointCallback(Callback):
     "Save the whole state of training while it runs, and go on from there when the same fit is called again."
-    order, run_valid, active = 99, False, False
+    order, run_valid, active, _only_train_loop = 99, False, False, True # `summary` takes callbacks with the last off
     def __init__(self,
         path, # a folder of this run's own
         every=100, # steps between two checkpoints, or 'epoch'

@@ -57,6 +57,8 @@ def atomic_folder(
 ):
     "Give a temporary folder that takes the name `path` only when the block ends without an error."
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f'{path} is there and is no folder, so it is not replaced by one: give another path.')
     path.parent.mkdir(parents=True, exist_ok=True)
     new, old = (path.with_name(f'.{path.name}.{o}') for o in ('new', 'old'))
     if replace:

@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/texts.html.md"""
 __all__ = ['each_text', 'check_texts', 'read_text', 'text_files', 'Table', 'read_table', 'read_labelled']
 
 # %% ../nbs/internals/02_texts.ipynb #b49a6883
-import bz2, codecs, csv, gzip, json, lzma, os, random, re, unicodedata, zlib
+import bz2, codecs, csv, gzip, json, lzma, os, random, re, threading, unicodedata, zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,19 +199,22 @@ def text_files(
     return files if n is None else sorted(random.Random(seed).sample(files, n))
 
 # %% ../nbs/internals/02_texts.ipynb #5d4cc16f
+_csv_limit = threading.Lock() # the limit is one for the whole process
+
 def parse_csv(lines, sep, name):
     "The rows of a table, by Python's csv module, and the line in which each begins."
     rows, starts, start = [], [], 1
-    limit = csv.field_size_limit(2**31 - 1) # the default refuses texts of more than 131,072 characters
     reader = csv.reader((l + '\n' for l in lines), delimiter=sep, strict=True)
-    try:
-        for row in reader:
-            rows.append(row), starts.append(start)
-            start = reader.line_num + 1
-    except csv.Error as e:
-        raise ValueError(f'{name}, line {start:,}: a cell begins with a quote and does not end with one ({e}). '
-                         'Write a quote inside a cell as two, and put that cell between quotes.') from None
-    finally: csv.field_size_limit(limit)
+    with _csv_limit:
+        limit = csv.field_size_limit(2**31 - 1) # the default refuses texts of more than 131,072 characters
+        try:
+            for row in reader:
+                rows.append(row), starts.append(start)
+                start = reader.line_num + 1
+        except csv.Error as e:
+            raise ValueError(f'{name}, line {start:,}: a cell begins with a quote and does not end with one ({e}). '
+                             'Write a quote inside a cell as two, and put that cell between quotes.') from None
+        finally: csv.field_size_limit(limit)
     return rows, starts
 
 # %% ../nbs/internals/02_texts.ipynb #e88eb165
@@ -391,6 +394,20 @@ def check_labels(
             raise ValueError(f'{place}: the label {label!r} looks like {other!r} ({first[other]}), and is another one. '
                              'Write them alike.')
     return labels
+
+# %% ../nbs/internals/02_texts.ipynb #b43ca9b6
+def labels_for(
+    texts, # a list of texts, or a column of a table
+    labels # what should be a label for each of them, in the same order
+) -> list: # of whatever they are
+    "The labels as a list, or say why it is not clear which text each of them belongs to."
+    if getattr(labels, 'ndim', 1) > 1:
+        raise TypeError(f'labels has shape {tuple(labels.shape)}: give for each text a list with its labels.')
+    labels = column_of(labels, 'labels')
+    if isinstance(texts, pd.Series) and isinstance(labels, pd.Series) and not texts.index.equals(labels.index):
+        raise ValueError('texts and labels are columns with different indexes, so labels would stand beside texts of '
+                         'other rows: take both from one table, or pass .tolist() of each if their order is the same.')
+    return labels.tolist() if hasattr(labels, 'tolist') else list(labels)
 
 # %% ../nbs/internals/02_texts.ipynb #1840d2f3
 def read_table(

@@ -10,12 +10,13 @@ __all__ = ['architectures', 'sizes', 'register_architecture', 'describe_model', 
            'pooled_states', 'linear_probe', 'train_classifier']
 
 # %% ../nbs/internals/13_ulmfit.ipynb #21536d8f
-import html, json, random, shutil, time
+import html, json, numbers, random, re, shutil, tempfile, time, warnings
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from .core import * # first: it keeps a warning of fastai's import quiet
 import numpy as np, pandas as pd, safetensors.torch, torch
 import fastai.callback.progress, fastai.callback.schedule
 from fastai.basics import DataLoaders, Learner, SigmoidRange, accuracy, set_seed
@@ -26,9 +27,8 @@ from fastcore.basics import patch
 from torch import nn
 
 from .store import *
-from .core import *
 from .texts import *
-from .texts import is_missing
+from .texts import check_labels, first_few, is_missing, labels_for
 from .tokenizer import *
 from .numericalizer import *
 from .fasttok import FastTokenizer
@@ -117,7 +117,8 @@ class TextModel:
         model:nn.Module, # a language model or a classifier, of a registered architecture
         codec:Codec, # how it reads and writes text
         labels:list=None, # names of the classes, in the order of the outputs
-        info:dict=None # plain values to keep with it: what it has read, how it was trained
+        info:dict=None, # plain values to keep with it: what it has read, how it was trained
+        activation:str=None # from outputs to answers: 'softmax', 'sigmoid' for several labels a text, 'none' for numbers
     ):
         self.kind, self.config = describe_model(model)
         n, n_class = self.config['vocab_sz'], self.config.get('n_class')
@@ -128,6 +129,8 @@ class TextModel:
             raise ValueError(f'There are {len(labels)} labels for {n_class} outputs of the classifier: name each once.')
         if hasattr(model, 'reset'): model.reset()
         self.model, self.codec, self.info = model.eval(), codec, dict(info or {})
+        is_number = n_class == 1 or self.config.get('y_range')
+        self.activation = ('none' if is_number else activation or 'softmax') if n_class else None
         self.labels = list(labels) if labels is not None else [str(i) for i in range(n_class)] if n_class else None
 
     @classmethod
@@ -138,7 +141,9 @@ class TextModel:
         "The model of a `Learner`, with what its loaders know."
         codec, vocab = Codec.from_dls(learn.dls), getattr(learn.dls, 'vocab', None)
         labels = list(vocab[1]) if vocab is not None and len(vocab) == 2 and not isinstance(vocab[0], str) else None
-        return cls(plain_model(learn.model), codec, labels, info)
+        loss = getattr(learn.loss_func, 'func', learn.loss_func)
+        how = {nn.BCEWithLogitsLoss: 'sigmoid', nn.MSELoss: 'none', nn.L1Loss: 'none'}.get(type(loss))
+        return cls(plain_model(learn.model), codec, labels, info, how)
 
     @property
     def device(self): return next(self.model.parameters()).device
@@ -151,18 +156,27 @@ class TextModel:
         raise TypeError(f'This TextModel is a {self.kind}, and {what} needs a {kind}, which {made} makes.')
 
     def predict(self,
-        texts, # a list of texts, or one text
+        texts, # a list of texts, a column of a table, or one text
         bs:int=64, # texts at a time
         all_labels:bool=False # a column with the probability of each label?
-    ) -> pd.DataFrame: # a row for each text: text, label, probability
-        "The label of each text, and its probability."
+    ) -> pd.DataFrame: # a row for each text, with the index of a pandas column: text, label, probability
+        "The label of each text, and its probability; all labels above 0.5, or a value, from a model made for that."
         self.need('text_classifier', 'predict')
+        index = texts.index if isinstance(texts, pd.Series) else None
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
+        if _hardly_read(texts, self.codec):
+            warnings.warn(f'Most words of some texts are unknown to the vocab of {len(self.codec.vocab):,} entries, so '
+                          'the answers say little. Is it the language that the model was trained on?')
         probs = classify(self, texts, bs=bs).numpy()
-        best = probs.argmax(1) if len(texts) else []
-        df = pd.DataFrame(dict(text=texts, label=[self.labels[i] for i in best],
-                               probability=[float(p[i]) for p, i in zip(probs, best)]))
-        if all_labels: df[[f'p({o})' for o in self.labels]] = probs
+        if self.activation == 'none': answers = dict(value=[p.item() if len(p) == 1 else p.tolist() for p in probs])
+        elif self.activation == 'sigmoid':
+            answers = dict(labels=[[o for o, v in zip(self.labels, p) if v > 0.5] for p in probs])
+        else:
+            best = probs.argmax(1) if len(texts) else []
+            answers = dict(label=[self.labels[i] for i in best],
+                           probability=[float(p[i]) for p, i in zip(probs, best)])
+        df = pd.DataFrame(dict(text=texts) | answers, index=index)
+        if all_labels and self.activation != 'none': df[[f'p({o})' for o in self.labels]] = probs
         return df
 
     def explain(self,
@@ -186,6 +200,7 @@ class TextModel:
     ) -> float: # over all tokens together
         "How surprised a language model is by `texts`, each of them read from its beginning."
         if self.kind == 'text_classifier': self.need('language_model', 'perplexity')
+        if not isinstance(bs, numbers.Integral) or bs < 1: raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
         return float(np.exp(_mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)))
 
@@ -194,12 +209,13 @@ class TextModel:
     ) -> 'TextModel': # the same architecture and codec
         "The same network with random weights, for comparison."
         with temporary_seed(seed): model = architectures[self.kind][0](**self.config)
-        return TextModel(model.to(self.device), self.codec, self.labels)
+        return TextModel(model.to(self.device), self.codec, self.labels, activation=self.activation)
 
     def fingerprint(self) -> str: # 64 hexadecimal digits
         "A key of the content: weights, configuration, codec and labels."
         state = [[k, v.detach().cpu().contiguous().numpy().tobytes()] for k, v in self.model.state_dict().items()]
-        return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state)
+        more = [self.activation] if self.activation == 'sigmoid' else []
+        return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state, *more)
 
     def __repr__(self):
         some = ', '.join(map(str, (self.labels or [])[:5])) + ', ...'*(len(self.labels or []) > 5)
@@ -245,7 +261,7 @@ def _mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fi
 
 # %% ../nbs/internals/13_ulmfit.ipynb #1c140f7e
 _codec_help = ("A model that has been trained keeps its tokenizer: train a new one (pretrain, or on the command line "
-               "--from scratch), with tokenizer='characters' or tokenizer='subwords', with another language such as "
+               "finetune --from scratch), with tokenizer='characters' or tokenizer='subwords', with another language such as "
                "lang='th', or for few texts with min_freq=1.")
 
 def make_codec(
@@ -259,6 +275,7 @@ def make_codec(
     kinds = dict(words=lambda: Tokenizer(WordTokenizer(lang)), characters=lambda: Tokenizer(CharTokenizer(), rules=[]),
                  subwords=lambda: Tokenizer(SubwordTokenizer(lang, vocab_sz=vocab_size)))
     if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it is words, subwords or characters.')
+    _check_whole(vocab_size=vocab_size, min_freq=min_freq)
     if vocab_size <= len(special_tokens):
         raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
                          'Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
@@ -271,36 +288,85 @@ def _codec_of(texts, tok, min_freq, max_vocab):
     num.setup(FastTokenizer(tok).pipe(texts))
     return Codec(tok, num.vocab)
 
+def _check_whole(least=1, **values):
+    for k, v in values.items():
+        if isinstance(v, (bool, np.bool_)) or not isinstance(v, numbers.Integral) or not least <= v < 2**32:
+            raise ValueError(f'{k} is {v!r}; it is a whole number, at least {least}.')
+
+_no_spaces = re.compile('[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{3}') # Thai to Han
+
+def _phrases(codec): # the tokens that are whole phrases, since a tokenizer for spaces has read a script without any
+    words = getattr(codec.tok, 'tok', None)
+    if not isinstance(words, WordTokenizer) or words.lang in ('zh', 'ja', 'th'): return []
+    return [i for i, t in enumerate(codec.vocab) if _no_spaces.search(t)]
+
 def check_readable(
-    docs, # ids of texts
+    docs, # ids of texts, or a `Corpus`
     codec:Codec # that made them
 ):
     "Refuse texts that `codec` can hardly read."
-    n = sum(map(len, docs))
-    unknown = sum(int((np.asarray(o) == codec.unk_id).sum()) for o in docs)/max(n, 1)
-    short = np.mean([len(o) <= 2 for o in docs])  # a beginning and one token
-    if unknown > 0.2:
-        raise ValueError(f'{unknown:.0%} of the tokens of these texts are unknown to the vocab of {len(codec.vocab):,} '
-                         f'entries. {_codec_help}')
+    if hasattr(docs, 'offsets'): counts, lens = np.asarray(docs.counts), np.diff(docs.offsets)
+    else:
+        ids, lens = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, docs)]), np.array([len(o) for o in docs])
+        counts = np.bincount(ids, minlength=len(codec.vocab))
+    n, short = max(counts.sum(), 1), np.mean(lens <= 2) # a beginning and one token
+    unknown = 0 if codec.unk_id is None else counts[codec.unk_id]/n
+    phrases = counts[_phrases(codec)].sum()/n
+    if unknown + phrases > 0.2:
+        what = (f'unknown to the vocab of {len(codec.vocab):,} entries' if unknown > phrases else
+                'whole phrases, in a script without spaces between words')
+        raise ValueError(f'{max(unknown, phrases):.0%} of the tokens of these texts are {what}. {_codec_help}')
     if short > 0.5:
         raise ValueError(f'{short:.0%} of these texts are a single token, so nothing can be learned from their order. '
                          f'{_codec_help}')
 
+def _hardly_read(
+    texts, # a list of texts
+    codec:Codec
+) -> bool:
+    "Are more than half of the words of these texts unknown to `codec`, and more than two of them?"
+    special = [i for i, t in enumerate(codec.vocab) if t in special_tokens and i != codec.unk_id]
+    ids = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, codec.encode_all(texts))])
+    unknown = (ids == codec.unk_id).sum() if codec.unk_id is not None else 0
+    return unknown > 2 and unknown > 0.5*np.isin(ids, special, invert=True).sum()
+
 # %% ../nbs/internals/13_ulmfit.ipynb #f24c4d15
 _model_remedy = 'Copy the folder again from where it was whole, or save the model again.'
 
+_model_files = 'manifest.json config.json vocab.json weights.safetensors weights.npz subwords.model'.split()
+
 def check_model_path(
-    path # where a model is to be saved
+    path, # where a model is to be saved
+    kind:str=None # of the model: one that is there is replaced, but no language model by a classifier
 ) -> Path:
     "Refuse a path that a model cannot be saved to, before the work and not after it."
-    path = Path(path).resolve()
-    is_model = (path/'manifest.json').is_file()
-    if path.is_file(): raise FileExistsError(f'{path} is a file; a model is saved as a folder: give another path.')
+    path = Path(path).expanduser().resolve()
+    inside = [p.name for p in path.iterdir() if not p.name.startswith('.')] if path.is_dir() else []
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f'{path} is a file; a model is saved as a folder: give another path.')
     if path in Path.cwd().resolve().parents or path == Path.cwd().resolve():
         raise FileExistsError(f'{path} is the folder that you are in, which cannot be replaced: name a new folder.')
-    if path.is_dir() and any(path.iterdir()) and not is_model:
-        raise FileExistsError(f'{path} exists, but is not a saved model: give another path, or remove it.')
+    if inside and 'manifest.json' not in inside:
+        raise FileExistsError(f'{path} is there and is not a saved model: give another path, or remove it.')
+    if foreign := sorted(set(inside) - set(_model_files)):
+        raise FileExistsError(f'{path} holds {first_few(foreign, 3)}, no part of a saved model, which would be lost with '
+                              'the folder: give another path, or move what you want to keep.')
+    if kind and (there := _kind_at(path)) and (there == 'text_classifier') != (kind == 'text_classifier'):
+        raise FileExistsError(f'{path} holds a {there}, which a {kind} would replace: give another path.')
+    _check_place(path)
     return path
+
+def _kind_at(path): # of the model that is there; None if there is none, or it is damaged
+    try: return json.loads((path/'config.json').read_text(encoding='utf-8'))['architecture']
+    except (OSError, ValueError, KeyError, TypeError): return None
+
+def _check_place(path): # can a folder be made there?
+    above = next(p for p in path.parents if p.exists())
+    if not above.is_dir(): raise FileExistsError(f'{above} is a file, so no folder can be made in it: give another path.')
+    try:
+        with tempfile.TemporaryDirectory(dir=above, prefix='.lesson8nlp.'): pass
+    except OSError as e:
+        raise PermissionError(f'Nothing can be written to {above} ({e.strerror}): give another path.') from None
 
 @patch
 def save(self:TextModel,
@@ -309,7 +375,7 @@ def save(self:TextModel,
     own_tok:bool=False # allow a tokenizer with code of your own, which you give again to `load`?
 ) -> Path: # of the folder
     "Write weights, codec, labels and configuration into one sealed folder, whole or not at all."
-    path = check_model_path(path)
+    path = check_model_path(path, self.kind)
     if bad := [k for k, v in self.model.state_dict().items() if not torch.isfinite(v).all()]:
         raise ValueError(f'The weights are not finite ({bad[0]} and {len(bad) - 1} more): this model is not saved.')
     if rank_distrib(): return path  # one process writes
@@ -320,7 +386,7 @@ def save(self:TextModel,
         write_json(tmp/'vocab.json', list(self.codec.vocab))
         codec = self.codec.config(tmp, own_tok)
         write_json(tmp/'config.json', dict(architecture=self.kind, model=self.config, codec=codec, labels=self.labels,
-                                           info=self.info))
+                                           info=self.info, activation=self.activation))
     return path
 
 # %% ../nbs/internals/13_ulmfit.ipynb #8a6af219
@@ -331,7 +397,7 @@ def load(cls:TextModel,
     tok=None # the tokenizer, where it holds code of your own (see `save`)
 ) -> TextModel:
     "Read a saved model, after checking that every file is as it was written."
-    path = Path(path)
+    path = Path(path).expanduser()
     finish_replace(path)
     if path.is_file():
         raise ValueError(f"{path.name} is a file, and TextModel.load reads a folder that TextModel.save wrote. "
@@ -358,7 +424,8 @@ def _load_checked(cls, path, device, tok=None):
     except (RuntimeError, TypeError, ValueError) as e:
         why = str(e).splitlines()[-1].strip()
         raise CorruptedError(f'The weights of {path.name} do not fit its configuration: {why} {_model_remedy}') from e
-    return cls(model.to(device), Codec.from_config(config['codec'], vocab, path, tok), config['labels'], config['info'])
+    return cls(model.to(device), Codec.from_config(config['codec'], vocab, path, tok), config['labels'], config['info'],
+               config.get('activation'))
 
 @patch(cls_method=True)
 def pretrained(cls:TextModel,
@@ -402,24 +469,33 @@ sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, 
              medium=dict(emb_sz=400, n_hid=600, n_layers=2), full=dict(emb_sz=400, n_hid=1152, n_layers=3))
 
 def _split(n, valid, seed): # positions for training, and those set aside
-    if isinstance(valid, (int, float)):
-        if not 0 <= valid < 1:
+    if isinstance(valid, numbers.Real):
+        if isinstance(valid, bool) or not 0 <= valid < 1:
             raise ValueError(f'valid is {valid}; it is the fraction of texts to set aside, or a list of positions.')
         order = np.random.default_rng(seed).permutation(n)
         valid = order[:max(1, int(n*valid)) if valid else 0]
-    valid = np.sort(np.asarray(valid, dtype=np.int64))
+    at = np.asarray(valid)
+    if at.ndim != 1 or at.size and at.dtype.kind not in 'iu':
+        raise ValueError(f'valid is {valid!r:.60}; it is the fraction of texts to set aside, or a list of positions.')
+    valid, count = np.unique(at.astype(np.int64), return_counts=True)
+    if at.size and (valid[0] < 0 or valid[-1] >= n or count.max() > 1):
+        raise ValueError(f'valid goes from {valid[0]} to {valid[-1]}{", some twice" if count.max() > 1 else ""}; '
+                         f'positions of {n:,} texts go from 0 to {n-1:,}, each once.')
+    if len(valid) == n: raise ValueError(f'valid sets all {n:,} texts aside, and nothing is left to train on.')
     return np.setdiff1d(np.arange(n), valid), valid
 
-def _check_settings(how): # before the work
-    for k in ('epochs', 'bs', 'seq_len', 'max_len'):
-        if k in how and not (isinstance(how[k], (int, np.integer)) and how[k] >= 1):
-            raise ValueError(f'{k} is {how[k]!r}; it is a whole number, at least 1.')
+def _check_settings(how, least_bs=1): # before the work -> the same as plain values
+    for k, least in dict(epochs=1, bs=least_bs, seq_len=1, max_len=1, seed=0).items():
+        if k in how: _check_whole(least, **{k: how[k]})
     for k in ('lr', 'drop_mult'):
-        if not 0 < how[k] < np.inf and (k, how[k]) != ('drop_mult', 0):
-            raise ValueError(f'{k} is {how[k]!r}; it is a positive number.')
+        v = how[k]
+        if isinstance(v, bool) or not isinstance(v, numbers.Real) or not (0 < v or k == 'drop_mult' and v == 0) or v == np.inf:
+            raise ValueError(f'{k} is {v!r}; it is a positive number.')
+    return {k: np.asarray(v).tolist() for k, v in how.items()}
 
 def _lm_loaders(docs, codec, how, device):
     train, valid = _split(len(docs), how['valid'], how['seed'])
+    if not len(valid): raise ValueError(f'valid={how["valid"]} sets no text aside to measure perplexity: take 0.1.')
     docs = docs if hasattr(docs, 'offsets') else [np.asarray(o) for o in docs]
     loader = partial(LMDataLoader, docs, vocab=list(codec.vocab), **{k: how[k] for k in ('bs', 'seq_len', 'seed')})
     dls = DataLoaders(loader(docs=train, shuffle=True), loader(docs=valid), device=device or default_device())
@@ -454,11 +530,10 @@ def _fit(learn, fit, path, identity, every, verbose): # with checkpoints, in a f
 def _train_lm(texts, codec, start, config, how, path, device, verbose):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
     begin, is_corpus = time.time(), hasattr(texts, 'offsets')
-    _check_settings(how)
     if len(texts) < 10:
         raise ValueError(f'There are {len(texts)} texts; a language model needs at least 10, better a few thousand.')
     docs = texts if is_corpus else codec.encode_all(texts)
-    if not is_corpus: check_readable(docs, codec)
+    check_readable(docs, codec)
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
                     start=start and start.fingerprint(), config=config, how=how)
     dls = _lm_loaders(docs, codec, how, device)
@@ -488,13 +563,16 @@ def pretrain(
     verbose:bool=True # show progress?
 ) -> TextModel:
     "Train a language model from random weights; if a call is interrupted, the same call continues."
-    if size not in sizes if isinstance(size, str) else not isinstance(size, dict):
+    if size not in sizes if isinstance(size, str) else set(size if isinstance(size, dict) else ()) != set(sizes['tiny']):
         raise ValueError(f'size is {size!r}; it is {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
     if hasattr(texts, 'offsets'):
-        if codec is None: raise ValueError('A Corpus needs its codec: pass codec=Codec(tok, corpus.vocab).')
+        if codec is None: raise ValueError('A Corpus needs its codec: pass codec=corpus.codec.')
+        if list(codec.vocab) != list(texts.vocab):
+            raise ValueError('The vocab of codec is not that of the corpus, so its ids would stand for other words: '
+                             'pass codec=corpus.codec, or build the corpus with vocab=codec.vocab.')
     else: texts = check_texts(texts)
+    how = _check_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed))
     codec = make_codec(texts) if codec is None else codec
-    how = dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed)
     return _train_lm(texts, codec, None, sizes[size] if isinstance(size, str) else size, how, path, device, verbose)
 
 def grow_codec(
@@ -504,6 +582,7 @@ def grow_codec(
     most:int=10_000 # new words at most
 ) -> Codec: # the same tokenizer; the old entries keep their ids, new ones come after them
     "Add the frequent words of `texts` that `codec` does not know."
+    _check_whole(min_freq=min_freq)
     counts, known = Counter(), set(codec.vocab)
     for o in FastTokenizer(codec.tok).pipe(texts): counts.update(t for t in o if t not in known)
     new = [w for w, n in counts.most_common(most) if n >= min_freq]
@@ -527,8 +606,8 @@ def finetune(
     "Let a language model read your texts; if a call is interrupted, the same call continues."
     lm = TextModel.pretrained() if lm is None else lm
     lm.need('language_model', 'finetune')
+    how = _check_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed))
     texts = check_texts(texts)
-    how = dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed)
     codec = grow_codec(lm.codec, texts, min_freq)
     if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, texts)}')
     config = {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers')}
@@ -573,13 +652,21 @@ def bag_of_words(
 
 # %% ../nbs/internals/13_ulmfit.ipynb #20f6d604
 def _checked_labels(texts, labels): # as strings, with their classes
-    labels = list(labels)
-    if len(labels) != len(texts):
-        raise ValueError(f'There are {len(texts):,} texts and {len(labels):,} labels: one for each is needed.')
+    n = len(labels)
+    if n != len(texts):
+        raise ValueError(f'There are {len(texts):,} texts and {n:,} labels: one for each is needed.')
     for i, o in enumerate(labels):
-        if is_missing(o) or o == '':
-            raise ValueError(f'Label {i} of {len(labels)} is missing ({o!r}): remove the text, or give it a label.')
-    labels = [str(o) for o in labels]
+        if is_missing(o) or isinstance(o, str) and o == '':
+            raise ValueError(f'Label {i} of {n} is missing ({o!r}): remove the text, or give it a label.')
+        if isinstance(o, (bytes, list, tuple, set, dict, np.ndarray)):
+            raise TypeError(f'Label {i} of {n} is {o!r:.60} ({type(o).__name__}): give each text one label, a string or '
+                            'a number. Classifiers with several labels for a text are made with class_dataloaders.')
+    first, values = {}, {}
+    for i, o in enumerate(labels):
+        for j in (first.setdefault(str(o), i), values.setdefault(o, i)):
+            if labels[j] != o or str(labels[j]) != str(o):
+                raise ValueError(f'Label {i} of {n} is {o!r}, and label {j} is {labels[j]!r}: write them alike.')
+    labels = check_labels([str(o) for o in labels], [f'Label {i} of {n}' for i in range(n)])
     classes = sorted(set(labels))
     if len(classes) == 1:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
@@ -594,6 +681,9 @@ def _split_by_class(labels, valid, seed): # as `_split`, with a part of each cla
         parts = [rng.permutation(np.flatnonzero(y == c)) for c in sorted(set(labels))]
         aside = np.concatenate([p[:int(round(len(p)*valid))] for p in parts]) if 0 <= valid < 1 else valid
     train, aside = _split(len(labels), aside, seed)
+    if lacks := set(labels) - {labels[i] for i in train}:
+        raise ValueError(f'All texts with the label {min(lacks)!r} are set aside, so it cannot be learned: take a smaller '
+                         'fraction, other positions, or more texts of that label.')
     if not len(aside):
         raise ValueError(f'valid={valid} sets no text of {len(labels)} aside, so you could not see whether anything '
                          'was learned: take a larger fraction, or more texts of each label.')
@@ -617,7 +707,8 @@ def pooled_states(
     encoder, found = learn.model[0], []
     learn.model.eval()
     learn.model.reset()
-    with torch.no_grad(), torch.autocast(learn.dls.device.type, fast_dtype(learn.dls.device)):
+    kind, dtype = learn.dls.device.type, fast_dtype(learn.dls.device)
+    with torch.no_grad(), torch.autocast(kind, dtype) if dtype != torch.float32 else nullcontext():
         for x, y in learn.dls.train.new(shuffle=False, drop_last=False):
             found.append((concat_pool(*encoder(x)).float().cpu(), y.cpu()))
     return tuple(torch.cat(o) for o in zip(*found))
@@ -636,7 +727,7 @@ def linear_probe(
     w, b = torch.zeros(lin.out_features, 3*n), torch.zeros(lin.out_features)
     coef = np.insert(fit.coef_, [n], np.zeros((1, n)), axis=1) # the largest states depend on the length: 0 at first
     for to, of in ((w, coef), (b, fit.intercept_)): # two classes have one row, the difference of their logits
-        to[fit.classes_] = torch.tensor(np.concatenate([-of, of])/2 if len(fit.classes_) == 2 else of).float()
+        to[fit.classes_] = torch.from_numpy(np.float32(np.concatenate([-of, of])/2 if len(fit.classes_) == 2 else of))
     with torch.no_grad(): # the layer has no bias of its own: batch normalization carries it
         for o, v in ((bn.running_mean, mean), (bn.running_var, sd**2), (bn.weight, torch.ones_like(mean)),
                      (bn.bias, torch.linalg.pinv(w) @ b), (lin.weight, w)): o.copy_(v)
@@ -666,20 +757,23 @@ def train_classifier(
     verbose:bool=True # show progress?
 ) -> TextModel:
     "Train a classifier on top of a language model; if a call is interrupted, the same call continues."
-    texts, begin = check_texts(texts), time.time()
+    begin, labels, texts = time.time(), labels_for(texts, labels), check_texts(texts)
     labels, classes = _checked_labels(texts, labels)
-    parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in _split_by_class(labels, valid, seed)]
+    how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs or 1, bs=bs or 16)
+    how = _check_settings(how, least_bs=2) # batch normalization needs two texts in a batch
+    parts = [([texts[i] for i in p], [labels[i] for i in p])
+             for p in _split_by_class(labels, how['valid'], how['seed'])]
     lm = TextModel.pretrained() if lm is None else lm
     lm.need('language_model', 'train_classifier')
+    check_readable(lm.codec.encode_all(texts), lm.codec)
     n = len(parts[0][0])
-    how = dict(epochs=epochs or (4 if n < 300 else 3), lr=lr, bs=bs or (16 if n < 300 else 32),
-               drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed)
-    _check_settings(how)
+    if not epochs: how['epochs'] = 4 if n < 300 else 3
+    if not bs: how['bs'] = 16 if n < 300 else 32
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
-    with temporary_seed(seed):
+    with temporary_seed(how['seed']):
         learn = _classifier_learner(parts, classes, lm, how, device)
         linear_probe(learn)
-        fit = partial(learn.fit_one_cycle, how['epochs'], lr)
+        fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
         _fit(learn, fit, path, identity, 'epoch', verbose)
     info = _compared(float(learn.recorder.values[-1][2]), parts, lm.codec)
     if verbose:

@@ -2,7 +2,7 @@
 import pytest, torch, torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 
-import lesson8nlp.core
+import lesson8nlp.core, lesson8nlp.interchange
 import fastai.text.all as ft
 from lesson8nlp.awdlstm import AWD_LSTM, awd_lstm_clas_config
 from lesson8nlp.classifier import *
@@ -221,3 +221,33 @@ def test_modes_are_put_back(trained):
     m[1].eval()
     classify(m, texts[:3], codec), saliency(m, texts[0], codec)
     assert m.training and m[0].training and not m[1].training
+
+def test_models_with_other_labels_are_not_averaged(trained):
+    "Answers are averaged by position: ['neg', 'pos'] and ['pos', 'neg'] would cancel out."
+    from lesson8nlp.ulmfit import TextModel
+    one, other = TextModel.from_learner(trained), TextModel(trained.model, codec, ['pos', 'neg'])
+    with pytest.raises(ValueError, match=r"\['neg', 'pos'\] and \['pos', 'neg'\].*same ones in the same order"): classify([one, other], texts[:3])
+    with pytest.raises(ValueError, match='different labels'): classify([one, learner([float(o == 'pos') for o in sides])], texts[:3])
+    torch.testing.assert_close(classify([one, trained, trained.model], texts[:3], codec), classify(one, texts[:3]))
+
+def test_saliency_has_a_name_for_each_output(trained):
+    with pytest.raises(ValueError, match='1 classes for 2 outputs'): saliency(trained.model, texts[0], codec, ['x'])
+
+@pytest.mark.parametrize('kind', ['several', 'number', 'range'])
+def test_a_saved_model_answers_as_its_learner(kind, tmp_path):
+    "Labels that do not exclude each other were softmaxed after saving; a number came back as the probability of label 0."
+    from lesson8nlp.ulmfit import TextModel
+    labels = [[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)] if kind == 'several' else [4.*(o == 'pos') for o in sides]
+    learn = fit(learner(labels, **(dict(y_range=(0, 5)) if kind == 'range' else {})), 15)
+    m = TextModel.load(TextModel.from_learner(learn).save(tmp_path/'m', own_tok=True), 'cpu', tok=words)
+    want = classify(learn, texts[:5])
+    torch.testing.assert_close(classify(m, texts[:5]), want)
+    df = m.predict(texts[:5], all_labels=True)
+    if kind == 'several':
+        assert list(df) == ['text', 'labels', 'p(long)', 'p(neg)', 'p(pos)'] and not torch.allclose(want.sum(1), torch.ones(5), atol=.1)
+        assert df.labels.tolist() == [[o for o, v in zip(['long', 'neg', 'pos'], p) if v > .5] for p in want.tolist()]
+        assert m.untrained().activation == m.activation == 'sigmoid'
+        with pytest.raises(ValueError, match='may have several'): m.to_onnx(tmp_path/'m.onnx')
+    else:
+        assert list(df) == ['text', 'value'] and df.value.tolist() == pytest.approx(want[:, 0].tolist(), abs=1e-5)
+        assert df.value[1] > df.value[0]

@@ -121,10 +121,10 @@ def test_tables_go_the_same_way(here, place, lm):
     "What the reader refuses, the command refuses in one line, before anything is written."
     (place/'bad.csv').write_text('text,label\ngood, very good,pos\nbad film,neg\n')
     code, out, err = here('classify', '--texts', 'bad.csv', '--from', 'lm', '--out', 'no', cwd=place)
-    assert code == 1 and 'line 2' in err and not (place/'no').exists()
+    assert code == 1 and 'line 2: this row has 3 cells, and the header has 2' in err and 'Put double quotes around a cell' in err and "--sep ';'" in err and not (place/'no').exists()
     (place/'latin.csv').write_bytes('text,label\ncaf\xe9,pos\n'.encode('cp1252'))
     code, out, err = here('classify', '--texts', 'latin.csv', '--from', 'lm', '--out', 'no', cwd=place)
-    assert code == 1 and 'encoding' in err
+    assert code == 1 and 'latin.csv is not utf-8: byte 0xe9' in err and 'in line 2' in err and '--encoding cp1252' in err
 
 
 def test_answers_as_columns(here, place, clas):
@@ -163,6 +163,60 @@ def test_answers_to_lines_and_files(here, place, clas):
     (place/'header.csv').write_text('text,label\n')
     code, out, err = here('predict', '--model', 'clas', '--texts', 'header.csv', cwd=place)
     assert code == 1 and out == '' and 'header and no rows' in err
+
+
+def test_separators_and_columns_go_the_whole_way(here, place, clas, tmp_path):
+    "--sep, --column and Parquet; what stands in another column than `text`; the message's advice works."
+    (tmp_path/'semi.csv').write_text('review;n\ngood, very fine;1\n'), (tmp_path/'tabs.txt').write_text('text\tn\nfine\t1\n')
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'semi.csv'), '--column', 'review', cwd=place)
+    assert code == 1 and "line 2: this row has 2 cells, and the header has 1" in err and "Try --sep ';'" in err
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'semi.csv'), '--column', 'review', '--sep', ';', '--format', 'json', cwd=place)
+    assert code == 0 and json.loads(out)['review'] == 'good, very fine', err
+    for sep in ('\\t', '\t'): assert here('predict', '--model', 'clas', '--texts', str(tmp_path/'tabs.txt'), '--sep', sep, cwd=place)[1].splitlines()[1].startswith('fine\t1\t')
+    pq = pytest.importorskip('pyarrow.parquet')
+    import pyarrow
+    pq.write_table(pyarrow.table(dict(text=['fine', 'dull\r\nfilm'], n=['NA', '01'])), tmp_path/'t.parquet')
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'t.parquet'), '--format', 'json', cwd=place)
+    assert code == 0 and [json.loads(l)['n'] for l in out.splitlines()] == ['NA', '01'], err
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-le', 'utf-16-be', 'utf-32', 'utf-8-sig'])
+def test_lines_of_windows(here, place, clas, encoding):
+    "A line end is no byte there; with a byte order mark nobody has to name the encoding; a lone carriage return is white space, as in files."
+    given = 'fine \u010a film\r\ndull\rfilm\r\n\r\n'.encode(encoding)
+    marked = encoding in ('utf-16', 'utf-32', 'utf-8-sig')
+    for more in ([[]] if marked else []) + [['--encoding', 'utf-8' if encoding == 'utf-8-sig' else encoding]]:
+        code, out, err = here('predict', '--model', 'clas', '--format', 'json', *more, given=given, cwd=place)
+        rows = [json.loads(l) for l in out.splitlines()]
+        assert code == 0 and [r['text'].replace('\r', '\n') for r in rows] == ['fine \u010a film', 'dull\nfilm', ''], err
+        want = TextModel.load(clas).predict(['fine \u010a film', 'dull\nfilm', ''])
+        assert [r['probability'] for r in rows] == pytest.approx(list(want.probability), abs=1e-5)
+    code, out, err = here('predict', '--model', 'clas', '--encoding', 'utf-16', given='fine'.encode('utf-16')[:-1], cwd=place)
+    assert code == 1 and 'Standard input is not utf-16' in err and out == ''
+
+
+def test_no_lines_are_a_table_without_rows(here, place, clas):
+    assert here('predict', '--model', 'clas', '--format', 'csv', '--all', cwd=place)[:2] == (0, 'text,label,probability,p(neg),p(pos)\n')
+    for fmt in ('tsv', 'json'): assert here('predict', '--model', 'clas', '--format', fmt, cwd=place)[:2] == (0, '')
+
+
+@pytest.mark.parametrize('kind, names, of', [('several', ['labels'], [['a', 'b'], ['b']]), ('number', ['value'], [2.5, 0.5])])
+def test_answers_of_other_kinds(here, place, lm, tmp_path, kind, names, of):
+    "Several labels for a text, and numbers: as the API has them."
+    from lesson8nlp.awdlstm import AWD_LSTM
+    from lesson8nlp.classifier import text_classifier_learner
+    from lesson8nlp.dataloader import class_dataloaders
+    codec = TextModel.load(lm).codec
+    dls = class_dataloaders([f'film {i}' for i in range(20)], of*10, codec, bs=8, device='cpu')
+    learn = text_classifier_learner(dls, AWD_LSTM, config=dict(emb_sz=4, n_hid=4, n_layers=1), pretrained=False)
+    m = TextModel.from_learner(learn)
+    m.save(tmp_path/'m')
+    want = m.predict(['fine', 'dull'], all_labels=True)
+    code, out, err = here('predict', '--model', str(tmp_path/'m'), '--format', 'json', '--all', given='fine\ndull\n', cwd=place)
+    rows = [json.loads(l) for l in out.splitlines()]
+    assert code == 0 and list(rows[0]) == list(want) == ['text', *names, *(['p(a)', 'p(b)'] if kind == 'several' else [])], err
+    for k in want: assert [r[k] for r in rows] == (list(want[k]) if want[k].dtype == object or k == 'text' else pytest.approx(list(want[k]), abs=1e-5))
+    assert here('predict', '--model', str(tmp_path/'m'), '--format', 'csv', given='fine\n', cwd=place)[1].splitlines()[0] == f'text,{names[0]}'
 
 
 def test_encodings_go_the_whole_way(here, place, clas):
@@ -220,6 +274,8 @@ def test_a_language_without_spaces(here, place, lm):
         code, out, err = here('finetune', '--texts', 'zh.csv', '--from', f'zh_{kind}', '--epochs', '1', '--bs', '2', '--seq-len', '5', '--out', 'zh_more', cwd=place)
         assert code == 0 and TextModel.load(place/'zh_more').codec.tokens(zh[0]) == m.codec.tokens(zh[0]), err  # it goes on with its own tokens
         assert 1 < len(m.codec.tokens(zh[0])) and m.codec.unk_id not in m.codec.encode(zh[0]).tolist()
+        code, out, err = here('predict', '--model', f'zh_clas_{kind}', given=f'{zh[0]}\n\n{zh[1]}\n', cwd=place)
+        assert code == 0 and [l.split('\t')[2] for l in out.splitlines()] == [zh[0], '', zh[1]], err  # an empty line has no characters, and is answered all the same
         code, out, err = here('predict', '--model', f'zh_clas_{kind}', given=zh[1] + '\n', cwd=place)
         assert code == 0 and out.split('\t')[0] in ('no', 'yes') and zh[1] in out
 
@@ -256,6 +312,108 @@ def test_tables_that_are_refused(here, place, lm, tmp_path, content, name, words
     (tmp_path/name).write_text(content)
     code, out, err = here('classify', '--texts', str(tmp_path/name), '--from', str(lm), '--out', 'x', cwd=place)
     assert code == 1 and words in err and len(err.splitlines()) == 1 and not (place/'x').exists(), err
+
+
+def test_folders_go_the_whole_way(here, place, lm, tmp_path):
+    "A name that is not UTF-8, a file in another encoding, a label without texts: said with what to do, before the training."
+    for kind in ('neg', 'pos'):
+        (tmp_path/'t'/kind).mkdir(parents=True)
+        for i in range(3): (tmp_path/'t'/kind/f'{i}.txt').write_text(f'{kind} {i}')
+    (tmp_path/'t'/'pos'/'9.txt').write_bytes(b'caf\xe9')
+    code, out, err = here('classify', '--texts', str(tmp_path/'t'), '--from', str(lm), '--out', 'x', cwd=place)
+    assert code == 1 and '9.txt is not utf-8' in err and '--encoding cp1252' in err and len(err.splitlines()) == 1
+    code, out, err = here('classify', '--texts', str(tmp_path/'t'), '--from', str(lm), '--out', 'x', '--encoding', 'cp1252', cwd=place)
+    assert code == 1 and 'a classifier needs 20 at least' in err
+    if sys.platform == 'linux':
+        (tmp_path/'t'/os.fsdecode(b'caf\xe9')).mkdir(), (tmp_path/'t'/os.fsdecode(b'caf\xe9')/'1.txt').write_text('x')
+        code, out, err = here('classify', '--texts', str(tmp_path/'t'), '--from', str(lm), '--out', 'x', '--encoding', 'cp1252', cwd=place)
+        assert code == 1 and r'caf\xe9 is not UTF-8, so it cannot be a label: rename it' in err
+    assert not (place/'x').exists()
+
+
+@pytest.mark.parametrize('out, words', [('FILE/m', 'is a file, so no folder can be made in it'), ('pipe', 'is a file; a model is saved as a folder'), ('app', 'holds main.py, no part of a saved model'), ('lm', 'holds a language_model, which a text_classifier would replace'), ('texts/', 'not a saved model'), ('.', 'the folder that you are in'), ('..', 'the folder that you are in')])
+def test_where_no_classifier_can_go(here, place, lm, monkeypatch, out, words):
+    "Before the training, and nothing that was there is touched: not the language model that it starts from either."
+    monkeypatch.setattr(cli, 'train_classifier', None)  # whoever trains fails
+    (place/'app').mkdir(exist_ok=True), (place/'app'/'manifest.json').write_text('{}'), (place/'app'/'main.py').write_text('mine')
+    if out == 'pipe' and not hasattr(os, 'mkfifo'): pytest.skip('POSIX')
+    if out == 'pipe' and not (place/'pipe').exists(): os.mkfifo(place/'pipe')
+    (place/'FILE').write_text('x')
+    before = sorted((p, p.lstat().st_mtime_ns, p.lstat().st_ino) for p in place.rglob('*'))
+    code, got, err = here('classify', '--texts', 'texts', '--from', 'lm', '--out', out, cwd=place)
+    assert code == 1 and words in err and len(err.splitlines()) == 1, err
+    assert before == sorted((p, p.lstat().st_mtime_ns, p.lstat().st_ino) for p in place.rglob('*'))
+
+
+@pytest.mark.parametrize('out', ['empty', 'new/', 'a/b/c', '~/m'])
+def test_where_a_model_can_go(here, place, lm, monkeypatch, tmp_path, out):
+    "An empty folder, one with a slash, folders that are not there yet, the home; and again in the same place."
+    monkeypatch.setenv('HOME', str(tmp_path)), monkeypatch.setenv('USERPROFILE', str(tmp_path))
+    (tmp_path/'empty').mkdir()
+    class Model:
+        def save(self, path): return TextModel.load(lm).save(path)
+    monkeypatch.setattr(cli, 'finetune', lambda texts, lm=None, **kw: Model())
+    for _ in range(2):
+        code, got, err = here('finetune', '--texts', str(place/'texts'), '--from', str(lm), '--out', out, cwd=tmp_path)
+        assert code == 0, err
+    path = tmp_path/'m' if out == '~/m' else tmp_path/out
+    assert TextModel.load(path).fingerprint() == TextModel.load(lm).fingerprint() and not (tmp_path/'~').exists()
+
+
+@pytest.mark.parametrize('option, words', [('--seed=-1', 'seed is -1'), ('--seed=99999999999999999999', 'seed is 99999999999999999999'), ('--lr=0', 'lr is 0.0'), ('--lr=nan', 'lr is nan'), ('--bs=1', 'bs is 1; it is a whole number, at least 2'), ('--epochs=-2', 'epochs is -2')])
+def test_settings_of_classify(here, place, lm, option, words):
+    code, out, err = here('classify', '--texts', 'texts', '--from', 'lm', '--out', 'x', option, cwd=place)
+    assert code == 1 and words in err and out == '' and len(err.splitlines()) == 1 and not (place/'x').exists()
+
+
+@pytest.mark.parametrize('verb', ['finetune', 'classify'])
+def test_a_loss_that_is_no_number_is_no_success(here, place, lm, verb):
+    more = ['--bs', '4', '--seq-len', '20'] if verb == 'finetune' else []
+    code, out, err = here(verb, '--texts', 'texts', '--from', 'lm', '--epochs', '1', '--lr', '1e30', *more, '--out', 'x', cwd=place)
+    assert code == 1 and 'The loss is' in err and 'lower learning rate with --lr' in err and not (place/'x').exists()
+
+
+@pytest.mark.parametrize('texts', [['วันนี้อากาศดีมาก', 'พรุ่งนี้ฝนตก ไม่ดี'], ['今日は天気がいいです。明日も晴れます。', 'この映画はつまらない。'], ['今天天气很好', '明天天气不好']], ids=['Thai', 'Japanese', 'Chinese'])
+def test_scripts_without_spaces_by_every_verb(here, place, lm, clas, texts):
+    "Training is refused with what to type, also where a classifier would start from an English model; answers come with a warning."
+    (place/'other.csv').write_text('text,label\n' + ''.join(f'{t},{"ab"[i % 2]}\n' for i, t in enumerate(texts*20)), encoding='utf-8')
+    for args in (['finetune', '--from', 'scratch'], ['finetune', '--from', 'scratch', '--min-freq', '1'], ['finetune', '--from', 'lm', '--min-freq', '1'], ['classify', '--from', 'lm']):
+        code, out, err = here(args[0], '--texts', 'other.csv', *args[1:], '--out', 'x', cwd=place)
+        assert code == 1 and 'finetune --from scratch), with --tokenizer characters' in err and not re.search(r'\w=', err) and not (place/'x').exists(), (args, err)
+    warnings.simplefilter('always')
+    code, out, err = here('predict', '--model', 'clas', given='\n'.join(texts*2), cwd=place)
+    assert code == 0 and len(out.splitlines()) == 4 and 'unknown to the vocab' in err and len(err.splitlines()) == 1, err
+
+
+def test_classify_given_again_with_another_start(here, place, lm, tmp_path, monkeypatch):
+    "A classifier was cut off; the same command goes on, one with another language model of the same size begins, and prints no 'Resumed'."
+    TextModel.load(lm).untrained(seed=3).save(tmp_path/'other')
+    class Killed(Exception): pass
+    class Cut(ulmfit.CheckpointCallback):
+        def after_epoch(self):
+            super().after_epoch()
+            raise Killed('killed')
+    args = lambda start: ['classify', '--texts', 'texts', '--from', str(start), '--epochs', '2', '--out', str(tmp_path/'c')]
+    with monkeypatch.context() as m:
+        m.setattr(ulmfit, 'CheckpointCallback', Cut)
+        with pytest.raises(Killed): here(*args(lm), cwd=place)
+    assert 'Resumed' not in here(*args(tmp_path/'other'), cwd=place)[1]
+    b = TextModel.load(tmp_path/'c').fingerprint()
+    assert 'Resumed' in here(*args(lm), cwd=place)[1]
+    assert TextModel.load(tmp_path/'c').fingerprint() != b
+
+
+def test_the_command_is_quiet(place, clas):
+    "No warning of an import reaches the terminal; the default filters are on, as in a shell."
+    run = [sys.executable, *program[3:]]
+    p = subprocess.run(run + ['predict', '--model', 'clas'], cwd=place, input='a fine film\n', capture_output=True, text=True, timeout=300, env=env)
+    assert p.returncode == 0 and p.stderr == '', p.stderr
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='/dev/full')
+def test_a_full_disk_is_said(place, clas):
+    with open('/dev/full', 'w') as full: p = subprocess.run(program + ['predict', '--model', 'clas'], cwd=place, input='a fine film\n', stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, env=env)
+    assert p.returncode == 1 and 'No space left' in p.stderr and len(p.stderr.splitlines()) == 1, p.stderr
 
 
 def test_killed_and_given_again(place, lm):

@@ -538,6 +538,38 @@ def test_labels_that_are_none(labels, err, words):
     with pytest.raises(err, match=words): class_dl(['good', 'bad'], labels, codec)
 
 
+@pytest.mark.parametrize('labels, err, words', [(dict(a=1, b=2), TypeError, 'list of labels'), ('xy', TypeError, 'single str'), ({'x', 'y'}, TypeError, 'no order'), (['x', ['y']], TypeError, 'Label 0 of 2 is .x., and others are lists'),
+    ([1, 'x'], TypeError, r'several types .int, str.*map\(str'), ([.5, float('inf')], ValueError, 'Label 1 of 2 is inf')])
+def test_labels_that_would_be_read_wrongly(labels, err, words):
+    "The keys of a dict, the letters of a string, a set in any order, a name cut into letters."
+    for f in (lambda: class_dl(['good', 'bad'], labels, codec), lambda: class_dataloaders(['good', 'bad'], labels, codec)):
+        with pytest.raises(err, match=words): f()
+
+
+def test_labels_of_another_order():
+    df = pd.DataFrame(dict(text=['good', 'bad', 'film'], label=['x', 'y', 'x']))
+    with pytest.raises(ValueError, match='different indexes'): class_dl(df.text[::-1], df.label, codec)
+    assert class_dl(df.text[::-1], df.label[::-1], codec, device='cpu', bs=3).one_batch()[1].tolist() == class_dl(df.text[::-1].tolist(), ['x', 'y', 'x'], codec, device='cpu', bs=3).one_batch()[1].tolist()
+
+
+@pytest.mark.parametrize('kw, words', [(dict(classes='xy'), 'list of the names'), (dict(classes=['x', 'y', 'x']), 'each name once'), (dict(bs=0), 'bs is 0'), (dict(bs=1.5), 'bs is 1.5')])
+def test_settings_of_class_dl(kw, words):
+    with pytest.raises((ValueError, TypeError), match=words): class_dl(['good', 'bad'], ['x', 'y'], codec, **kw)
+
+
+@pytest.mark.parametrize('kw, words', [(dict(seed=-1), 'seed is -1'), (dict(seed=1.5), 'seed is 1.5'), (dict(valid_pct='0.1'), "valid_pct is '0.1'"), (dict(valid_pct=float('nan')), 'valid_pct is nan')])
+def test_settings_of_class_dataloaders(kw, words):
+    with pytest.raises(ValueError, match=words): class_dataloaders(*reviews(40), codec, **kw)
+
+
+def test_a_corpus_and_a_codec_of_another_vocab(tmp_path):
+    "The ids of the corpus would stand for other words of the codec."
+    texts, _ = reviews(60)
+    corpus = Corpus.from_texts(texts, tok=words_tok, min_freq=1, path=tmp_path/'corpus', progress=False)
+    with pytest.raises(ValueError, match='not that of the corpus'): lm_dataloaders(corpus, codec=Codec(words_tok, list(corpus.vocab)[::-1]), bs=4, seq_len=5)
+    assert lm_dataloaders(corpus, codec=corpus.codec, bs=4, seq_len=5, device='cpu').codec is corpus.codec
+
+
 @pytest.mark.parametrize('texts', ['good', dict(text=['good']), pd.DataFrame(dict(text=['good']))])
 def test_texts_that_are_none(texts):
     for f in (lambda: class_dl(texts, None, codec), lambda: class_dataloaders(texts, ['x'], codec), lambda: lm_dataloaders(texts)):

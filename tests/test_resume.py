@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np, pytest, safetensors.torch, torch
 from fastai.basics import Adam, Callback, CrossEntropyLossFlat, DataLoaders, F, L, Learner, OptimWrapper, SGD, accuracy, nn, ranger, set_seed
+from fastai.callback.hook import *
 from fastai.callback.schedule import *
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
 from fastai.callback.training import GradientAccumulation, GradientClip
@@ -13,6 +14,7 @@ import lesson8nlp.core
 from lesson8nlp import models as lm, resume, store
 from lesson8nlp.awdlstm import *
 from lesson8nlp.dataloader import *
+from lesson8nlp.codec import Codec
 from lesson8nlp.learner import *
 from lesson8nlp.resume import *
 from lesson8nlp.store import *
@@ -206,6 +208,47 @@ def test_validation_alone_leaves_it_alone(tmp_path, whole):
     assert same(weights(learn), weights(whole)) and before == sorted((tmp_path/'c').rglob('*'))
 
 
+def test_text_loaders_are_resumed_without_a_seed_of_ones_own(tmp_path):
+    "`lm_dataloaders` shuffles, and its seed is among its arguments: nothing has to be given that cannot be."
+    texts = [' '.join(f'w{i}' for i in stream[k:k+60]) for k in range(0, 3_000, 60)]
+    def make(seed=42):
+        dls = lm_dataloaders(texts, codec=Codec(str.split, vocab), bs=4, seq_len=8, device='cpu')
+        return learner(seed=seed, dls=dls, config=small)
+    want = fit(make(), epochs=2)
+    with pytest.raises(Accident): fit(make(), CheckpointCallback(tmp_path/'c', every=5), Cut(12), epochs=2)
+    assert_same_run(fit(make(seed=3), CheckpointCallback(tmp_path/'c', every=5), epochs=2), want)
+
+
+def test_a_look_around_leaves_the_run_alone(tmp_path, whole):
+    "`summary`, `lr_find`, `validate` and `get_preds` with the callback on the learner, before and between: no checkpoint of theirs."
+    learn = learner(cbs=CheckpointCallback(tmp_path/'c', every=7, verbose=False))
+    start = weights(learn)
+    with learn.no_bar(), learn.no_logging(): learn.summary(), learn.lr_find(num_it=12, show_plot=False), learn.validate(), learn.get_preds()
+    assert not (tmp_path/'c').exists() and same(start, weights(learn))
+    learn = learner(cbs=CheckpointCallback(tmp_path/'c', every=7, verbose=False))
+    fit(learn)
+    names = sorted(p.name for p in (tmp_path/'c').iterdir())
+    with learn.no_bar(), learn.no_logging(): learn.lr_find(num_it=12, show_plot=False), learn.summary()
+    assert same(weights(learn), weights(whole)) and names == sorted(p.name for p in (tmp_path/'c').iterdir())
+
+
+def test_the_stages_of_fine_tune(tmp_path):
+    "Two fits of one call: cut off in either, the same call ends with the same weights."
+    def go(seed, *cbs):
+        learn = learner(seed)
+        with learn.no_bar(), learn.no_logging(): learn.fine_tune(1, 1e-2, cbs=list(cbs))
+        return learn
+    want = go(42)
+    for k, n in enumerate((5, n_steps - 2)):
+        class InStage(Callback):
+            run_valid, order, fits = False, 100, 0
+            def before_fit(self): self.fits += 1
+            def after_batch(self):
+                if self.fits == k + 1 and self.learn.train_iter == n: raise Accident('cut')
+        with pytest.raises(Accident): go(42 if k == 0 else 8, CheckpointCallback(tmp_path/'c', every=4, verbose=False), InStage())
+    assert same(weights(want), weights(go(9, CheckpointCallback(tmp_path/'c', every=4, verbose=False))))
+
+
 @pytest.mark.parametrize('damage', ['truncate', 'flip', 'remove', 'pickle', 'manifest', 'half written'])
 def test_damaged_newest_checkpoint(tmp_path, whole, capsys, damage):
     with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'c', every=5), Cut(13))
@@ -244,7 +287,7 @@ def test_another_run_is_noticed(tmp_path, what):
     before = {p: p.read_bytes() for p in (tmp_path/'c').rglob('*') if p.is_file()}
     learn = learner(**kw)
     w = weights(learn)
-    with pytest.raises(ValueError, match=f'another run.*{what}.*folder of its own'): fit(learn, CheckpointCallback(tmp_path/'c', every=5), **fit_kw)
+    with pytest.raises(ValueError, match=f'c belong to another run.*{what}.*remove this folder.*folder of its own'): fit(learn, CheckpointCallback(tmp_path/'c', every=5), **fit_kw)
     assert same(w, weights(learn)) and before == {p: p.read_bytes() for p in (tmp_path/'c').rglob('*') if p.is_file()}
 
 

@@ -45,3 +45,17 @@ def test_what_fails_leaves_what_was_there(tmp_path):
     with pytest.raises(ZeroDivisionError):
         with atomic_folder(tmp_path/'d', replace=True) as d: (d/'x').write_text('new'); 1/0
     assert (tmp_path/'a').read_text() == (tmp_path/'d'/'x').read_text() == 'old' and sorted(p.name for p in tmp_path.iterdir()) == ['a', 'd']
+
+
+@pytest.mark.parametrize('kind', ['file', 'device'])
+def test_what_is_no_folder_is_never_replaced_by_one(tmp_path, kind):
+    "Root may rename a device: /dev/null of a whole machine became a saved model."
+    path = tmp_path/'x'
+    if kind == 'file': path.write_text('mine')
+    elif not hasattr(os, 'mkfifo'): pytest.skip('POSIX')
+    else: os.mkfifo(path)
+    was = path.stat().st_mode
+    for replace in (False, True):
+        with pytest.raises(FileExistsError, match='x is there and is no folder'):
+            with atomic_folder(path, replace=replace): pass
+    assert path.stat().st_mode == was and [p.name for p in tmp_path.iterdir()] == ['x']

@@ -409,3 +409,27 @@ def test_folder_or_table_through_one_door(tmp_path, top):
     assert read_labelled(tmp_path/'t.csv', text='review', label='stars') == (['a'], ['01'], [])
     assert read_labelled(str(tmp_path/'t.csv'), text='review') == (['a'], None, [])
     assert read_labelled(top).texts == text_files(top)
+
+
+def test_labels_belong_to_texts_by_position():
+    df = pd.DataFrame(dict(text=['a', 'b', 'c'], label=['x', 'y', 'x']))
+    mixed = df.sample(frac=1, random_state=3)
+    assert tx.labels_for(df.text, df.label) == tx.labels_for(df.text.tolist(), mixed.label.sort_index()) == ['x', 'y', 'x']
+    assert tx.labels_for(mixed.text, mixed.label) == mixed.label.tolist() and tx.labels_for(mixed.text, df.label.tolist()) == ['x', 'y', 'x']
+    refuses('different indexes.*one table', tx.labels_for, mixed.text, df.label)
+    for wrong in ('xyx', dict(a='x'), {'x', 'y'}, df): refuses('Expected a list of labels|labels has shape', tx.labels_for, df.text, wrong, kind=TypeError)
+
+
+def test_threads_read_huge_cells(tmp_path):
+    "The csv module has one limit for the whole process; whoever ended first lowered it for the others."
+    import csv, threading
+    limit, files, got = csv.field_size_limit(), [put(tmp_path/f'{i}.csv', 'text,label\n' + ('a,b\n'*(200 if i % 2 else 20_000)) + f'"{"word "*60_000}",pos\n') for i in range(6)], []
+    def read(f): got.append(len(read_table(f, label='label')[0][-1]))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=read, args=(f,)) for f in files]
+        for t in threads: t.start()
+        for t in threads: t.join()
+    finally: sys.setswitchinterval(before)
+    assert got == [300_000]*6 and csv.field_size_limit() == limit

@@ -1,5 +1,5 @@
 "What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving, other processes."
-import json, os, pickle, random, shutil, signal, subprocess, sys
+import json, os, pickle, random, shutil, signal, subprocess, sys, warnings
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, safetensors.torch, torch
@@ -8,6 +8,7 @@ from fastai.basics import nn
 from lesson8nlp import ulmfit
 from lesson8nlp.awdlstm import *
 from lesson8nlp.codec import *
+from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import *
 from lesson8nlp.fasttok import FastTokenizer
 from lesson8nlp.learner import *
@@ -371,3 +372,175 @@ def test_nothing_is_set_aside(lm):
 def test_wrong_kind_of_model(lm):
     for call, match in ((lambda: lm.predict('x'), 'predict needs a text_classifier, which train_classifier makes'), (lambda: lm.explain('x'), 'explain')):
         with pytest.raises(TypeError, match=match): call()
+
+
+# ---- nothing silently wrong
+
+zh, th = ['今天天气很好', '明天天气不好', '今天很好', '明天很好']*20, ['วันนี้อากาศดีมาก', 'พรุ่งนี้ฝนตก ไม่ดี', 'หนังเรื่องนี้สนุกมาก', 'หนังไม่สนุกเลย น่าเบื่อ']*20
+ja = ['今日は天気がいいです。明日も晴れます。', 'この映画はつまらない。', 'とても面白い映画でした。', '退屈でした、残念です。']*20
+quiet = dict(epochs=1, verbose=False)
+
+
+@pytest.mark.parametrize('texts', [zh, th, ja], ids=['zh', 'th', 'ja'])
+def test_scripts_without_spaces_are_refused_by_every_call(reviews, lm, texts, tmp_path):
+    "With a tokenizer for spaces, even where each phrase is in the vocab: nobody else will write the same phrase."
+    words = make_codec(texts, min_freq=1)
+    corpus = Corpus.from_texts(texts, path=tmp_path/'c', min_freq=1, progress=False)
+    for call in (lambda: pretrain(texts, words, **kw), lambda: pretrain(corpus, corpus.codec, **kw), lambda: finetune(texts, lm, min_freq=1, bs=4, seq_len=20, **quiet)):
+        with pytest.raises(ValueError, match="whole phrases, in a script without spaces.*tokenizer='characters'"): call()
+    with pytest.raises(ValueError, match="unknown to the vocab.*tokenizer='characters'"): train_classifier(texts, ['a', 'b']*40, lm)
+    for kind in ('characters', 'subwords'): ulmfit.check_readable((c := make_codec(texts, kind, vocab_size=70, min_freq=1)).encode_all(texts), c)
+    english = [t + (' 黒澤明の七人の侍' if i % 9 == 0 else '') for i, t in enumerate(reviews[0])]  # a name among English words is no reason
+    ulmfit.check_readable(make_codec(english, min_freq=1).encode_all(english), make_codec(english, min_freq=1))
+
+
+def test_answers_about_what_cannot_be_read_come_with_a_warning(reviews, lm):
+    clf = train_classifier(*reviews, lm, bs=16, **quiet)
+    with pytest.warns(UserWarning, match='unknown to the vocab.*language'): clf.predict(zh[:3])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        clf.predict(['A film by zyzzyva.', '']), clf.predict([])
+
+
+def test_an_answer_stays_with_its_row(reviews, lm):
+    "pandas puts columns together by their index, so the answers have that of the texts."
+    df = pd.DataFrame(dict(text=reviews[0], label=reviews[1]))
+    clf, some = train_classifier(*reviews, lm, bs=16, **quiet), df.sample(9, random_state=1)
+    out = clf.predict(some.text, all_labels=True)
+    assert out.index.equals(some.index) and out.text.tolist() == some.text.tolist()
+    assert some.assign(p=out.probability).p.tolist() == pytest.approx(clf.predict(some.text.tolist()).probability.tolist(), abs=1e-6)
+    with pytest.raises(ValueError, match='different indexes'): train_classifier(df.sample(frac=1, random_state=2).text, df.label, lm)
+
+
+@pytest.mark.parametrize('labels, err, match', [([1, '1', 0, '0']*20, ValueError, "Label 1 of 80 is '1', and label 0 is 1: write them alike"), ([1, 1., 0, 0.]*20, ValueError, 'Label 1 of 80 is 1.0, and label 0 is 1'), (['pos', 'pos ', 'neg', 'neg']*20, ValueError, "Label 1 of 80: the label 'pos ' looks like 'pos'"), (['a', ' ']*40, ValueError, 'blank'),
+    ([b'a', b'b']*40, TypeError, 'Label 0 of 80 is .*bytes'), ([['a'], ['a', 'b']]*40, TypeError, 'class_dataloaders'), (dict(enumerate('ab'*40)), TypeError, 'list of labels, got a dict'), ('ab'*40, TypeError, 'single str'), ({str(i) for i in range(80)}, TypeError, 'no order'), (pd.DataFrame(dict(a=['x']*80)), TypeError, 'shape')], ids=str)
+def test_labels_that_would_be_merged_or_misread(reviews, lm, labels, err, match):
+    with pytest.raises(err, match=match): train_classifier(reviews[0], labels, lm)
+
+
+def test_labels_that_are_numbers(reviews, lm):
+    for labels in (np.array([0, 1]*40), pd.Series([1, 0]*40), [np.int64(1), 0]*40, torch.tensor([0, 1]*40)): assert train_classifier(reviews[0], labels, lm, bs=16, **quiet).labels == ['0', '1']
+
+
+wrong = [(k, v) for k, vs in dict(seed=[-1, 1.5, 'a', None, True, 2**70], lr=[0, -1, 'x', None, float('nan'), float('inf')], epochs=[-1, 1.5, '3', True], bs=[-1, 2.5, True], drop_mult=[-1, None], valid=[1, -.1, True, None, '0.1', [99], [-1], [3, 3], [], [[1]], range(80), [True]*80, 0]).items() for v in vs]
+
+
+@pytest.mark.parametrize('k, v', wrong, ids=str)
+def test_settings_are_checked_before_the_work(reviews, lm, monkeypatch, k, v):
+    "With the setting and its value in the message, whichever call it is."
+    monkeypatch.setattr(ulmfit, '_fit', None)  # whoever trains fails
+    calls = [lambda: finetune(reviews[0], lm, **(dict(bs=4, seq_len=20) | {k: v})), lambda: train_classifier(*reviews, lm, **{k: v}), lambda: pretrain(reviews[0], lm.codec, **({**kw, k: v}))]
+    for call in calls:
+        with pytest.raises(ValueError, match=rf'^{k}( is |=| goes | sets )'): call()
+
+
+@pytest.mark.parametrize('call, match', [(lambda r, lm: train_classifier(*r, lm, bs=1), 'bs is 1; .*at least 2'), (lambda r, lm: train_classifier(*r, lm, max_len=0), 'max_len is 0'), (lambda r, lm: train_classifier(*r, lm, valid=[i for i, o in enumerate(r[1]) if o == 'pos']), "All texts with the label 'pos' are set aside"),
+    (lambda r, lm: finetune(r[0], lm, seq_len=0), 'seq_len is 0'), (lambda r, lm: finetune(r[0], lm, min_freq=0), 'min_freq is 0'), (lambda r, lm: pretrain(r[0], lm.codec, size=dict(emb_sz=4)), 'size is .*emb_sz, n_hid and n_layers'), (lambda r, lm: make_codec(r[0], vocab_size=1e4), 'vocab_size is 10000.0'), (lambda r, lm: make_codec(r[0], min_freq=None), 'min_freq is None'),
+    (lambda r, lm: lm.perplexity(r[0], bs=0), 'bs is 0'), (lambda r, lm: train_classifier(['']*80, r[1], lm), '100% of these texts are a single token')], ids=range(10))
+def test_more_settings(reviews, lm, call, match):
+    with pytest.raises(ValueError, match=match): call(reviews, lm)
+
+
+def test_settings_of_numpy_and_pandas(reviews, lm):
+    "Values as notebooks have them are the same run as plain ones."
+    call = lambda **more: finetune(reviews[0], lm, bs=4, seq_len=20, **(quiet | more)).fingerprint()
+    plain = call(seed=3, valid=[1, 2, 3])
+    for seed, valid in ((np.int64(3), range(1, 4)), (3, np.array([1, 2, 3])), (3, pd.Series([1, 2, 3]))): assert call(seed=seed, valid=valid) == plain
+    assert train_classifier(*reviews, lm, valid=np.float32(.25), bs=np.int32(16), seed=np.int64(1), **quiet).info['n_valid'] == 20
+
+
+def test_72_texts_with_the_defaults(reviews, lm):
+    "Of 65 for training one would be alone in the last of five batches: batch normalization's error."
+    texts, labels = (o[4:76] for o in reviews)
+    m = train_classifier(texts, labels, lm, **quiet)
+    assert (m.info['n_texts'], m.info['settings']['bs']) == (72, 16) and (72 - m.info['n_valid']) % 16 == 1, m.info
+
+
+def test_a_corpus_needs_the_codec_it_was_made_with(reviews, tmp_path):
+    c = Corpus.from_texts(reviews[0], path=tmp_path/'c', progress=False)
+    with pytest.raises(ValueError, match='not that of the corpus.*corpus.codec'): pretrain(c, Codec(c.codec.tok, c.vocab[::-1]), **kw)
+    with pytest.raises(ValueError, match='pass codec=corpus.codec'): pretrain(c, **kw)
+    assert pretrain(c, c.codec, **kw).codec == c.codec
+
+
+def test_what_stands_in_the_way_of_a_model(tmp_path, monkeypatch):
+    "Devices, files on the way, other people's files, a model of another kind: refused by the check and by save, and left alone."
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'file').write_text('x')
+    m = save_model(learner(), 'lm')
+    for name in ('app', 'notes'): shutil.copytree(m, tmp_path/name), (tmp_path/name/f'{name}.txt').write_text('mine')
+    (tmp_path/'app'/'config.json').unlink()  # many programs have a manifest.json
+    os.mkfifo('pipe') if hasattr(os, 'mkfifo') else None
+    for bad, err, match in (('file/m', FileExistsError, 'file is a file, so no folder can be made in it'), ('pipe', FileExistsError, 'is a file'), ('app', FileExistsError, 'holds app.txt, no part of a saved model'), ('notes', FileExistsError, 'holds notes.txt')):
+        if bad == 'pipe' and not hasattr(os, 'mkfifo'): continue
+        for f in (check_model_path, lambda p: save_model(learner(), p)):
+            with pytest.raises(err, match=match): f(bad)
+    assert (tmp_path/'notes'/'notes.txt').read_text() == 'mine' and sorted(p.name for p in tmp_path.iterdir() if p.name != 'pipe') == ['app', 'file', 'lm', 'notes']
+    with pytest.raises(FileExistsError, match='lm holds a language_model, which a text_classifier would replace'): check_model_path('lm', 'text_classifier')
+    assert check_model_path('lm', 'language_model') == check_model_path('lm') == tmp_path/'lm'
+    (tmp_path/'lm'/'config.json').write_text('{')  # a damaged model may be written again, as its error advises
+    save_model(learner(), 'lm')
+    monkeypatch.setenv('HOME', str(tmp_path/'home'))
+    if os.name == 'posix': assert check_model_path('~/m') == tmp_path/'home'/'m'
+
+
+@pytest.mark.skipif(os.name != 'posix' or os.geteuid() != 0, reason='needs root to become nobody')
+def test_a_folder_that_may_not_be_written_is_said_before_the_work(tmp_path):
+    code = "import os\nfrom lesson8nlp.ulmfit import check_model_path\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\ntry: check_model_path('{}/shut/m')\nexcept PermissionError as e: print(e)"
+    import tempfile
+    with tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o755), (Path(d)/'shut').mkdir(mode=0o555)
+        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code.format(d)], capture_output=True, text=True, env=dict(os.environ, HOME=d, FASTAI_HOME=f'{d}/home'), cwd=d)
+        assert 'shut' in r.stdout and 'give another path' in r.stdout, r
+
+
+@pytest.mark.parametrize('what', ['another language model', 'other texts'])
+def test_finetune_never_goes_on_with_another_run(reviews, lm, tmp_path, monkeypatch, capsys, what):
+    "A fine-tuning of A was cut off; then B is asked for, or other texts: a new run without a folder, a refusal with the same folder."
+    class Killed(Exception): pass
+    class Cut(CheckpointCallback):
+        def after_epoch(self):
+            super().after_epoch()
+            raise Killed('killed')
+    monkeypatch.setattr(ulmfit, 'data_root', lambda: tmp_path)
+    other = (reviews[0], lm.untrained(seed=3)) if what == 'another language model' else (reviews[0][::-1], lm)
+    call = lambda texts, lm, **more: finetune(texts, lm, bs=4, seq_len=20, epochs=2, **more)
+    alone = call(*other, path=tmp_path/'alone').fingerprint()
+    monkeypatch.setattr(ulmfit, 'CheckpointCallback', Cut)
+    for path in (None, tmp_path/'work'):
+        with pytest.raises(Killed): call(reviews[0], lm, path=path)
+    monkeypatch.undo()
+    monkeypatch.setattr(ulmfit, 'data_root', lambda: tmp_path)
+    capsys.readouterr()
+    assert call(*other).fingerprint() == alone and 'Resumed' not in capsys.readouterr().out
+    with pytest.raises(ValueError, match=f'(?s)work belong to another run: {"start" if what == "another language model" else "texts|.*texts"}.*remove this folder'): call(*other, path=tmp_path/'work')
+    assert call(reviews[0], lm).kind == 'language_model' and 'Resumed' in capsys.readouterr().out
+
+
+class NoFloat64(torch.utils._python_dispatch.TorchDispatchMode):
+    "As on Apple's GPUs: whatever makes or takes float64 is an error."
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for o in torch.utils._pytree.tree_leaves((args, kwargs, out)):
+            if isinstance(o, torch.Tensor) and o.dtype == torch.float64 or o is torch.float64: raise TypeError('no float64 on this device')
+        return out
+
+
+def test_a_classifier_on_a_device_without_float64(reviews, lm, tmp_path):
+    clf = train_classifier(*reviews, lm, bs=16, **quiet)
+    calls = [lambda: clf.predict(reviews[0][:3]).probability.tolist(), lambda: clf.explain(reviews[0][0]).scores.tolist(), lambda: lm.perplexity(reviews[0][:5]), lambda: lm.generate('A film', max_tokens=5, seed=1)]
+    want = [f() for f in calls]
+    with NoFloat64():
+        assert [f() for f in calls] == want
+        assert TextModel.load(lm.save(tmp_path/'m', compact=True), 'cpu').fingerprint() and TextModel.load(clf.save(tmp_path/'c'), 'cpu').fingerprint() == clf.fingerprint()
+        learn = ulmfit._classifier_learner([reviews, reviews], ['neg', 'pos'], lm, clf.info['settings'], 'cpu')
+        linear_probe(learn)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_a_device_without_fast_numbers_says_nothing(reviews, lm, monkeypatch, dtype):
+    "torch warns about autocast in float32: on every CPU without units for bfloat16, and on Apple's GPUs."
+    monkeypatch.setattr(ulmfit, 'fast_dtype', lambda device=None: dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('error', message='.*autocast.*')
+        train_classifier(*reviews, lm, bs=16, **quiet)
