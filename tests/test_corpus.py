@@ -308,7 +308,7 @@ def test_a_text_that_changes_while_it_is_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('missing', [None, float('nan'), pd.NA, 3, b'bytes'], ids=repr)
 def test_a_column_with_a_missing_text(tmp_path, missing):
-    col = pd.DataFrame({'text': ['a good one', missing, 'and another', 'half \ud800 pair']}).text
+    col = pd.DataFrame({'text': ['a good one', missing, 'and another', 'half \ud800 pair']}, dtype=object).text  # with pyarrow, pandas' own strings hold no half pairs
     with pytest.raises(ValueError, match='(?s)text 1.*text 3'): Corpus.from_texts(col, path=tmp_path/'c', n_workers=1, **quiet)
     with pytest.warns(UserWarning, match='text 1'): s = Corpus.from_texts(col, path=tmp_path/'s', n_workers=1, errors='skip', min_freq=1, **quiet)
     with pytest.warns(UserWarning, match='text 1'): r = Corpus.from_texts(col, path=tmp_path/'r', n_workers=1, errors='replace', min_freq=1, **quiet)
