@@ -208,5 +208,9 @@ def _main(argv=None) -> int: # exit code
         except KeyboardInterrupt:
             more = ' Give the same command again, and it continues from the last checkpoint.' if 'out' in a else ''
             return _say(f'\nStopped.{more}') or 130
-        except (ValueError, TypeError, OSError, ImportError) as e: return say(e) or 1
+        except (ValueError, TypeError, OSError, ImportError) as e:
+            say(e)
+            try: sys.stdout.flush()
+            except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # a full disk: Python would try, and complain, again
+            return 1
     return 0
