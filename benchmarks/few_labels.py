@@ -5,17 +5,18 @@
     python benchmarks/few_labels.py --ways bag --sizes 100 500
 
 Each run trains one classifier on one random draw of labelled training reviews, half of them positive. Runs that are in
-build/few_labels already are not repeated, so a command that was stopped goes on when it is given again."""
+build/few_labels already are not repeated, so a command that was stopped goes on when it is given again; nor are those
+of the rows in benchmarks/results that were measured with the same model."""
 import argparse, json
 from pathlib import Path
 
 import numpy as np, torch
 from common import Clock, results
 
-from lesson8nlp.core import result_row, save_results
+from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.data import get_imdb
 from lesson8nlp.learner import fast_dtype
-from lesson8nlp.store import atomic_file
+from lesson8nlp.store import atomic_file, fingerprint
 from lesson8nlp.texts import read_text, text_files
 from lesson8nlp.ulmfit import TextModel, bag_of_words, finetune, train_classifier
 
@@ -71,7 +72,20 @@ def run(way, n, seed, reviews, lm):
     return dict(way=way, n=n, seed=seed, accuracy=100*float(np.mean(found == np.array(test[1]))), seconds=round(c.s, 1))
 
 
-def summary(runs, test, n_test):
+def start_of(way, lm):
+    "A key of what a classifier starts from; None for those that start from nothing."
+    if way in ('bag', 'ratios'): return None
+    return (fingerprint(lm.config, lm.codec.fingerprint(), from_random) if way == 'random' else lm.fingerprint())[:12]
+
+
+def measured(path, test, n_test, lm):
+    "The rows that need no other run: of this test, and of what starts from this model."
+    rows = load_results(path) if path.exists() else []
+    return [r for r in rows if (r['tested_on'], r['n_test']) == (test, n_test) and r['start'] == start_of(r['way'], lm)
+            and len(r['seeds']) == sizes[r['n_labels']]]
+
+
+def summary(runs, test, n_test, lm):
     "A row of results for each way and number of labels."
     rows = []
     for way, name in ways.items():
@@ -82,8 +96,15 @@ def summary(runs, test, n_test):
             sd = round(float(np.std(acc, ddof=1)), 2) if len(acc) > 1 else None
             rows.append(result_row(f'{name}, {n} labels', round(float(np.mean(acc)), 2), '%',
                 f'python benchmarks/few_labels.py --test {test}', way=way, n_labels=n, sd=sd, tested_on=test,
-                n_test=n_test, seeds=[r['seed'] for r in found], minutes=round(sum(r['seconds'] for r in found)/60, 1)))
+                n_test=n_test, start=start_of(way, lm), seeds=[r['seed'] for r in found],
+                minutes=round(sum(r['seconds'] for r in found)/60, 1)))
     return rows
+
+
+def merged(old, new):
+    "Rows that were kept and new ones, in the order of `ways` and `sizes`."
+    rows = {(r['way'], r['n_labels']): r for r in [*old, *new]}
+    return [rows[k] for k in sorted(rows, key=lambda k: ([*ways].index(k[0]), k[1]))]
 
 
 def main():
@@ -96,9 +117,11 @@ def main():
     reviews, lm = Reviews(a.test, a.n_test), TextModel.pretrained()
     work = root/'build'/'few_labels'/f'{a.test}_{len(reviews.test)}_{lm.fingerprint()[:12]}'
     work.mkdir(parents=True, exist_ok=True)
-    tuned = None
+    out = results/('few_labels.json' if a.test == 'test' else 'few_labels_tune.json')
+    old, tuned = measured(out, a.test, len(reviews.test), lm), None
     for n in a.sizes:
         for way in a.ways:
+            if any((r['way'], r['n_labels']) == (way, n) for r in old): continue
             for seed in range(sizes[n]):
                 done = work/f'{way}_{n}_{seed}.json'
                 if done.exists(): continue
@@ -107,9 +130,9 @@ def main():
                 found = run(way, n, seed, reviews, tuned if way == 'finetuned' else lm)
                 with atomic_file(done) as f: json.dump(found, f)
                 print(f'{ways[way]:<50}{n:>6} labels, draw {seed}: {found["accuracy"]:.1f} %', flush=True)
-    runs = [json.loads(p.read_text(encoding='utf-8')) for p in sorted(work.glob('*.json'))]
-    name = 'few_labels' if a.test == 'test' else 'few_labels_tune'
-    save_results(results/f'{name}.json', summary(runs, a.test, len(reviews.test)))
+            runs = [json.loads((work/f'{way}_{n}_{seed}.json').read_text(encoding='utf-8')) for seed in range(sizes[n])]
+            old = merged(old, summary(runs, a.test, len(reviews.test), lm))
+            save_results(out, old)
 
 
 if __name__ == '__main__': main()

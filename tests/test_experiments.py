@@ -220,5 +220,21 @@ def test_the_command_writes_rows_that_can_be_drawn():
     import few_labels
     assert set(few_labels.ways) == set(ex._curves)
     runs = [dict(way='bag', n=50, seed=i, accuracy=60. + i, seconds=1.) for i in range(3)]
-    rows = few_labels.summary(runs, 'test', 25_000)
+    rows = few_labels.summary(runs, 'test', 25_000, lm=None)
     assert few_labels_figure(rows) is not None and '3 with 50 labels' in few_labels_caption(rows)
+
+
+def test_rows_are_kept_for_the_model_that_they_were_measured_with(tmp_path, monkeypatch):
+    import few_labels
+    monkeypatch.setattr(few_labels, 'start_of', lambda way, lm: None if way == 'bag' else lm)
+    runs = [dict(way=way, n=n, seed=i, accuracy=70., seconds=1.) for way in ('bag', 'pretrained') for n in (50, 5000)
+            for i in range(few_labels.sizes[n] - (way == 'pretrained' and n == 5000))]  # one draw is not run yet
+    few_labels.save_results(tmp_path/'rows.json', few_labels.summary(runs, 'test', 5_000, lm='a'))
+    kept = lambda *args: [(r['way'], r['n_labels']) for r in few_labels.measured(tmp_path/'rows.json', *args)]
+    assert kept('test', 5_000, 'a') == [('bag', 50), ('bag', 5000), ('pretrained', 50)]
+    assert kept('test', 5_000, 'b') == [('bag', 50), ('bag', 5000)]
+    assert kept('tune', 5_000, 'a') == kept('test', 1_000, 'a') == []
+    assert few_labels.measured(tmp_path/'none.json', 'test', 5_000, 'a') == []
+    more = few_labels.merged(few_labels.measured(tmp_path/'rows.json', 'test', 5_000, 'b'),
+                             few_labels.summary(runs[-3:], 'test', 5_000, lm='b'))
+    assert [(r['way'], r['n_labels'], r['start']) for r in more] == [('bag', 50, None), ('bag', 5000, None), ('pretrained', 50, 'b'), ('pretrained', 5000, 'b')]

@@ -1,16 +1,20 @@
 """Train the language model that ships with the package, from the reviews of IMDB.
 
     python tools/pretrain.py                 # hours on one core; a run that was stopped goes on
-    python tools/pretrain.py --epochs 4      # read the reviews four times
+    python tools/pretrain.py --stages 1      # the first stage alone
 
 It reads the 75,000 reviews of `train` and `unsup`, without labels, and never a test review. Two parts are kept from it:
 every hundredth review, to measure perplexity, and the last tenth of the films of `train`, to choose settings with.
+
+The model was trained in stages. Each of them is a whole schedule, from a low learning rate up and down to zero, and begins
+with the weights that the one before ended with, so after each there is a model that could ship.
 """
 import argparse
+from math import ceil
 from pathlib import Path
 
 import torch
-from fastai.basics import DataLoaders
+from fastai.basics import Callback, CancelFitException, DataLoaders
 from fastai.callback.schedule import ParamScheduler, SchedLin, SchedNo, combine_scheds
 from fastai.callback.training import GradientClip
 
@@ -29,7 +33,9 @@ from lesson8nlp.ulmfit import *
 
 root = Path(__file__).resolve().parent.parent
 shape = dict(emb_sz=400, n_hid=600, n_layers=2)
-how = dict(bs=64, seq_len=64, lr=4e-3, drop_mult=0.2, clip=1.0, warm_up=0.03, decay=0.25, seed=42, vocab_size=30_000)
+how = dict(bs=64, seq_len=64, lr=4e-3, clip=1.0, warm_up=0.03, vocab_size=30_000)
+stages = [dict(tokens=17_900_000, drop_mult=0.2, decay=0.25, seed=42),
+          dict(tokens=22_100_000, drop_mult=0.1, decay=0.25, seed=43)]
 
 
 def parts(path):
@@ -42,21 +48,25 @@ def parts(path):
     return [p for p in files if p not in kept], aside, tune
 
 
-def loaders(path, work):
+def corpora(path, work):
+    "What is read and what is set aside, with one vocab."
     read, aside, _ = parts(path)
-    if len(read) < 50_000: raise SystemExit('The pretrained model reads the real reviews of IMDB: put them into the data folder of fastai first.')
+    if len(read) < 50_000:
+        raise SystemExit('The pretrained model reads the real reviews of IMDB: put them into the data folder of fastai first.')
     corpus = Corpus.from_files(read, max_vocab=how['vocab_size'], path=work/'corpus')
-    valid = Corpus.from_files(aside, vocab=list(corpus.vocab), path=work/'aside')
+    return corpus, Corpus.from_files(aside, vocab=list(corpus.vocab), path=work/'aside')
+
+
+def loaders(corpus, valid, work, seed):
     kw = dict(bs=how['bs'], seq_len=how['seq_len'])
-    dls = DataLoaders(LMDataLoader(corpus, shuffle=True, seed=how['seed'], **kw), LMDataLoader(valid, **kw), path=work, device='cpu')
-    dls.codec = Codec(Tokenizer(), corpus.vocab)
-    dls.vocab = list(corpus.vocab)
-    return dls, corpus
+    dls = DataLoaders(LMDataLoader(corpus, shuffle=True, seed=seed, **kw), LMDataLoader(valid, **kw), path=work, device='cpu')
+    dls.codec, dls.vocab = Codec(Tokenizer(), corpus.vocab), list(corpus.vocab)
+    return dls
 
 
-def learner(dls, corpus):
-    learn = language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | shape, drop_mult=how['drop_mult'], pretrained=False,
-                                   alpha=0., beta=0., moms=(0.8, 0.8, 0.8), loss_func=SampledCrossEntropy(corpus.counts),
+def learner(dls, counts, drop_mult):
+    learn = language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | shape, drop_mult=drop_mult, pretrained=False,
+                                   alpha=0., beta=0., moms=(0.8, 0.8, 0.8), loss_func=SampledCrossEntropy(counts),
                                    metrics=lm_metrics(), cbs=GradientClip(how['clip']))
     return learn.to_bf16() if fast_dtype('cpu') == torch.bfloat16 else learn
 
@@ -64,6 +74,28 @@ def learner(dls, corpus):
 def trapezoid(lr, warm_up, decay):
     "A schedule: up to `lr` at first, then constant, down to 0 at the end (Hu et al. 2024, arXiv 2404.06395)."
     return combine_scheds([warm_up, 1 - warm_up - decay, decay], [SchedLin(lr/500, lr), SchedNo(lr, lr), SchedLin(lr, 0.)])
+
+
+class StopAfter(Callback):
+    "Let the schedule reach its end after `steps` batches, and stop there, also within an epoch."
+    order = ParamScheduler.order - 1
+    def __init__(self, steps): self.steps = steps
+    def before_batch(self):
+        if not self.training: return
+        if self.train_iter >= self.steps: raise CancelFitException
+        self.learn.pct_train = self.train_iter/self.steps
+
+
+def run_stage(corpus, valid, stage, start, work):
+    "Train through one stage, from the weights `start` or random ones: the learner, and how many seconds it took."
+    dls, steps = loaders(corpus, valid, work, stage['seed']), stage['tokens']//(how['bs']*how['seq_len'])
+    with temporary_seed(stage['seed']):
+        learn = learner(dls, corpus.counts, stage['drop_mult'])
+        if start is not None: learn.model.load_state_dict(start)
+        schedule = ParamScheduler(dict(lr=trapezoid(how['lr'], how['warm_up'], stage['decay'])))
+        checkpoint = CheckpointCallback(work, every=500)
+        learn.fit(ceil(steps/len(dls.train)), how['lr'], wd=0.01, cbs=[StopAfter(steps), schedule, checkpoint])
+    return learn, sum(checkpoint.secs)
 
 
 def ship(model, codec, to, **info):
@@ -81,24 +113,26 @@ def ship(model, codec, to, **info):
     lm.save(to, compact=True)
     size = sum(p.stat().st_size for p in Path(to).iterdir())
     rows = [result_row('pretrained model, perplexity on 750 reviews set aside', round(rounded, 2), 'perplexity', 'make pretrain',
-                       seeds=[how['seed']], before_rounding=round(exact, 2), megabytes=round(size/1e6, 2), settings=how | shape, **info)]
+                       seeds=[o['seed'] for o in stages], before_rounding=round(exact, 2), megabytes=round(size/1e6, 2),
+                       settings=how | shape, stages=stages, **info)]
     save_results(root/'benchmarks'/'results'/'pretrained.json', rows)
     print(f'Perplexity {exact:.2f}, rounded {rounded:.2f}, {size/1e6:.1f} MB in {to}.')
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('--epochs', type=int, default=1, help='times through the reviews')
+    ap.add_argument('--stages', type=int, choices=range(1, len(stages) + 1), default=len(stages), help='how many to run')
     ap.add_argument('--out', type=Path, default=root/'lesson8nlp'/'pretrained'/'reviews')
     a = ap.parse_args()
-    work = root/'build'/'pretrain'
-    dls, corpus = loaders(get_imdb(), work)
-    with temporary_seed(how['seed']):
-        learn = learner(dls, corpus)
-        schedule = ParamScheduler(dict(lr=trapezoid(how['lr'], how['warm_up'], how['decay'])))
-        learn.fit(a.epochs, how['lr'], wd=0.01, cbs=[schedule, CheckpointCallback(work/'run', every=500)])
-    seconds = sum(learn.checkpoint.secs)
-    ship(learn.model, dls.codec, a.out, epochs=a.epochs, minutes=round(seconds/60), tokens=int(a.epochs*dls.train.docs.total))
+    work, start, seconds = root/'build'/'pretrain', None, 0.
+    corpus, valid = corpora(get_imdb(), work)
+    for i, stage in enumerate(stages[:a.stages], 1):
+        print(f'Stage {i} of {a.stages}: {stage["tokens"]:,} tokens, dropout times {stage["drop_mult"]}.')
+        learn, secs = run_stage(corpus, valid, stage, start, work/f'run_{i}')
+        start, seconds = learn.model.state_dict(), seconds + secs
+    tokens = sum(o['tokens'] for o in stages[:a.stages])
+    ship(learn.model, learn.dls.codec, a.out, epochs=round(tokens/corpus.counts.sum().item(), 2),
+         core_minutes=round(seconds/60), tokens=tokens)
 
 
 if __name__ == '__main__': main()
