@@ -20,7 +20,7 @@ Every module is exported from a notebook. Change the notebook, run `make export`
 
 | you want to add | where | what to keep in mind |
 |---|---|---|
-| a rule or a tokenizer | [tokenizer](api/tokenizer.ipynb) | a rule is a function from text to text; a tokenizer takes many texts and gives an iterator of lists of tokens. The fast tokenizer has to give the same tokens |
+| a rule or a tokenizer | [rules](api/rules.ipynb) or [tokenizer](api/tokenizer.ipynb) | a rule is a function from text to text; a tokenizer takes many texts and gives an iterator of lists of tokens. The fast tokenizer has to give the same tokens |
 | a kind of file | [texts](api/texts.ipynb) | there is one reader for all files and tables |
 | a model | [models](api/models.ipynb) or [beyond](api/beyond.ipynb) | networks alone: data and recipes are in [experiments](api/experiments.ipynb). `register_architecture` lets a `TextModel` save it |
 | a metric or a callback | [learner](api/learner.ipynb) | beside `TokenAccuracy`; it sees logits that are not computed until you ask for them |

@@ -190,10 +190,10 @@ def doors_static(pages):
 
 
 def front_static(pages):
-    "What a newcomer sees below the figure of few labels: the doors, and the seven models."
+    "What a newcomer sees below the figure of few labels: the seven models, and the doors."
     said = ('<p>The course starts small: seven language models read the numbers in English words and predict the next word. '
         'Here is how often each of them is right, on numbers that it has never seen:</p>')
-    return f'{said}<div class="hero">{doors_static(pages)}{ladder_static(None)}</div>'
+    return f'{said}<div class="hero">{ladder_static(None)}{doors_static(pages)}</div>'
 
 
 def marks(pages, times):

@@ -7,6 +7,11 @@
     const wide = e.scrollWidth > e.clientWidth + 1;
     if (wide && !e.hasAttribute('tabindex')) { e.tabIndex = 0; if (!e.hasAttribute('role') && e.tagName !== 'DT') { e.setAttribute('role', 'group'); e.setAttribute('aria-label', 'scrolls sideways'); } }
   });
-  addEventListener('load', () => { reach(); window.MathJax?.startup?.promise?.then(reach); });
+  // A text in one long line is wrapped, and a picture of several panels keeps its size on a phone.
+  const fit = () => {
+    document.querySelectorAll('.cell_output pre').forEach(e => e.classList.toggle('long-lines', e.textContent.split('\n').some(line => line.length > 110)));
+    document.querySelectorAll('.cell_output img').forEach(e => e.classList.toggle('wide-picture', e.naturalWidth > 630));
+  };
+  addEventListener('load', () => { fit(); reach(); window.MathJax?.startup?.promise?.then(reach); });
   addEventListener('resize', reach);
 })();
