@@ -42,7 +42,14 @@ def pytest_runtest_protocol(item):
     return result
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    "With pytest-xdist, each worker hands over what it noticed."
+    unmarked.extend(getattr(node, 'workeroutput', {}).get('unmarked', []))
+
+
 def pytest_sessionfinish(session):
+    if hasattr(session.config, 'workeroutput'): session.config.workeroutput['unmarked'] = unmarked
     if unmarked: session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

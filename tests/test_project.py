@@ -205,7 +205,8 @@ def test_d(): pass
     assert '01_data.ipynb' in read and '01_store.ipynb' not in read and len(read) > 8
 
 
-def test_a_reader_that_is_not_seen_is_reported(tmp_path):
+@pytest.mark.parametrize('workers', ([], ['-n', '2', '--dist', 'loadfile']), ids=('one process', 'two processes'))
+def test_a_reader_that_is_not_seen_is_reported(tmp_path, workers):
     for f in ('conftest.py', 'test_sneaky.py'):
         code = (root/'tests'/f).read_text(encoding='utf-8') if f == 'conftest.py' else f"""
 import os, pathlib
@@ -215,7 +216,7 @@ def test_sneaky(): os.listdir(pathlib.Path({str(tmp_path)!r})/'data'/'imdb')
         (tmp_path/f).write_text(code, encoding='utf-8')
     (tmp_path/'data'/'imdb').mkdir(parents=True)
     env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(root/'tools'), os.environ.get('PYTHONPATH', '')]))
-    r = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', tmp_path], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    r = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *workers, tmp_path], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert r.returncode == 1 and 'test_sneaky.py::test_sneaky read reviews' in r.stdout and 'test_plain read' not in r.stdout, r.stdout
 
 
