@@ -11,7 +11,12 @@ from pathlib import Path
 import first_cell
 
 root = Path(__file__).resolve().parent.parent
-sources = {'get_imdb', 'sample_reviews', 'IMDB'}  # where reviews come from: two functions of `data`, and fastai's URLs.IMDB
+sources = {'get_imdb', 'URLs.IMDB', "'imdb'", '"imdb"'}  # where IMDB's reviews come from: `data`, fastai's address, the folder
+
+
+def words(source):
+    "The names in Python code `source`, with fastai's address of IMDB and the folder of that name as names of their own."
+    return set(re.findall(r'''URLs\.IMDB|(?<=/)['"]imdb['"]|\w+''', source))
 
 
 def defined(node):
@@ -25,14 +30,14 @@ def readers(source, known):
     "The names in Python code `source` that lead to a name in `known`, directly or through each other; with `known` itself."
     def decorated(n): return min([n.lineno, *(d.lineno for d in getattr(n, 'decorator_list', []))])
     lines, found = source.splitlines(), set(known)
-    parts = [(defined(n), set(re.findall(r'\w+', '\n'.join(lines[decorated(n)-1:n.end_lineno])))) for n in ast.parse(source).body]
-    while more := {n for names, words in parts if words & found for n in names} - found: found |= more
+    parts = [(defined(n), words('\n'.join(lines[decorated(n)-1:n.end_lineno]))) for n in ast.parse(source).body]
+    while more := {n for names, used in parts if used & found for n in names} - found: found |= more
     return found
 
 
 @functools.cache
 def review_readers():
-    "The names of the package that lead to a review."
+    "The names of the package that lead to a review of IMDB, or to a made-up one in its place."
     found, before = set(sources), set()
     while found != before:
         before = set(found)
@@ -49,7 +54,7 @@ def notebooks_that_read(names):
     "The notebooks with a cell that `make test` runs and that holds one of `names`."
     for p in first_cell.notebooks():
         cells = json.loads(p.read_text(encoding='utf-8'))['cells']
-        if names & {w for c in cells if runs(c) for w in re.findall(r'\w+', ''.join(c['source']))}: yield p
+        if any(names & words(''.join(c['source'])) for c in cells if runs(c)): yield p
 
 
 def without_network():
@@ -96,7 +101,10 @@ def test_files(*args):
 
 def test_all():
     "First what takes a minute and finds most mistakes; then every notebook and every test, whatever failed before."
-    if call('tools/lint.py') or call('-m', 'pytest', 'tests/test_project.py'): return 1
+    lint = subprocess.Popen([sys.executable, 'tools/lint.py'], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding='utf-8')
+    failed = call('-m', 'pytest', 'tests/test_project.py')
+    print(lint.communicate()[0], end='', flush=True)
+    if failed or lint.returncode: return 1
     failed = ['notebooks (the list is above)'] if test_notebooks(first_cell.notebooks()) else []
     if test_files('-m', 'not slow', '--ignore', 'tests/test_project.py'): failed.append('tests')
     if failed: print(f'Failed: {" and ".join(failed)}', flush=True)
@@ -104,7 +112,7 @@ def test_all():
 
 
 def test_offline():
-    "Everything that reads reviews, as it is on a machine that has none and cannot fetch them."
+    "Everything that reads IMDB where it is, as on a machine that has none and cannot fetch it; made-up reviews are the same on both."
     if (root/'build'/'docs'/'index.html').exists(): os.environ['DOCS_BUILT'] = '1'  # reviews do not change the site
     how, notebooks = without_network(), list(notebooks_that_read(review_readers()))
     with tempfile.TemporaryDirectory() as home:
