@@ -47,7 +47,7 @@ endif
 lesson: install ## run every lesson (about 20 minutes) into build/lesson/; with NB=02_tokenizer one of them
 	@$(PY) tools/run_notebooks.py $(NB)
 
-test: install ## check notebooks, package, site and wheel; with NB=02_tokenizer one notebook and its tests, in seconds
+test: install ## check notebooks, package, site and wheel; with NB=02_tokenizer one notebook and its tests, in a minute or two
 	$(PY) tools/run_tests.py $(or $(NB),--all)
 
 test-offline: install ## once more what reads reviews, with an empty data folder and without a network
@@ -64,7 +64,7 @@ lint-fast: install
 
 check-notebooks: install
 	@$(PY) tools/first_cell.py --check
-	@$(PY) -m pytest tests/test_project.py -k "notebook_is_clean or package_is or readme_is"
+	@$(PY) -m pytest --tb line tests/test_project.py -k "notebook_is_clean or package_is or readme_is"
 
 hooks: install ## for contributors: nbdev's merge driver for notebooks, and checks before each commit
 	git config merge.jupyternotebook.name "merge notebooks cell by cell, with nbdev"

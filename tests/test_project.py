@@ -23,6 +23,8 @@ def test_there_are_lessons(): assert len(lessons) >= 8 and len(modules) >= 8
 
 @pytest.mark.parametrize('p', notebooks, ids=name)
 def test_notebook_is_clean(p, tmp_path):
+    marked = [src(c) for c in cells(p) if re.match(r'`?(<{7}|={7}|>{7})', src(c))]
+    assert not marked, f'{p.name}: a merge left both versions of a cell; keep one, and delete the cells {", ".join(marked)}'
     q = tmp_path/p.name
     shutil.copy(p, q)
     from fastcore.nbio import read_nb, write_nb
@@ -30,7 +32,8 @@ def test_notebook_is_clean(p, tmp_path):
     nb = read_nb(q)
     clean_nb(nb)
     write_nb(nb, q)
-    assert json.loads(q.read_text(encoding='utf-8')) == json.loads(p.read_text(encoding='utf-8')), 'run nbdev-clean'
+    same = json.loads(q.read_text(encoding='utf-8')) == json.loads(p.read_text(encoding='utf-8'))
+    assert same, f'{p.name}: run .venv/bin/nbdev-clean'
     assert p.stat().st_size < 300_000
     ids = [c['id'] for c in cells(p)]
     assert len(ids) == len(set(ids))
