@@ -72,7 +72,7 @@ def without_network():
 
 def call(*args):
     "Run Python with `args`; its exit status."
-    return subprocess.run([sys.executable, *map(str, args)], cwd=root, env=os.environ | dict(OMP_NUM_THREADS='1')).returncode
+    return subprocess.run([sys.executable, *map(str, args)], cwd=root, env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')).returncode
 
 
 def test_notebooks(paths):
