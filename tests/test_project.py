@@ -1,5 +1,5 @@
 "The notebooks are clean, in order and in step with the package; the configuration says everything once."
-import ast, base64, configparser, functools, importlib, json, os, re, shutil, subprocess, sys, tomllib
+import ast, base64, configparser, functools, importlib, json, os, re, shutil, subprocess, sys, tomllib, types
 from pathlib import Path
 
 import pytest
@@ -240,6 +240,18 @@ except OSError as e: print(type(e).__name__)
     env = os.environ | dict(PYTHONPATH=str(root/'tools'))
     out = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=60, check=True).stdout.split('\n')
     assert out[0].startswith('with') and out[1:3] == ['200', 'URLError']
+
+
+@pytest.mark.parametrize('lint, notebooks, tests, says', [(0, 0, 0, ''), (0, 1, 0, 'Failed: notebooks (the list is above)'), (0, 0, 1, 'Failed: tests'),
+                                                          (0, 1, 1, 'Failed: notebooks (the list is above) and tests'), (1, 0, 0, 'a word is wrong')])
+def test_whatever_fails_is_shown_and_fails_all(monkeypatch, capsys, lint, notebooks, tests, says):
+    "A notebook that fails does not keep the tests from running; a mistake that lint finds keeps both."
+    ran = []
+    monkeypatch.setattr(run_tests, 'call', lambda *args: ran.append(args) or (tests if '-n' in args else 0))
+    monkeypatch.setattr(run_tests, 'test_notebooks', lambda paths: ran.append(paths) or notebooks)
+    monkeypatch.setattr(run_tests.subprocess, 'Popen', lambda *args, **kw: types.SimpleNamespace(communicate=lambda: ('a word is wrong\n'*lint, None), returncode=lint))
+    assert bool(run_tests.test_all()) == any((lint, notebooks, tests))
+    assert capsys.readouterr().out.strip() == says and len(ran) == (1 if lint else 3)
 
 
 def test_one_notebook_that_does_not_exist():
