@@ -36,7 +36,7 @@ $(VENV)/.installed: $(CONSTRAINTS) settings.ini setup.py pyproject.toml
 ifdef CPU
 	@echo "about 0.5 GB to download and 1.5 GB on disk, with PyTorch's own build for CPUs."
 else
-	@echo "about 4 GB on Linux, most of it PyTorch with CUDA. Without a GPU, 'make install CPU=1' saves about 3 GB of them."
+	@echo "3.5 GB to download on Linux and 7 GB on disk, most of it PyTorch with CUDA. Without a GPU, 'make install CPU=1' saves about 3 GB of the download."
 endif
 	$(MAKE_ENV)
 	$(if $(CPU),$(PIP) -c $(CONSTRAINTS) --index-url $(TORCH_CPU) torch torchvision)
@@ -44,18 +44,11 @@ endif
 	$(PIP) -c $(CONSTRAINTS) --no-build-isolation -e ".[$(EXTRAS)]"
 	@$(PY) -c "open('$(VENV)/.installed', 'w').close()"
 
-lesson: install ## run every lesson from top to bottom; the executed notebooks land in build/lesson/
-	@$(PY) tools/run_notebooks.py
+lesson: install ## run every lesson (about 20 minutes) into build/lesson/; with NB=02_tokenizer one of them
+	@$(PY) tools/run_notebooks.py $(NB)
 
-test: install ## check notebooks, package, site and wheel; with NB=02_tokenizer one notebook and its tests, in seconds
-ifdef NB
-	$(PY) tools/run_tests.py $(NB)
-else
-	$(PY) tools/lint.py
-	$(PY) -m pytest tests/test_project.py
-	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --do-print
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" --ignore tests/test_project.py
-endif
+test: install ## check notebooks, package, site and wheel; with NB=02_tokenizer one notebook and its tests, in a minute or two
+	$(PY) tools/run_tests.py $(or $(NB),--all)
 
 test-offline: install ## once more what reads reviews, with an empty data folder and without a network
 	$(PY) tools/run_tests.py --offline
@@ -71,7 +64,7 @@ lint-fast: install
 
 check-notebooks: install
 	@$(PY) tools/first_cell.py --check
-	@$(PY) -m pytest tests/test_project.py -k "notebook_is_clean or package_is or readme_is"
+	@$(PY) -m pytest --tb line tests/test_project.py -k "notebook_is_clean or package_is or readme_is"
 
 hooks: install ## for contributors: nbdev's merge driver for notebooks, and checks before each commit
 	git config merge.jupyternotebook.name "merge notebooks cell by cell, with nbdev"

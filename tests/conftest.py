@@ -19,12 +19,12 @@ def readers(path): return run_tests.readers(path.read_text(encoding='utf-8'), ru
 
 
 def pytest_collection_modifyitems(items):
-    "Mark every test that leads to a review: `run_tests.py --offline` runs these once more."
+    "Mark every test that reads IMDB where it is: `run_tests.py --offline` runs these once more."
     for item in items:
         if item.originalname in readers(item.path): item.add_marker(pytest.mark.reviews)
 
 
-def watch(event, args, folder=re.compile(r'[\\/]data[\\/](imdb|lesson8_reviews_\w+)([\\/]|$)')):
+def watch(event, args, folder=re.compile(r'[\\/]data[\\/]imdb([\\/]|$)')):
     "Python calls this before it opens or lists something."
     if event in ('open', 'os.listdir', 'os.scandir') and isinstance(args[0], (str, os.PathLike)) and folder.search(os.fspath(args[0])):
         opened.append(args[0])
@@ -42,7 +42,14 @@ def pytest_runtest_protocol(item):
     return result
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    "With pytest-xdist, each worker hands over what it noticed."
+    unmarked.extend(getattr(node, 'workeroutput', {}).get('unmarked', []))
+
+
 def pytest_sessionfinish(session):
+    if hasattr(session.config, 'workeroutput'): session.config.workeroutput['unmarked'] = unmarked
     if unmarked: session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

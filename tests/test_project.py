@@ -1,5 +1,5 @@
 "The notebooks are clean, in order and in step with the package; the configuration says everything once."
-import ast, base64, configparser, functools, importlib, json, os, re, shutil, subprocess, sys, tomllib
+import ast, base64, configparser, functools, importlib, json, os, re, shutil, subprocess, sys, tomllib, types
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ def test_there_are_lessons(): assert len(lessons) >= 8 and len(modules) >= 8
 
 @pytest.mark.parametrize('p', notebooks, ids=name)
 def test_notebook_is_clean(p, tmp_path):
+    marked = [src(c) for c in cells(p) if re.match(r'`?(<{7}|={7}|>{7})', src(c))]
+    assert not marked, f'{p.name}: a merge left both versions of a cell; keep one, and delete the cells {", ".join(marked)}'
     q = tmp_path/p.name
     shutil.copy(p, q)
     from fastcore.nbio import read_nb, write_nb
@@ -30,7 +32,8 @@ def test_notebook_is_clean(p, tmp_path):
     nb = read_nb(q)
     clean_nb(nb)
     write_nb(nb, q)
-    assert json.loads(q.read_text(encoding='utf-8')) == json.loads(p.read_text(encoding='utf-8')), 'run nbdev-clean'
+    same = json.loads(q.read_text(encoding='utf-8')) == json.loads(p.read_text(encoding='utf-8'))
+    assert same, f'{p.name}: run .venv/bin/nbdev-clean'
     assert p.stat().st_size < 300_000
     ids = [c['id'] for c in cells(p)]
     assert len(ids) == len(set(ids))
@@ -186,10 +189,10 @@ def test_runner_reports_a_failing_lesson(tmp_path):
 
 
 def test_readers_of_reviews_are_found():
-    "By what they call, through fixtures, variables and code in strings; what reads none is left alone."
+    "By what they call, through fixtures, variables and code in strings; made-up reviews are the same everywhere, and left alone."
     source = """
-from lesson8nlp.data import sample_reviews
-files = sorted(sample_reviews().rglob('*.txt'))
+from lesson8nlp.data import get_imdb, sample_reviews
+files = sorted(get_imdb().rglob('*.txt'))
 def helper(): return files[:10]
 @pytest.fixture
 def folder(): return helper()
@@ -197,25 +200,30 @@ def test_a(folder): pass
 def test_b(): run('from lesson8nlp.data import *; get_imdb()')
 @pytest.mark.parametrize('f', files)
 def test_c(f): pass
-def test_d(): pass
+def test_d(): return sample_reviews()
+def test_e(tmp_path_factory): tmp_path_factory.mktemp('imdb')
+def test_f(): return data_root()/'imdb'
+def test_g(): untar_data(URLs.IMDB)
 """
     found = run_tests.readers(source, run_tests.sources)
-    assert found - run_tests.sources == {'files', 'helper', 'folder', 'test_a', 'test_b', 'test_c'}
+    assert found - run_tests.sources == {'files', 'helper', 'folder', 'test_a', 'test_b', 'test_c', 'test_f', 'test_g'}
+    assert 'sample_reviews' not in run_tests.review_readers()
     read = [p.name for p in run_tests.notebooks_that_read(run_tests.review_readers())]
     assert '01_data.ipynb' in read and '01_store.ipynb' not in read and len(read) > 8
 
 
-def test_a_reader_that_is_not_seen_is_reported(tmp_path):
+@pytest.mark.parametrize('workers', ([], ['-n', '2', '--dist', 'loadfile']), ids=('one process', 'two processes'))
+def test_a_reader_that_is_not_seen_is_reported(tmp_path, workers):
     for f in ('conftest.py', 'test_sneaky.py'):
         code = (root/'tests'/f).read_text(encoding='utf-8') if f == 'conftest.py' else f"""
 import os, pathlib
 def test_plain(): pass
-def test_sneaky(): os.listdir(pathlib.Path({str(tmp_path)!r})/'data'/'imdb')
+def test_sneaky(): os.listdir(pathlib.Path({str(tmp_path)!r}, 'data', 'imdb'))
 """
         (tmp_path/f).write_text(code, encoding='utf-8')
     (tmp_path/'data'/'imdb').mkdir(parents=True)
     env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(root/'tools'), os.environ.get('PYTHONPATH', '')]))
-    r = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', tmp_path], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    r = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *workers, tmp_path], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert r.returncode == 1 and 'test_sneaky.py::test_sneaky read reviews' in r.stdout and 'test_plain read' not in r.stdout, r.stdout
 
 
@@ -232,6 +240,18 @@ except OSError as e: print(type(e).__name__)
     env = os.environ | dict(PYTHONPATH=str(root/'tools'))
     out = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=60, check=True).stdout.split('\n')
     assert out[0].startswith('with') and out[1:3] == ['200', 'URLError']
+
+
+@pytest.mark.parametrize('lint, notebooks, tests, says', [(0, 0, 0, ''), (0, 1, 0, 'Failed: notebooks (the list is above)'), (0, 0, 1, 'Failed: tests'),
+                                                          (0, 1, 1, 'Failed: notebooks (the list is above) and tests'), (1, 0, 0, 'a word is wrong')])
+def test_whatever_fails_is_shown_and_fails_all(monkeypatch, capsys, lint, notebooks, tests, says):
+    "A notebook that fails does not keep the tests from running; a mistake that lint finds keeps both."
+    ran = []
+    monkeypatch.setattr(run_tests, 'call', lambda *args: ran.append(args) or (tests if '-n' in args else 0))
+    monkeypatch.setattr(run_tests, 'test_notebooks', lambda paths: ran.append(paths) or notebooks)
+    monkeypatch.setattr(run_tests.subprocess, 'Popen', lambda *args, **kw: types.SimpleNamespace(communicate=lambda: ('a word is wrong\n'*lint, None), returncode=lint))
+    assert bool(run_tests.test_all()) == any((lint, notebooks, tests))
+    assert capsys.readouterr().out.strip() == says and len(ran) == (1 if lint else 3)
 
 
 def test_one_notebook_that_does_not_exist():

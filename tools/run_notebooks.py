@@ -1,6 +1,7 @@
 """Run notebooks from top to bottom, each in a kernel of its own, and write them with their outputs.
 
     python tools/run_notebooks.py                      # every lesson and every page of internals, into build/lesson/
+    python tools/run_notebooks.py 02_tokenizer         # one of them: make lesson NB=02_tokenizer
     python tools/run_notebooks.py --save nbs/05*.ipynb # these, and keep the outputs in the source
 """
 import argparse, base64, copy, io, os, re, sys, time
@@ -18,6 +19,13 @@ table_label = '#| label: tbl-ladder'
 def lessons():
     "The notebooks of the course, then those of the internals, each in the order of their numbers."
     return [p for d in ('nbs', 'nbs/internals') for p in sorted((root/d).glob('[0-9]*.ipynb'))]
+
+
+def named(path):
+    "The notebook at `path`, or the one in nbs/ that has this name."
+    found = [path] if path.exists() else list((root/'nbs').rglob(f'{path.name.removesuffix(".ipynb")}.ipynb'))
+    if not found: sys.exit(f'There is no notebook {path}: give the name of a file in nbs/, such as 02_tokenizer.')
+    return found[0].resolve()
 
 
 def directives(cell): return re.findall(r'^#\|\s*(.+?)\s*$', cell.source, re.M) if cell.cell_type == 'code' else []
@@ -76,7 +84,7 @@ class Runner(NotebookClient):
 
     async def async_execute_cell(self, cell, cell_index, **kw):
         if skipped(cell, self.flags): return cell
-        if self.tick: self.tick(cell_index)
+        if self.tick: self.tick(cell_index + 1, len(self.nb.cells))
         return await super().async_execute_cell(cell, cell_index, **kw)
 
 
@@ -129,22 +137,22 @@ def save_times(times):
 
 def main():
     ap = argparse.ArgumentParser(description='Run the lessons from top to bottom, each in a process of its own.')
-    ap.add_argument('notebooks', nargs='*', type=Path, help='default: every lesson in nbs/ and nbs/internals/')
+    ap.add_argument('notebooks', nargs='*', type=Path, help='paths, or names such as 02_tokenizer (default: every lesson in nbs/ and nbs/internals/)')
     ap.add_argument('--save', action='store_true', help='write the outputs into the notebooks themselves')
     ap.add_argument('--flags', default='', help='also run cells with these marks, e.g. "slow"')
     ap.add_argument('--times', action='store_true', help='write the seconds of each into benchmarks/results/lessons.json')
     ap.add_argument('--out', type=Path, default=root/'build'/'lesson')
     args = ap.parse_args()
-    files = [p.resolve() for p in args.notebooks] or lessons()
+    files = [named(p) for p in args.notebooks] or lessons()
     flags, live = skip_flags - set(args.flags.split()), sys.stdout.isatty()
     table, failed, times, begun = None, [], {}, time.time()
     for i, p in enumerate(files, 1):
         head = f'[{i}/{len(files)}] {p.stem:<20}'
         if not live: print(head, end='', flush=True)
-        tick = (lambda k: print(f'\r{head} cell {k} … ', end='', flush=True)) if live else None
+        tick = (lambda k, n: print(f'\r{head} cell {k} of {n} … ', end='', flush=True)) if live else None
         nb, secs, err, stderr = run(p, flags, tick)
         if not args.save or not err: write(nb, p if args.save else args.out/p.name)
-        print(f'{chr(13) + head if live else ""} {"FAILED after" if err else "ok"} {secs:6.1f} s', flush=True)
+        print(f'{chr(13) + head if live else ""} {"FAILED after" if err else "ok"} {secs:6.1f} s{" "*8 if live else ""}', flush=True)
         if args.save:
             for k, w in stderr: print(f'    stderr of cell {k}, not kept: {w.strip()[:300]}')
         times[p.stem] = secs

@@ -1,5 +1,6 @@
-"""Parts of `make test` on their own.
+"""What `make test` runs, and parts of it on their own.
 
+    python tools/run_tests.py --all          # notebooks, package, site and wheel: make test
     python tools/run_tests.py 02_tokenizer   # one notebook, its answers and its tests: make test NB=02_tokenizer
     python tools/run_tests.py --offline      # what reads reviews, with an empty data folder and without a network
     python tools/run_tests.py --coverage     # notebooks and tests, and how much of the package they run: make coverage
@@ -7,8 +8,15 @@
 import argparse, ast, functools, json, os, re, struct, subprocess, sys, tempfile
 from pathlib import Path
 
+import first_cell
+
 root = Path(__file__).resolve().parent.parent
-sources = {'get_imdb', 'sample_reviews', 'IMDB'}  # where reviews come from: two functions of `data`, and fastai's URLs.IMDB
+sources = {'get_imdb', 'URLs.IMDB', "'imdb'", '"imdb"'}  # where IMDB's reviews come from: `data`, fastai's address, the folder
+
+
+def words(source):
+    "The names in Python code `source`, with fastai's address of IMDB and the folder of that name as names of their own."
+    return set(re.findall(r'''URLs\.IMDB|(?<=/)['"]imdb['"]|\w+''', source))
 
 
 def defined(node):
@@ -22,14 +30,14 @@ def readers(source, known):
     "The names in Python code `source` that lead to a name in `known`, directly or through each other; with `known` itself."
     def decorated(n): return min([n.lineno, *(d.lineno for d in getattr(n, 'decorator_list', []))])
     lines, found = source.splitlines(), set(known)
-    parts = [(defined(n), set(re.findall(r'\w+', '\n'.join(lines[decorated(n)-1:n.end_lineno])))) for n in ast.parse(source).body]
-    while more := {n for names, words in parts if words & found for n in names} - found: found |= more
+    parts = [(defined(n), words('\n'.join(lines[decorated(n)-1:n.end_lineno]))) for n in ast.parse(source).body]
+    while more := {n for names, used in parts if used & found for n in names} - found: found |= more
     return found
 
 
 @functools.cache
 def review_readers():
-    "The names of the package that lead to a review."
+    "The names of the package that lead to a review of IMDB, or to a made-up one in its place."
     found, before = set(sources), set()
     while found != before:
         before = set(found)
@@ -44,10 +52,9 @@ def runs(cell, skip=('eval: false', 'slow', 'cuda', 'notest')):
 
 def notebooks_that_read(names):
     "The notebooks with a cell that `make test` runs and that holds one of `names`."
-    for p in sorted((root/'nbs').rglob('*.ipynb')):
-        if any(o.startswith('.') for o in p.relative_to(root).parts): continue
+    for p in first_cell.notebooks():
         cells = json.loads(p.read_text(encoding='utf-8'))['cells']
-        if names & {w for c in cells if runs(c) for w in re.findall(r'\w+', ''.join(c['source']))}: yield p
+        if any(names & words(''.join(c['source'])) for c in cells if runs(c)): yield p
 
 
 def without_network():
@@ -65,7 +72,7 @@ def without_network():
 
 def call(*args):
     "Run Python with `args`; its exit status."
-    return subprocess.run([sys.executable, *map(str, args)], cwd=root, env=os.environ | dict(OMP_NUM_THREADS='1')).returncode
+    return subprocess.run([sys.executable, *map(str, args)], cwd=root, env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')).returncode
 
 
 def test_notebooks(paths):
@@ -87,15 +94,32 @@ def test_one(name):
     return (call('-m', 'pytest', '-m', 'not slow', tests) if tests else 0) or failed
 
 
+def test_files(*args):
+    "Run test files, one for each core at a time; all tests of a file stay in one process, which builds its fixtures once."
+    return call('-m', 'pytest', '-n', 'logical', '--maxprocesses', '4', '--dist', 'loadfile', *args)
+
+
+def test_all():
+    "First what takes a minute and finds most mistakes; then every notebook and every test, whatever failed before."
+    lint = subprocess.Popen([sys.executable, 'tools/lint.py'], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding='utf-8')
+    failed = call('-m', 'pytest', 'tests/test_project.py')
+    print(lint.communicate()[0], end='', flush=True)
+    if failed or lint.returncode: return 1
+    failed = ['notebooks (the list is above)'] if test_notebooks(first_cell.notebooks()) else []
+    if test_files('-m', 'not slow', '--ignore', 'tests/test_project.py'): failed.append('tests')
+    if failed: print(f'Failed: {" and ".join(failed)}', flush=True)
+    return bool(failed)
+
+
 def test_offline():
-    "Everything that reads reviews, as it is on a machine that has none and cannot fetch them."
+    "Everything that reads IMDB where it is, as on a machine that has none and cannot fetch it; made-up reviews are the same on both."
     if (root/'build'/'docs'/'index.html').exists(): os.environ['DOCS_BUILT'] = '1'  # reviews do not change the site
     how, notebooks = without_network(), list(notebooks_that_read(review_readers()))
     with tempfile.TemporaryDirectory() as home:
         os.environ['FASTAI_HOME'] = home
         print(f'No reviews, {how}: {len(notebooks)} notebooks, and the tests that read reviews', flush=True)
         failed = test_notebooks(notebooks)
-        return call('-m', 'pytest', '-m', 'reviews and not slow', '--ignore', 'tests/test_docs.py') or failed  # the site shows saved outputs
+        return test_files('-m', 'reviews and not slow', '--ignore', 'tests/test_docs.py') or failed  # the site shows saved outputs
 
 
 def test_coverage(name=None):
@@ -105,23 +129,23 @@ def test_coverage(name=None):
     os.environ['COVERAGE_PROCESS_START'] = str(root/'pyproject.toml')
     if name: failed = call('-m', 'coverage', 'run', __file__, name)
     else:
-        notebooks = [p for p in sorted((root/'nbs').rglob('*.ipynb')) if not any(o.startswith('.') for o in p.relative_to(root).parts)]
         failed = call('-m', 'coverage', 'run', '-m', 'pytest', '-m', 'not slow', '--ignore', 'tests/test_docs.py')
-        failed = test_notebooks(notebooks) or failed
+        failed = test_notebooks(first_cell.notebooks()) or failed
     call('-m', 'coverage', 'combine', '--quiet')
     call('-m', 'coverage', 'report', '--skip-covered')
     return failed
 
 
 def main():
-    ap = argparse.ArgumentParser(description='Parts of `make test` on their own.')
+    ap = argparse.ArgumentParser(description='What `make test` runs, and parts of it on their own.')
     ap.add_argument('notebook', nargs='?', help='the name of a notebook, such as 02_tokenizer')
+    ap.add_argument('--all', action='store_true', help='everything but the slow tests')
     ap.add_argument('--offline', action='store_true', help='what reads reviews, with an empty data folder and without a network')
     ap.add_argument('--coverage', action='store_true', help='how much of the package the notebooks and tests run (or the notebook and its tests)')
     args = ap.parse_args()
     if args.coverage: sys.exit(test_coverage(args.notebook))
-    if args.offline == bool(args.notebook): ap.error('give the name of a notebook, or --offline')
-    sys.exit(test_offline() if args.offline else test_one(args.notebook))
+    if bool(args.notebook) + args.all + args.offline != 1: ap.error('give the name of a notebook, --all or --offline')
+    sys.exit(test_all() if args.all else test_offline() if args.offline else test_one(args.notebook))
 
 
 if __name__ == '__main__': main()
