@@ -112,7 +112,7 @@ def looks_like_pieces(tokens): # are they subwords, or all of them characters?
     pieces = any(re.match('▁+[^▁\\s]', t) for t in tokens)
     return pieces or '▁' in tokens and all(len(t) == 1 or t in special_tokens for t in tokens)
 
-def to_words(tokens, pieces=None): # words, and whether the tokens were pieces (subwords, characters), with spaces as ▁
+def to_words(tokens, pieces=None): # words, and whether the tokens were pieces: with spaces as ▁
     if pieces is None: pieces = looks_like_pieces(tokens)
     return [w for w in (re.split(' +', ''.join(tokens).replace('▁', ' ')) if pieces else tokens) if w], pieces
 

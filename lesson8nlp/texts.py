@@ -153,7 +153,7 @@ def read_text(
 # %% ../nbs/internals/02_texts.ipynb #aad1e3d1
 def identity(p): return p.stat().st_dev, p.stat().st_ino # the same for each way that leads to a file or folder
 
-def sort_entry(e, p, folders, links, files): # of a folder: put it where it belongs, or say why it is ignored; '' for a text
+def sort_entry(e, p, folders, links, files): # put it where it belongs, or say why it is ignored; '': a text
     is_link = e.is_symlink()
     if e.name.startswith('.'): return 'hidden'
     if p.is_dir() if is_link else e.is_dir(): (links if is_link else folders).append(p)
@@ -284,12 +284,14 @@ def unique_keys(pairs): # of a JSON object
     if len(o := dict(pairs)) < len(pairs): raise ValueError('a key comes twice')
     return o
 
+as_written = dict(object_pairs_hook=unique_keys, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+
 def parse_json_lines(text, name):
     "The columns of a table, its rows, and the line of each row."
     found, lines = [], []
     for i, l in enumerate(text.split('\n'), 1):
         if not l.strip(): continue
-        try: o = json.loads(l, object_pairs_hook=unique_keys, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+        try: o = json.loads(l, **as_written)
         except (ValueError, RecursionError) as e:
             raise ValueError(f'{name}, line {i:,} is not JSON ({e}): each line holds one object.') from None
         if not isinstance(o, dict):
@@ -375,7 +377,8 @@ def read(cls:Table,
 def why_no_column(self:Table, column, argument):
     "The message for a column that is not there, or there more than once."
     n, one = self.columns.count(column), len(self.columns) == 1
-    message = f'{self.name} has {f"{n} columns" if n else "no column"} {column!r}; it has {first_few(map(repr, self.columns))}. '
+    message = (f'{self.name} has {f"{n} columns" if n else "no column"} {column!r}; '
+               f'it has {first_few(map(repr, self.columns))}. ')
     if other := next((s for s in ';\t|,' if one and column in self.columns[0].split(s)), None):
         return f'{message}With sep={other!r} it has that column.'
     likely = self.columns[-1 if argument == 'label' else 0] # where it is in most tables
