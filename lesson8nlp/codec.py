@@ -9,6 +9,7 @@ __all__ = ['decode_spec_tokens', 'decode', 'Codec']
 
 # %% ../nbs/internals/06_codec.ipynb #d94f6807
 import re, threading, warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -147,6 +148,7 @@ _default_tokenizer = lru_cache(Tokenizer) # made once, when it is needed first
 
 class Codec:
     "How a model reads and writes text: tokenizer and vocab together."
+    encode_all:Callable # a step of its own, below
     def __init__(self,
         tok, # a `Tokenizer`, or any function from a text to its tokens; None for the one that `vocab` looks like
         vocab # the token of each id: a list, or an object with `.vocab` such as `Numericalize`
