@@ -32,8 +32,9 @@ from .interchange import *
 
 # %% ../nbs/internals/16_all.ipynb #9589ec27
 module_order = ('store core texts data rules subwords tokenizer numericalizer regex fasttok codec corpus dataloader '
-                'models beyond losses awdlstm training learner resume generate classifier ulmfit interchange experiments cli '
-                'all').split()  # each imports only modules on its left
-_internals = 'store rules subwords regex training experiments cli all'.split()  # `tokenizer` has the names of rules and subwords
+                'models beyond losses awdlstm training learner resume generate classifier ulmfit interchange '
+                'experiments cli all').split()  # each imports only modules on its left
+# `tokenizer` has the names of rules and subwords
+_internals = 'store rules subwords regex training experiments cli all'.split()
 _modules = [m for m in module_order if m not in _internals and f'lesson8nlp.{m}' in sys.modules]
 __all__ = [n for m in _modules for n in importlib.import_module(f'lesson8nlp.{m}').__all__]

@@ -1,4 +1,4 @@
-"""The LSTM behind ULMFiT, step by step: five dropout probabilities, three classes for them, tied weights, and the same numbers as fastai's.
+"""The LSTM behind ULMFiT, step by step: five dropouts, three classes for them, tied weights, and fastai's numbers.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/awdlstm.html.md"""
 

@@ -1,4 +1,4 @@
-"""A document gets the same answer whatever else is in the batch: how the library's encoder, head, learner and `classify` see to that.
+"""A document gets the same answer whatever else is in the batch: encoder, head, learner and `classify` see to that.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/reader.html.md"""
 
@@ -71,21 +71,31 @@ class DocumentEncoder(Module):
 
     def reset(self): self.module.reset()
 
-    def forward(self, x): # (bs, L) int64 -> outputs (bs, longest, n), and a mask, True at padding
-        x, lens = to_left(x, self.pad_idx)
-        order = lens.argsort(descending=True, stable=True)
-        lengths, x, ends = lens[order].tolist(), x[order], lens[order, None]
-        self.reset()
-        outs = []
-        for i in range(0, max(lengths), self.seq_len):
-            n = sum(o > i for o in lengths) # documents that are still going on
-            piece = x[:n, i:i+self.seq_len]
-            near = i + torch.arange(piece.shape[1], device=x.device) >= ends[:n] - self.bptt
-            learns = torch.is_grad_enabled() and i + piece.shape[1] > min(lengths[:n]) - self.bptt
-            with torch.set_grad_enabled(learns): o = self.module(piece)
-            outs.append(F.pad(torch.where(near[..., None], o, o.detach()), (0, 0, 0, 0, 0, len(x) - n)))
-        back = order.argsort()
-        return torch.cat(outs, 1)[back], torch.arange(x.shape[1], device=x.device) >= lens[:, None]
+# %% ../nbs/internals/12_reader.ipynb #db12cd7d
+@patch
+def read_piece(self:DocumentEncoder, x, lengths, ends, i): # documents in order of length -> outputs (bs, seq_len, n)
+    "Read the piece that begins at position `i`; only the last `bptt` tokens of each document get a gradient."
+    n = sum(o > i for o in lengths) # documents that are still going on
+    piece = x[:n, i:i+self.seq_len]
+    near = i + torch.arange(piece.shape[1], device=x.device) >= ends[:n] - self.bptt
+    learns = torch.is_grad_enabled() and i + piece.shape[1] > min(lengths[:n]) - self.bptt
+    with torch.set_grad_enabled(learns): o = self.module(piece)
+    return F.pad(torch.where(near[..., None], o, o.detach()), (0, 0, 0, 0, 0, len(x) - n))
+
+# %% ../nbs/internals/12_reader.ipynb #5b7cadaf
+@patch
+def forward(self:DocumentEncoder, x): # (bs, L) int64 -> outputs (bs, longest, n), and a mask, True at padding
+    x, lens = to_left(x, self.pad_idx)
+    order = lens.argsort(descending=True, stable=True)
+    lengths, ids, ends = lens[order].tolist(), x[order], lens[order, None]
+    self.reset()
+    outs = [self.read_piece(ids, lengths, ends, i) for i in range(0, max(lengths), self.seq_len)]
+    return torch.cat(outs, 1)[order.argsort()], torch.arange(x.shape[1], device=x.device) >= lens[:, None]
+
+# %% ../nbs/internals/12_reader.ipynb #fa7e0071
+def repeat_last(out, mask): # padding repeats the last output: TAR, which is for changes, sees none there
+    last = torch.where(mask, -1, torch.arange(mask.shape[1], device=mask.device)).cummax(1).values.clamp(min=0)
+    return out.gather(1, last[..., None].expand_as(out))
 
 # %% ../nbs/internals/12_reader.ipynb #cf00be24
 class PoolingLinearClassifier(Module):
@@ -104,12 +114,8 @@ class PoolingLinearClassifier(Module):
 
     def forward(self, encoded): # outputs and mask of a DocumentEncoder -> logits, and the outputs for AR and TAR
         out, mask = encoded
-        raw = _stand_still(out, mask) if self.training else out
+        raw = repeat_last(out, mask) if self.training else out
         return self.layers(concat_pool(out, mask)), raw, out.masked_fill(mask[..., None], 0)
-
-def _stand_still(out, mask): # padding repeats the last output: TAR, which is for changes, sees none there
-    last = torch.where(mask, -1, torch.arange(mask.shape[1], device=mask.device)).cummax(1).values.clamp(min=0)
-    return out.gather(1, last[..., None].expand_as(out))
 
 # %% ../nbs/internals/12_reader.ipynb #015948e0
 def get_text_classifier(
@@ -169,7 +175,7 @@ def text_classifier_learner(
 
 # %% ../nbs/internals/12_reader.ipynb #43da02b0
 @contextmanager
-def _reading(model):
+def reading(model):
     "Hold the model's lock and have it in evaluation mode; every part gets its own mode back."
     with model_lock(model):
         modes = [(m, m.training) for m in model.modules()]
@@ -181,53 +187,76 @@ def _reading(model):
 # %% ../nbs/internals/12_reader.ipynb #b9b10c03
 _activations = dict(softmax=partial(torch.softmax, dim=-1), sigmoid=torch.sigmoid, none=noop)
 
-class _Reader:
+class Reader:
     "A classifier with all that it needs to read texts and to answer."
     def __init__(self, model, codec=None, backwards=None):
         self.net = model if isinstance(model, nn.Module) else getattr(model, 'model', None)
         if not isinstance(self.net, nn.Module):
             raise TypeError(f'Expected a network, a Learner or a TextModel, got a {type(model).__name__}.')
-        dls, loss = (getattr(model, k, None) for k in ('dls', 'loss_func'))
+        dls = getattr(model, 'dls', None)
         if codec is None: codec = getattr(model, 'codec', None)
         if codec is None and dls is not None: codec = Codec.from_dls(dls)
         if codec is None: raise TypeError('A network alone does not know how to read: pass codec=Codec(tok, vocab).')
         self.codec, self.backwards = codec, bool(getattr(dls, 'backwards', False) if backwards is None else backwards)
-        vocab = getattr(dls, 'vocab', [''])
+        self.set_outputs(model, getattr(dls, 'vocab', ['']))
+        self.check_sizes()
+
+    def set_outputs(self, model, vocab): # what the numbers that come out of `model` mean
         self.labels = getattr(model, 'labels', None) or (list(vocab[1]) if not isinstance(vocab[0], str) else None)
         self.n_out = [m for m in self.net.modules() if isinstance(m, nn.Linear)][-1].out_features
         self.numbers = self.n_out == 1 or any(isinstance(m, SigmoidRange) for m in self.net.modules())
         kept = getattr(model, 'activation', None) # of a TextModel
         usual = _activations['none' if self.numbers else kept if isinstance(kept, str) else 'softmax']
-        self.activation = getattr(loss, 'activation', usual)
-        self._check_sizes()
+        self.activation = getattr(getattr(model, 'loss_func', None), 'activation', usual)
 
-    def _check_sizes(self):
-        n, pad = self.net[0].module.encoder.num_embeddings, self.net[0].pad_idx
-        if isinstance(self.codec, Codec) and len(self.codec) != n:
-            raise ValueError(f'The vocab has {len(self.codec):,} entries and the model {n:,}: '
-                             'pass the codec it was trained with.')
-        if isinstance(self.codec, Codec) and self.codec.pad_id not in (pad, None):
-            raise ValueError(f'The model takes id {pad} for padding, and it is {self.codec.pad_id} in the vocab: '
-                             'make it with pad_idx=codec.pad_id.')
+# %% ../nbs/internals/12_reader.ipynb #49e1f911
+@patch
+def check_sizes(self:Reader):
+    n, pad = self.net[0].module.encoder.num_embeddings, self.net[0].pad_idx
+    if isinstance(self.codec, Codec) and len(self.codec) != n:
+        raise ValueError(f'The vocab has {len(self.codec):,} entries and the model {n:,}: '
+                         'pass the codec it was trained with.')
+    if isinstance(self.codec, Codec) and self.codec.pad_id not in (pad, None):
+        raise ValueError(f'The model takes id {pad} for padding, and it is {self.codec.pad_id} in the vocab: '
+                         'make it with pad_idx=codec.pad_id.')
 
-    def ids(self, texts): # with some tokenizers an empty text has no tokens: it is answered like the beginning of a text
-        instead = self.codec.o2i.get(BOS, self.codec.unk_id) if isinstance(self.codec, Codec) else None
-        return [o.as_subclass(Tensor) for o in _encode_texts(texts, self.codec, self.backwards, instead)]
+# %% ../nbs/internals/12_reader.ipynb #a5446bd3
+@patch
+def ids(self:Reader, texts):
+    instead = self.codec.o2i.get(BOS, self.codec.unk_id) if isinstance(self.codec, Codec) else None
+    return [o.as_subclass(Tensor) for o in _encode_texts(texts, self.codec, self.backwards, instead)]
 
-
-    @torch.no_grad()
-    def answers(self, texts, bs):
-        "Probabilities or numbers, (len(texts), n_out) float32, long texts first and back in order."
-        ids = self.ids(texts)
-        res, order = torch.empty(len(ids), self.n_out), sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        with _reading(self.net):
-            for i in bar(range(0, len(order), bs), 'Classifying', unit='batches'):
-                some = order[i:i+bs]
-                x = pad_sequence([ids[j] for j in some], batch_first=True, padding_value=self.codec.pad_id)
-                res[some] = self.activation(self.net(x.to(next(self.net.parameters()).device))[0].float()).cpu()
-        return res
+# %% ../nbs/internals/12_reader.ipynb #6c63eb6a
+@patch
+@torch.no_grad()
+def answers(self:Reader, texts, bs):
+    "Probabilities or numbers, (len(texts), n_out) float32, long texts first and back in order."
+    ids = self.ids(texts)
+    res, order = torch.empty(len(ids), self.n_out), sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    with reading(self.net):
+        for i in bar(range(0, len(order), bs), 'Classifying', unit='batches'):
+            some = order[i:i+bs]
+            x = pad_sequence([ids[j] for j in some], batch_first=True, padding_value=self.codec.pad_id)
+            res[some] = self.activation(self.net(x.to(next(self.net.parameters()).device))[0].float()).cpu()
+    return res
 
 # %% ../nbs/internals/12_reader.ipynb #b9b10c04
+def make_readers(models, codec, backwards): # one for each model; all of them must have the same labels
+    models = list(models) if isinstance(models, (list, tuple)) else [models]
+    if not models: raise ValueError('The list of models is empty: pass one classifier, or several.')
+    backwards = [backwards]*len(models) if backwards is None or isinstance(backwards, bool) else list(backwards)
+    if len(backwards) != len(models):
+        raise ValueError(f'{len(models)} models and {len(backwards)} values of backwards: one for each is needed.')
+    return [Reader(m, codec, b) for m, b in zip(models, backwards)]
+
+def check_answers(readers): # may their answers be averaged?
+    labels = [r.labels for r in readers if r.labels]
+    if any(r.n_out != readers[0].n_out for r in readers) or any(list(o) != list(labels[0]) for o in labels):
+        different = ' and '.join(map(str, labels)) or 'another number'
+        raise ValueError(f'The models answer with different labels, {different}: '
+                         'an average needs the same ones in the same order.')
+
+# %% ../nbs/internals/12_reader.ipynb #d7c96eab
 def classify(
     models, # a classifier (network, `Learner` or `TextModel`), or several whose answers are averaged
     texts, # list of str
@@ -236,19 +265,10 @@ def classify(
     bs:int=64 # texts at a time
 ) -> Tensor: # probabilities, (len(texts), n_class) float32, in the order of the texts; for regression, the numbers
     "The probability of each class for each text."
-    models = list(models) if isinstance(models, (list, tuple)) else [models]
-    if not models: raise ValueError('The list of models is empty: pass one classifier, or several.')
-    backwards = [backwards]*len(models) if backwards is None or isinstance(backwards, bool) else list(backwards)
-    if len(backwards) != len(models):
-        raise ValueError(f'{len(models)} models and {len(backwards)} values of backwards: one for each is needed.')
     if not isinstance(bs, (int, np.integer)) or bs < 1:
         raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
-    texts = check_texts(texts)
-    readers = [_Reader(m, codec, b) for m, b in zip(models, backwards)]
-    first, labels = readers[0], [r.labels for r in readers if r.labels]
-    if any(r.n_out != first.n_out for r in readers) or any(list(o) != list(labels[0]) for o in labels):
-        raise ValueError(f'The models answer with different labels, {" and ".join(map(str, labels)) or "another number"}: '
-                         'an average needs the same ones in the same order.')
+    texts, readers = check_texts(texts), make_readers(models, codec, backwards)
+    check_answers(readers)
     return torch.stack([r.answers(texts, bs) for r in readers]).mean(0)
 
 # %% ../nbs/internals/12_reader.ipynb #753f7cc8
@@ -273,24 +293,30 @@ class Saliency:
         return f'{self.answer} ({self.p:.1%}), most by ' + ', '.join(f'{t} {s:+}' for t, s in self.top())
 
 # %% ../nbs/internals/12_reader.ipynb #b9b10c06
-def _contributions(net, x):
+@contextmanager
+def in_one_piece(enc, length): # a `DocumentEncoder` that reads so many tokens at once: gradients do not cross pieces
+    usual = enc.seq_len, enc.bptt
+    enc.seq_len = enc.bptt = length
+    try: yield
+    finally: enc.seq_len, enc.bptt = usual
+
+# %% ../nbs/internals/12_reader.ipynb #9fde3db2
+def contributions(net, x):
     "Logits of a document `x` (1, L), and the gradient times input of the largest one for each token, (L,)."
-    seen, enc = [], net[0]
+    seen = []
     def keep(_, inp, out):
         seen.append(out.detach().requires_grad_())
         return seen[-1]
-    with _reading(net):
-        hook, usual = enc.module.encoder.register_forward_hook(keep), (enc.seq_len, enc.bptt)
-        enc.seq_len = enc.bptt = x.shape[1] # in one piece: gradients do not cross from piece to piece
+    with reading(net), in_one_piece(net[0], x.shape[1]):
+        hook = net[0].module.encoder.register_forward_hook(keep)
         try:
             with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False): # no backward pass outside training
                 logits = net(x)[0][0]
                 grads = torch.autograd.grad(logits.max(), seen)
-        finally:
-            hook.remove()
-            enc.seq_len, enc.bptt = usual
+        finally: hook.remove()
     return logits.detach(), torch.cat([(g*o).sum(-1) for g, o in zip(grads, seen)], 1)[0].detach()
 
+# %% ../nbs/internals/12_reader.ipynb #d9523a99
 def saliency(
     model, # a classifier (network, `Learner` or `TextModel`) with an embedding at `[0].module.encoder`
     text:str, # one text
@@ -299,12 +325,12 @@ def saliency(
     backwards:bool=None # does the model read backwards? default: as its loaders do
 ) -> Saliency:
     "Gradient times input of the winning logit, for each token of `text`."
-    reader = _Reader(model, codec, backwards)
+    reader = Reader(model, codec, backwards)
     if reader.numbers: raise ValueError('saliency says what speaks for a class, and this model predicts a number.')
     if classes is not None and len(classes) != reader.n_out:
         raise ValueError(f'There are {len(classes)} classes for {reader.n_out} outputs of the model: name each once.')
     x = reader.ids([text])[0][None].to(next(reader.net.parameters()).device)
-    logits, scores = _contributions(reader.net, x)
+    logits, scores = contributions(reader.net, x)
     tokens, scores = [reader.codec.vocab[o] for o in x[0].tolist()], scores.float().cpu().numpy()
     if reader.backwards: tokens, scores = tokens[::-1], scores[::-1]
     i, classes = int(logits.argmax()), ifnone(classes, reader.labels)

@@ -9,6 +9,7 @@ __all__ = ['decode_spec_tokens', 'decode', 'Codec']
 
 # %% ../nbs/internals/06_codec.ipynb #d94f6807
 import re, threading, warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,9 +25,9 @@ from .tokenizer import _value_key, tokenizer_config
 from .fasttok import FastTokenizer
 
 # %% ../nbs/internals/06_codec.ipynb #5f33efbb
-_dropped, _most = {BOS, EOS, PAD, 'xxfake'}, 1000
+_dropped, _most = {BOS, EOS, PAD, 'xxfake'}, 1000 # tokens without a text; repetitions that are written at most
 
-def _undo(tokens, unk, dropped=_dropped): # tokens -> pairs of a word and its mark: TK_UP, TK_MAJ, TK_REP or None
+def undo_marks(tokens, unk, dropped=_dropped): # tokens -> pairs of a word and its mark: TK_UP, TK_MAJ, TK_REP or None
     out, case, rule, count, field = [], None, None, None, False
     cased = {TK_UP: str.upper, TK_MAJ: lambda w: w[:1].upper() + w[1:], None: str}
     for t in tokens:
@@ -43,23 +44,25 @@ def _undo(tokens, unk, dropped=_dropped): # tokens -> pairs of a word and its ma
             case, rule, count, field = None, None, None, False
     return out
 
+# %% ../nbs/internals/06_codec.ipynb #25ba315b
 def decode_spec_tokens(
     tokens # of one text: words, special tokens included
 ) -> list: # of str
     "Undo the marks of capitals and repetitions, as in fastai, and forget a count once it has been used."
-    return [w for w, _ in _undo(tokens, UNK, dropped=())]
+    return [w for w, _ in undo_marks(tokens, UNK, dropped=())]
 
 # %% ../nbs/internals/06_codec.ipynb #e9589fdc
 @lru_cache
-def _contractions(): # first piece -> the words that spaCy splits so, as (pieces, word), long ones first
+def contractions(): # first piece -> the words that spaCy splits so, as (pieces, word), long ones first
     table = {}
     for word, parts in English.Defaults.tokenizer_exceptions.items():
         pieces = [p[ORTH] for p in parts]
         if len(pieces) > 1 and word == word.lower(): table.setdefault(pieces[0], []).append((pieces, word))
     return {k: sorted(v, key=lambda o: -len(o[0])) for k, v in table.items()}
 
-def _mended(tokens): # the pieces of such words put together
-    out, i, table = [], 0, _contractions()
+# %% ../nbs/internals/06_codec.ipynb #2d9d8df3
+def mend_contractions(tokens): # the pieces of such words put together
+    out, i, table = [], 0, contractions()
     while i < len(tokens):
         pieces, word = next((o for o in table.get(tokens[i], ()) if tokens[i:i+len(o[0])] == o[0]), ([None], tokens[i]))
         out.append(word)
@@ -70,54 +73,62 @@ def _mended(tokens): # the pieces of such words put together
 _left = re.compile(r"""[.,;:!?…)\]}%”’]+|\.\.\.|['’](?:s|re|ve|ll|d|m)|n['’]t""", re.I)
 _right, _both, _added = set('([{$£€#“‘'), set('-/\\'), set('/#\\') # the last have got spaces from a rule
 
-def _fragment(w): return w.isalpha() and len(w) <= 2 and w.lower() not in English.Defaults.stop_words
+def quote_sides(w, text, quotes): # of a quotation mark; `quotes` are those that are open
+    if w == "'" and "'" not in quotes and text[-1:] == 's': return True, False  # the films' end
+    quotes ^= {w}
+    return w not in quotes, w in quotes
 
-def _sides(w, tag, text, quotes): # does `w` lean on the word before it, and on the one after?
+# %% ../nbs/internals/06_codec.ipynb #2eccd9cb
+def is_fragment(w): return w.isalpha() and len(w) <= 2 and w.lower() not in English.Defaults.stop_words
+
+def sides(w, tag, text, quotes, pieces=False): # does `w` attach to the word before it, and to the one after?
     word_before = text[-1:].isalnum()
-    if w in ('"', "'"):
-        if w == "'" and "'" not in quotes and text[-1:] == 's': return True, False  # the films' end
-        quotes ^= {w}
-        return w not in quotes, w in quotes
-    if tag == TK_REP and w[0].isalnum():
-        return bool(re.search(r'\d[,.]?$', text)) if w[0].isdigit() else _fragment(re.split(r'\s', text)[-1]), False
+    if pieces and tag != TK_REP and w not in _added: return False, False # pieces bring their spaces
+    if w in ('"', "'"): return quote_sides(w, text, quotes)
+    if tag == TK_REP and w[0].isdigit(): return bool(re.search(r'\d[,.]?$', text)), False
+    if tag == TK_REP and w[0].isalnum(): return is_fragment(re.split(r'\s', text)[-1]), False
     if w in _both: return word_before, word_before
     return bool(_left.fullmatch(w)), w in _right
 
-# %% ../nbs/internals/06_codec.ipynb #e7c3263f
-def _words(tokens, pieces=None): # words, and whether the tokens were pieces (subwords, characters), with spaces as ▁
-    if pieces is None: pieces = _looks_like_pieces(tokens)
-    return [w for w in (re.split(' +', ''.join(tokens).replace('▁', ' ')) if pieces else tokens) if w], pieces
+# %% ../nbs/internals/06_codec.ipynb #6de5d2e7
+def is_capital(w, text): # `i` everywhere, `a` where a sentence begins
+    return w == 'i' or (w == 'a' and bool(re.search(r'(^|[.!?\n])["“(]?$', text.rstrip(' '))))
 
-def _looks_like_pieces(tokens):
+def join_words(marked, pieces=False): # pairs of a word and its mark -> text
+    text, leans, quotes, up, last = '', True, set(), False, None
+    for w, tag in marked:
+        w = w.replace('▁', ' ').replace('…', '...')
+        if w.isspace(): # line breaks stay
+            if '\n' in w: text, leans, quotes, up = text.rstrip(' ') + w.replace(' ', ''), True, set(), False
+            continue
+        before, after = sides(w, tag, text, quotes, pieces)
+        glued = leans or before or (last == TK_REP and text[-1:].isalpha() and is_fragment(w))
+        up = tag == TK_UP or (up and glued and tag != TK_MAJ and w not in '/\\') # IT'S, SCI-FI: one mark for the whole
+        text += ('' if glued else ' ') + (w.upper() if up or is_capital(w, text) else w)
+        leans, last = after, tag
+    return text.strip()
+
+# %% ../nbs/internals/06_codec.ipynb #e7c3263f
+def looks_like_pieces(tokens): # are they subwords, or all of them characters?
     pieces = any(re.match('▁+[^▁\\s]', t) for t in tokens)
     return pieces or '▁' in tokens and all(len(t) == 1 or t in special_tokens for t in tokens)
 
+def to_words(tokens, pieces=None): # words, and whether the tokens were pieces: with spaces as ▁
+    if pieces is None: pieces = looks_like_pieces(tokens)
+    return [w for w in (re.split(' +', ''.join(tokens).replace('▁', ' ')) if pieces else tokens) if w], pieces
+
+# %% ../nbs/internals/06_codec.ipynb #74755d0e
 def decode(
     tokens, # of one text, special tokens included: words, subwords or characters
     unk:str='[?]', # what to write for a word that the vocabulary did not have
     pieces:bool=None # are they subwords or characters? None: look for ▁, which no text without spaces has
 ) -> str:
     "Readable text from tokens: special tokens undone, words put together, punctuation where it belongs."
-    words, pieces = _words(list(tokens), pieces)
-    if not pieces: words = _mended(words)
-    text, leans, quotes, up, last = '', True, set(), False, None
-    for w, tag in _undo(words, unk):
-        w = w.replace('▁', ' ').replace('…', '...')
-        if w.isspace(): # line breaks stay
-            if '\n' in w: text, leans, quotes, up = text.rstrip(' ') + w.replace(' ', ''), True, set(), False
-            continue
-        alone = pieces and tag != TK_REP and w not in _added
-        before, after = (False, False) if alone else _sides(w, tag, text, quotes)
-        before = before or (last == TK_REP and text[-1:].isalpha() and _fragment(w))
-        glued = leans or before
-        up = tag == TK_UP or (up and glued and tag != TK_MAJ and w not in '/\\') # IT'S, SCI-FI: one mark for the whole
-        if w == 'i' or (w == 'a' and re.search(r'(^|[.!?\n])["“(]?$', text.rstrip(' '))): w = w.upper()
-        text += ('' if glued else ' ') + (w.upper() if up else w)
-        leans, last = after, tag
-    return text.strip()
+    words, pieces = to_words(list(tokens), pieces)
+    return join_words(undo_marks(words if pieces else mend_contractions(words), unk), pieces)
 
 # %% ../nbs/internals/06_codec.ipynb #bf36d6c6
-def _vocab_list(vocab):
+def vocab_list(vocab):
     "The tokens in the order of their ids, checked."
     vocab = getattr(vocab, 'vocab', vocab)
     if vocab is None or isinstance(vocab, str):
@@ -133,16 +144,16 @@ def _vocab_list(vocab):
     return vocab
 
 # %% ../nbs/internals/06_codec.ipynb #bb24f59d
-@lru_cache
-def _default_tokenizer(): return Tokenizer()
+_default_tokenizer = lru_cache(Tokenizer) # made once, when it is needed first
 
 class Codec:
     "How a model reads and writes text: tokenizer and vocab together."
+    encode_all:Callable # a step of its own, below
     def __init__(self,
         tok, # a `Tokenizer`, or any function from a text to its tokens; None for the one that `vocab` looks like
         vocab # the token of each id: a list, or an object with `.vocab` such as `Numericalize`
     ):
-        self.vocab = _vocab_list(vocab)
+        self.vocab = vocab_list(vocab)
         self.o2i = {t: i for i, t in enumerate(self.vocab) if t != 'xxfake'} # str -> int
         self.pad_id, self.unk_id = self.o2i.get(PAD), self.o2i.get(UNK) # int, or None if the vocab has no such token
         if tok is None: tok = _default_tokenizer() if BOS in self.o2i else str.split
@@ -150,87 +161,11 @@ class Codec:
         self.tok = self._fast.tok if self._fast else tok
         self._lock, self._seen, self._ids = threading.RLock(), None, np.zeros(0, np.int64)
 
-    @classmethod
-    def from_dls(cls, dls): # any DataLoaders of texts, also fastai's
-        "The codec of these loaders: `dls.codec`, or one made of `dls.vocab` and their tokenizer."
-        if isinstance(codec := getattr(dls, 'codec', None), Codec): return codec
-        if (vocab := getattr(dls, 'vocab', None)) is None:
-            raise ValueError('These loaders have neither a codec nor a vocab: set dls.codec = Codec(tok, vocab).')
-        toks = [getattr(dls, k, None) for k in ('tokenizer', 'tok')]
-        return cls(next((o for o in toks if callable(o) or hasattr(o, 'pipe')), None), vocab)
-
-    def tokens(self, text) -> list: # of str
-        "The tokens of one text."
-        if hasattr(self.tok, 'pipe'):
-            with self._lock: return [*next(iter(self.tok.pipe([text])))]
-        if not isinstance(text, str):
-            raise TypeError(f'Expected one text, got a {type(text).__name__}: use encode_all for many.')
-        found = self.tok(text)
-        found = found if isinstance(found, str) else [*found]
-        if isinstance(found, str) or not all(isinstance(t, str) for t in found):
-            raise TypeError(f'The tokenizer gave {found!r:.60} for a text; expected a list of strings. '
-                'Is it called on a list of texts? Then wrap it: Tokenizer(tok).')
-        return [str(t) for t in found]
-
-    def encode(self, text) -> torch.Tensor: # ids, (n,) int64
-        "The ids of one text; a token that is not in the vocab becomes `xxunk`."
-        tokens = self.tokens(text)
-        ids = np.array([self.o2i.get(t, self._unk) for t in tokens], np.int64)
-        return torch.from_numpy(self._known(ids, tokens.__getitem__))
-
-    def encode_all(self, texts) -> list: # of ids, each (n,) int64
-        "The ids of each of `texts`, at the speed of `FastTokenizer`."
-        if isinstance(texts, (str, bytes, Path)):
-            raise TypeError(f'Expected many texts, got one {type(texts).__name__}: use encode.')
-        if not hasattr(self.tok, 'pipe'): return [self.encode(t) for t in texts]
-        with self._lock: # the dictionaries of a FastTokenizer grow while it reads
-            if not self._fast: self._fast = FastTokenizer(self.tok)
-            numbers, lens = self._fast.encode(texts)
-            tokens = self._fast.tokens
-            if self._seen is not tokens: self._seen, self._ids = tokens, self._ids[:0]
-            new = [self.o2i.get(t, self._unk) for t in tokens[len(self._ids):]]
-            self._ids = np.concatenate([self._ids, np.array(new, np.int64)])
-            ids = self._known(self._ids[numbers], lambda i: tokens[numbers[i]])
-        return list(torch.from_numpy(ids).split(lens.tolist()))
-
     @property
     def _pieces(self): return isinstance(getattr(self.tok, 'tok', None), (CharTokenizer, SubwordTokenizer)) or None
 
     @property
     def _unk(self): return -1 if self.unk_id is None else self.unk_id
-
-    def _known(self, ids, token):
-        if self.unk_id is None and len(bad := np.flatnonzero(ids < 0)):
-            unknown = list(dict.fromkeys(token(i) for i in bad[:1000].tolist()))
-            raise ValueError(f'The vocab of {len(self):,} entries does not know {unknown[:5]} and has no {UNK}.')
-        return ids
-
-    def decode(self,
-        ids, # of one text, (n,) int
-        unk:str='[?]' # what to write for `xxunk`
-    ) -> str:
-        "Readable text from ids."
-        return decode([self.vocab[i] for i in self.checked(ids)], unk, self._pieces)
-
-    def words(self, ids) -> list: # of str
-        "The words of one text, special tokens included; subwords and characters are put together."
-        return _words([self.vocab[i] for i in self.checked(ids)], self._pieces)[0]
-
-    def checked(self, ids) -> list: # of int
-        "The ids of one text as a list, each of them in the vocab."
-        try: a = torch.as_tensor(ids)
-        except (RuntimeError, TypeError, ValueError):
-            raise TypeError(f'Expected the ids of one text; got {ids!r:.60}.') from None
-        if a.ndim != 1 or a.dtype.is_floating_point and a.numel(): raise ValueError(
-            f'Expected the ids of one text, whole numbers of shape (n,); got shape {tuple(a.shape)}, {a.dtype}.')
-        if bad := [i for i in a.tolist() if not 0 <= i < len(self)]:
-            raise ValueError(f'There is no id {bad[0]} in the vocab: its ids go from 0 to {len(self) - 1:,}.')
-        return [int(i) for i in a.tolist()]
-
-    def fingerprint(self) -> str: # 64 hexadecimal digits
-        "A key of the content: equal codecs have equal keys, in every process."
-        code = not hasattr(self.tok, 'config') and (hasattr(self.tok, '__code__') or not hasattr(self.tok, '__dict__'))
-        return fingerprint(_value_key(self.tok, frozenset()) if code else tokenizer_config(self.tok), self.vocab)
 
     def __eq__(self, o):
         if not isinstance(o, Codec): return NotImplemented
@@ -240,6 +175,99 @@ class Codec:
     def __reduce__(self): return Codec, (self.tok, self.vocab)
     def __repr__(self): return f'Codec({getattr(self.tok, "__qualname__", self.tok)}, vocab of {len(self):,})'
 
+# %% ../nbs/internals/06_codec.ipynb #1aeeec8a
+@patch
+def tokens(self:Codec, text) -> list: # of str
+    "The tokens of one text."
+    if hasattr(self.tok, 'pipe'):
+        with self._lock: return [*next(iter(self.tok.pipe([text])))]
+    if not isinstance(text, str):
+        raise TypeError(f'Expected one text, got a {type(text).__name__}: use encode_all for many.')
+    found = self.tok(text)
+    found = found if isinstance(found, str) else [*found]
+    if isinstance(found, str) or not all(isinstance(t, str) for t in found):
+        raise TypeError(f'The tokenizer gave {found!r:.60} for a text; expected a list of strings. '
+            'Is it called on a list of texts? Then wrap it: Tokenizer(tok).')
+    return [str(t) for t in found]
+
+# %% ../nbs/internals/06_codec.ipynb #ac1622f3
+@patch
+def checked_known(self:Codec, ids, token): # the ids; `token(i)` is the one at position i
+    if self.unk_id is None and len(bad := np.flatnonzero(ids < 0)):
+        unknown = list(dict.fromkeys(token(i) for i in bad[:1000].tolist()))
+        raise ValueError(f'The vocab of {len(self):,} entries does not know {unknown[:5]} and has no {UNK}.')
+    return ids
+
+# %% ../nbs/internals/06_codec.ipynb #6fd823bd
+@patch
+def encode(self:Codec, text) -> torch.Tensor: # ids, (n,) int64
+    "The ids of one text; a token that is not in the vocab becomes `xxunk`."
+    tokens = self.tokens(text)
+    ids = np.array([self.o2i.get(t, self._unk) for t in tokens], np.int64)
+    return torch.from_numpy(self.checked_known(ids, tokens.__getitem__))
+
+# %% ../nbs/internals/06_codec.ipynb #34209f91
+@patch
+def checked(self:Codec, ids) -> list: # of int
+    "The ids of one text as a list, each of them in the vocab."
+    try: a = torch.as_tensor(ids)
+    except (RuntimeError, TypeError, ValueError):
+        raise TypeError(f'Expected the ids of one text; got {ids!r:.60}.') from None
+    if a.ndim != 1 or a.dtype.is_floating_point and a.numel(): raise ValueError(
+        f'Expected the ids of one text, whole numbers of shape (n,); got shape {tuple(a.shape)}, {a.dtype}.')
+    if bad := [i for i in a.tolist() if not 0 <= i < len(self)]:
+        raise ValueError(f'There is no id {bad[0]} in the vocab: its ids go from 0 to {len(self) - 1:,}.')
+    return [int(i) for i in a.tolist()]
+
+# %% ../nbs/internals/06_codec.ipynb #b2e8b7b3
+@patch
+def decode(self:Codec,
+    ids, # of one text, (n,) int
+    unk:str='[?]' # what to write for `xxunk`
+) -> str:
+    "Readable text from ids."
+    return decode([self.vocab[i] for i in self.checked(ids)], unk, self._pieces)
+
+# %% ../nbs/internals/06_codec.ipynb #7d8a3077
+@patch
+def words(self:Codec, ids) -> list: # of str
+    "The words of one text, special tokens included; subwords and characters are put together."
+    return to_words([self.vocab[i] for i in self.checked(ids)], self._pieces)[0]
+
+# %% ../nbs/internals/06_codec.ipynb #d0789a7b
+@patch
+def encode_all(self:Codec, texts) -> list: # of ids, each (n,) int64
+    "The ids of each of `texts`, at the speed of `FastTokenizer`."
+    if isinstance(texts, (str, bytes, Path)):
+        raise TypeError(f'Expected many texts, got one {type(texts).__name__}: use encode.')
+    if not hasattr(self.tok, 'pipe'): return [self.encode(t) for t in texts]
+    with self._lock: # the dictionaries of a FastTokenizer grow while it reads
+        if not self._fast: self._fast = FastTokenizer(self.tok)
+        numbers, lens = self._fast.encode(texts)
+        tokens = self._fast.tokens
+        if self._seen is not tokens: self._seen, self._ids = tokens, self._ids[:0]
+        new = [self.o2i.get(t, self._unk) for t in tokens[len(self._ids):]]
+        self._ids = np.concatenate([self._ids, np.array(new, np.int64)])
+        ids = self.checked_known(self._ids[numbers], lambda i: tokens[numbers[i]])
+    return list(torch.from_numpy(ids).split(lens.tolist()))
+
+# %% ../nbs/internals/06_codec.ipynb #3347efa7
+@patch
+def fingerprint(self:Codec) -> str: # 64 hexadecimal digits
+    "A key of the content: equal codecs have equal keys, in every process."
+    code = not hasattr(self.tok, 'config') and (hasattr(self.tok, '__code__') or not hasattr(self.tok, '__dict__'))
+    return fingerprint(_value_key(self.tok, frozenset()) if code else tokenizer_config(self.tok), self.vocab)
+
+# %% ../nbs/internals/06_codec.ipynb #9a2ee604
+@patch(cls_method=True)
+def from_dls(cls:Codec, dls): # any DataLoaders of texts, also fastai's
+    "The codec of these loaders: `dls.codec`, or one made of `dls.vocab` and their tokenizer."
+    if isinstance(codec := getattr(dls, 'codec', None), Codec): return codec
+    if (vocab := getattr(dls, 'vocab', None)) is None:
+        raise ValueError('These loaders have neither a codec nor a vocab: set dls.codec = Codec(tok, vocab).')
+    toks = [getattr(dls, k, None) for k in ('tokenizer', 'tok')]
+    return cls(next((o for o in toks if callable(o) or hasattr(o, 'pipe')), None), vocab)
+
 # %% ../nbs/internals/06_codec.ipynb #930b1975
 _rules = {f.__name__: f for f in [*text_rules, replace_space]}
 _inner_settings = dict(WordTokenizer=['lang', 'special_toks'], CharTokenizer=['special_toks'],
@@ -247,10 +275,11 @@ _inner_settings = dict(WordTokenizer=['lang', 'special_toks'], CharTokenizer=['s
 _probe = "I LOVED it... Didn't you?  10/10 !!!!! <br />So so so good, a café &amp; a film."
 
 @lru_cache
-def _word_config(lang, special_toks): # of a `WordTokenizer` as it comes; to make one takes 70 ms
+def word_config(lang, special_toks): # of a `WordTokenizer` as it comes; to make one takes 70 ms
     return WordTokenizer(lang, list(special_toks)).config()
 
-def _why_not_plain(tok):
+# %% ../nbs/internals/06_codec.ipynb #81acb36a
+def why_not_plain(tok):
     "What of `tok` is code that plain values cannot describe, or None."
     if tok is str.split: return None
     if type(tok) is not Tokenizer:
@@ -261,12 +290,21 @@ def _why_not_plain(tok):
     inner, kind = tok.tok, type(tok.tok).__name__
     if kind not in _inner_settings or getattr(tk, kind) is not type(inner):
         return f'a {kind} inside the Tokenizer; known are {", ".join(_inner_settings)}'
-    if kind == 'WordTokenizer' and inner.config() != _word_config(inner.lang, tuple(inner.special_toks)):
+    if kind == 'WordTokenizer' and inner.config() != word_config(inner.lang, tuple(inner.special_toks)):
         return f'a {inner} that has been changed by hand (special cases of spaCy, for example)' 
 
+# %% ../nbs/internals/06_codec.ipynb #51d867a9
+def describe_tok(tok, folder): # plain values; the model of a `SubwordTokenizer` is written into `folder`
+    if tok is str.split: return dict(kind='split')
+    inner, kind = tok.tok, type(tok.tok).__name__
+    if kind == 'SubwordTokenizer': inner.save(Path(folder)/'subwords.model')
+    settings = {k: getattr(inner, k) for k in _inner_settings[kind]}
+    rules, post_rules = ([f.__name__ for f in o] for o in (tok.rules, tok.post_rules))
+    return dict(rules=rules, post_rules=post_rules, sep=tok.sep, inner=dict(kind=kind) | settings)
+
 # %% ../nbs/internals/06_codec.ipynb #ac8c2b08
-def _make_tok(config, folder):
-    "The tokenizer that `Codec.config` described."
+def make_tok(config, folder):
+    "The tokenizer that `describe_tok` described."
     if config.get('kind') == 'split': return str.split
     inner = dict(config['inner'])
     rules = config['rules'] + config.get('post_rules', [])
@@ -285,21 +323,21 @@ def config(self:Codec,
     own_tok:bool=False # allow a tokenizer with code of your own, which has to be given again to `from_config`?
 ) -> dict: # plain values
     "What makes this codec again, beside its vocab."
-    why = _why_not_plain(self.tok)
+    why = why_not_plain(self.tok)
     if why and not own_tok:
         raise TypeError(f'The tokenizer holds {why}, and a folder of plain values holds no code. '
             f'Use tokenizers and rules of lesson8nlp.tokenizer only ({", ".join(_rules)}), '
             'or save with own_tok=True and give tok= again when you load.')
-    if why: made_of = dict(kind='own')
-    elif self.tok is str.split: made_of = dict(kind='split')
-    else:
-        inner, kind = self.tok.tok, type(self.tok.tok).__name__
-        if kind == 'SubwordTokenizer': inner.save(Path(folder)/'subwords.model')
-        settings = {k: getattr(inner, k) for k in _inner_settings[kind]}
-        rules, post_rules = ([f.__name__ for f in o] for o in (self.tok.rules, self.tok.post_rules))
-        made_of = dict(rules=rules, post_rules=post_rules, sep=self.tok.sep, inner=dict(kind=kind) | settings)
-    return made_of | dict(probe=self.tokens(_probe))
+    return (dict(kind='own') if why else describe_tok(self.tok, folder)) | dict(probe=self.tokens(_probe))
 
+# %% ../nbs/internals/06_codec.ipynb #8f2b271a
+def check_probe(codec, probe, name): # warn if the test sentence has other tokens here; `name` for the message
+    if (now := codec.tokens(_probe)) == probe: return
+    first = next((f'{a!r} was {b!r}' for a, b in zip(now, probe) if a != b), 'another number of tokens')
+    warnings.warn(f'The tokenizer of {name} splits texts differently here than where it was saved ({first}): '
+        'install the same versions of spaCy and lesson8nlp, or the model sees tokens that it was not trained on.')
+
+# %% ../nbs/internals/06_codec.ipynb #e63eeff3
 @patch(cls_method=True)
 def from_config(cls:Codec,
     config:dict, # what `config` gave
@@ -312,9 +350,6 @@ def from_config(cls:Codec,
     if tok is None and config.get('kind') == 'own':
         raise ValueError(f'{name} was saved with a tokenizer that holds code of its owner, which is not in the folder: '
             'give it again as tok=.')
-    codec = cls(_make_tok(config, folder) if tok is None else tok, vocab)
-    if (now := codec.tokens(_probe)) != config['probe']:
-        first = next((f'{a!r} was {b!r}' for a, b in zip(now, config['probe']) if a != b), 'another number of tokens')
-        warnings.warn(f'The tokenizer of {name} splits texts differently here than where it was saved ({first}): '
-            'install the same versions of spaCy and lesson8nlp, or the model sees tokens that it was not trained on.')
+    codec = cls(make_tok(config, folder) if tok is None else tok, vocab)
+    check_probe(codec, config['probe'], name)
     return codec

@@ -19,6 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 from joblib import Parallel, cpu_count, delayed
 from joblib.parallel import LokyBackend, ParallelBackendBase, get_active_backend
 
@@ -46,33 +47,39 @@ class PartReader:
         try: return os.stat(item).st_size
         except OSError: return 0
 
-    def read(self, item): # its text, or None, and what is wrong with it, or ''
-        if not self.are_files: return self.checked(item)
-        try:
-            with open(item, 'rb') as f: data = f.read()
-        except OSError as e: return None, f'cannot be read: {e.strerror}'
-        try: return newlines(decode_text(data, '', self.encoding)), ''
-        except ValueError as e: why = str(e).split('. ')[0].strip() # what to do is said once, for all of them
-        return newlines(data.decode(self.encoding, 'replace')) if self.errors == 'replace' else None, why
+# %% ../nbs/internals/07_corpus.ipynb #70b1a743
+@patch
+def checked(self:PartReader, text):
+    fault = text_fault(text)
+    if not fault: return text, ''
+    repair = self.errors == 'replace' and isinstance(text, str)
+    return text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') if repair else None, fault
 
-    def checked(self, text):
-        fault = text_fault(text)
-        if not fault: return text, ''
-        repair = self.errors == 'replace' and isinstance(text, str)
-        return text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') if repair else None, fault
+@patch
+def read(self:PartReader, item): # its text, or None, and what is wrong with it, or ''
+    if not self.are_files: return self.checked(item)
+    try:
+        with open(item, 'rb') as f: data = f.read()
+    except OSError as e: return None, f'cannot be read: {e.strerror}'
+    try: return newlines(decode_text(data, '', self.encoding)), ''
+    except ValueError as e: why = str(e).split('. ')[0].strip() # what to do is said once, for all of them
+    return newlines(data.decode(self.encoding, 'replace')) if self.errors == 'replace' else None, why
 
-    def read_part(self, items): # texts, [(position, what is wrong)], and the digests of all items
-        if self.are_files:
-            read_all, some = lambda o: [*map(self.read, o)], [items[k:k+100] for k in range(0, len(items), 100)]
-            with ThreadPoolExecutor(4) as ex: read = list(chain.from_iterable(ex.map(read_all, some)))
-        else: read = [*map(self.read, items)]
-        wrong = [(i, why) for i, (_, why) in enumerate(read) if why]
-        texts = ['' if t is None and self.errors == 'replace' else t for t, _ in read]
-        return [t for t in texts if t is not None], wrong, b''.join(map(digest, texts))
-
+# %% ../nbs/internals/07_corpus.ipynb #d4f15cc0
 def digest(text):
     kind = b'none' if text is None else b'text'
     return blake2b((text or '').encode(), digest_size=16, person=kind).digest()
+
+# %% ../nbs/internals/07_corpus.ipynb #349f41ca
+@patch
+def read_part(self:PartReader, items): # texts, [(position, what is wrong)], and the digests of all items
+    if self.are_files:
+        read_all, some = lambda o: [*map(self.read, o)], [items[k:k+100] for k in range(0, len(items), 100)]
+        with ThreadPoolExecutor(4) as ex: read = list(chain.from_iterable(ex.map(read_all, some)))
+    else: read = [*map(self.read, items)]
+    wrong = [(i, why) for i, (_, why) in enumerate(read) if why]
+    texts = ['' if t is None and self.errors == 'replace' else t for t, _ in read]
+    return [t for t in texts if t is not None], wrong, b''.join(map(digest, texts))
 
 # %% ../nbs/internals/07_corpus.ipynb #85ad02a2
 part_size = 6 << 20 # characters of texts, bytes of files
@@ -92,6 +99,7 @@ def fast_tokenizer(config, tok): # this process's (and thread's) tokenizer for a
         here.config, here.fast = config, FastTokenizer(tokenizers.get(config, tok), max_chunks)
     return here.fast
 
+# %% ../nbs/internals/07_corpus.ipynb #61f3a000
 def renumber(ids, n): # ids below n by first occurrence -> new ids, and the old id of each
     first = np.full(n, -1, np.int64)
     first[ids[::-1]] = np.arange(len(ids))[::-1]
@@ -101,6 +109,7 @@ def renumber(ids, n): # ids below n by first occurrence -> new ids, and the old 
     new[seen] = np.arange(len(seen))
     return new[ids], seen
 
+# %% ../nbs/internals/07_corpus.ipynb #0180dbf5
 def digest_part(items, reader): return reader.read_part(items)[2]
 
 def encode_part(items, reader, config, tok, have): # a dict: the key of the part, and its arrays unless `have` has them
@@ -233,6 +242,7 @@ def disk_errors(path): # an OSError of the disk in words that help
         kept = 'What was there before is untouched, and what is done is kept'
         raise OSError(e.errno, f'{what} {path}: {remedy}. {kept} ({e.strerror})') from e
 
+# %% ../nbs/internals/07_corpus.ipynb #7278fe06
 remedies = {
     'raise': 'Save them as UTF-8, set their encoding, or remove them; or set errors to "skip" or "replace". '
              'What is done is kept, and the next run goes on from there.',
@@ -246,6 +256,7 @@ def report(wrong, n, errors): # about documents that could not be read, as an er
     if errors == 'raise': raise ValueError(message)
     warnings.warn(message)
 
+# %% ../nbs/internals/07_corpus.ipynb #1ab60e3f
 def tidy(path, old, new, work, files): # remove what a new corpus replaces, and what killed runs have left behind
     is_old = lambda p: time.time() - p.stat().st_mtime > 86400
     ours = re.compile(r'\.?[0-9a-f]{16}-[0-9a-f]{8}(\..*)?')
@@ -276,72 +287,89 @@ class CorpusBuilder:
         self.n_items = len(items) if hasattr(items, '__len__') else None # None: an iterator, to be read only once
         self.parts = split_parts(items, reader) if self.n_items is None else list(split_parts(items, reader))
         self.n_workers = 1 if n_workers is None and self.n_items is not None and len(self.parts) < 3 else n_workers
-        self.counts, self.done, self.wrong = TokenCounts(), [], []
-
-    def run(self): # -> the folder of the corpus
-        with disk_errors(self.path or self.root):
-            if self.path and self.path.is_file(): raise NotADirectoryError(errno.ENOTDIR, 'it is a file')
-            if self.n_items is not None:
-                make_key = lambda: self.key(b''.join(o for _, o in self.map(digest_part)))
-                folders = [self.path] if self.path else self.root.glob('*')
-                if found := find_corpus(folders, self.settings.key, self.n_items, make_key): return found
-            self.work.mkdir(parents=True, exist_ok=True)
-            key = self.first_pass()
-            path = self.path or self.root/key[:16]
-            old = read_info(path).get('data')
-            new = self.second_pass(path, key)
-        tidy(path, old, new, self.work, [f for f, _, _ in self.done])
-        return path
+        self.counts, self.done, self.wrong, self.digests, self.n_read = TokenCounts(), [], [], [], 0
 
     def key(self, digests): return fingerprint(self.settings.key, digests)
     def map(self, func, *args): return map_parts(func, self.parts, self.n_workers, self.reader, *args)
 
-    def first_pass(self): # encode, save and count all parts -> the key of the corpus
-        config, tok = self.settings.config, self.settings.tok
-        tokenizers[config] = tok
-        if self.n_workers == 1 or can_fork(): tok = None # it is found in `tokenizers`
-        have, digests, n = {f.stem for f in self.work.glob('*.npz')}, [], 0
-        n_parts = None if self.n_items is None else len(self.parts)
-        with bar(what='Corpus', total=n_parts, unit='parts', after=0, show=self.progress) as seen:
-            for items, part in self.map(encode_part, config, tok, have):
-                f = self.work/f'{part["key"]}.npz'
-                if 'ids' in part: save_part(f, part)
-                else: part |= self.part_again(f, items)
-                self.counts.add(part['tokens'], part['ids'])
-                self.done.append((f, part['lens'], None if n_parts is None else items))
-                self.wrong += [(shown(items[i]) if self.reader.are_files else n + i, why) for i, why in part['wrong']]
-                digests.append(part['digests'])
-                n += len(items)
-                seen.update()
-        if self.wrong: report(self.wrong, n, self.settings.errors)
-        self.n_items = n
-        return self.key(b''.join(digests))
+# %% ../nbs/internals/07_corpus.ipynb #97f4fff2
+@patch
+def part_again(self:CorpusBuilder, f, items): # from its file, or from the texts if the file is gone or damaged
+    if (part := load_part(f)) is not None: return part
+    if items is None: raise FileNotFoundError(f'{f} is gone, another process has built this corpus: run it again.')
+    part = encode_part(items, self.reader, self.settings.config, self.settings.tok, set())
+    if part['key'] != f.stem: raise ValueError('A text changed while the corpus was built: run it again.')
+    save_part(f, part)
+    return part
 
-    def part_again(self, f, items): # from its file, or from the texts if the file is gone or damaged
-        if (part := load_part(f)) is not None: return part
-        if items is None: raise FileNotFoundError(f'{f} is gone, another process has built this corpus: run it again.')
-        part = encode_part(items, self.reader, self.settings.config, self.settings.tok, set())
-        if part['key'] != f.stem: raise ValueError('A text changed while the corpus was built: run it again.')
-        save_part(f, part)
-        return part
+# %% ../nbs/internals/07_corpus.ipynb #8a3c9657
+@patch
+def take_part(self:CorpusBuilder, items, part): # that comes from a process
+    f = self.work/f'{part["key"]}.npz'
+    if 'ids' in part: save_part(f, part)
+    else: part |= self.part_again(f, items)
+    self.counts.add(part['tokens'], part['ids'])
+    self.done.append((f, part['lens'], None if self.n_items is None else items))
+    self.wrong += [(shown(items[i]) if self.reader.are_files else self.n_read + i, why) for i, why in part['wrong']]
+    self.digests.append(part['digests'])
+    self.n_read += len(items)
 
-    def second_pass(self, path, key): # write the corpus into `path` -> the name of its subfolder
-        s, name = self.settings, f'{key[:16]}-{uuid.uuid4().hex[:8]}'
-        vocab = self.counts.make_vocab(s.min_freq, s.max_vocab) if s.vocab is None else s.vocab
-        final, dtype = self.counts.to_vocab(vocab), np.min_scalar_type(len(vocab) - 1)
-        parts = (self.part_again(f, items) for f, _, items in self.done)
-        ids = (final[self.counts.numbers.take(o['tokens'])].astype(dtype)[o['ids']] for o in parts)
-        lens = np.concatenate([np.zeros(0, np.int64)] + [o for _, o, _ in self.done])
-        info = dict(key=key, settings=s.key, n_items=self.n_items, n_docs=len(lens), n_tokens=int(lens.sum()),
-                    skipped=self.wrong)
-        with sealed_folder(path/name, 'corpus') as tmp:
-            write_array(tmp/'ids.npy', dtype, lens.sum(), ids)
-            write_array(tmp/'offsets.npy', np.int64, len(lens) + 1, [[0], np.cumsum(lens)])
-            write_array(tmp/'counts.npy', np.int64, len(vocab), [np.bincount(final, self.counts.counts, len(vocab))])
-            write_json(tmp/'vocab.json', vocab)
-            write_json(tmp/'info.json', info | dict(codec=Codec(s.tok, vocab).config(tmp, own_tok=True)))
-        with atomic_file(path/'corpus.json') as f: json.dump(dict(data=name), f, separators=(',', ':'))
-        return name
+# %% ../nbs/internals/07_corpus.ipynb #e16de450
+@patch
+def first_pass(self:CorpusBuilder): # encode, save and count all parts -> the key of the corpus
+    config, tok = self.settings.config, self.settings.tok
+    tokenizers[config] = tok
+    if self.n_workers == 1 or can_fork(): tok = None # it is found in `tokenizers`
+    have, n_parts = {f.stem for f in self.work.glob('*.npz')}, None if self.n_items is None else len(self.parts)
+    with bar(what='Corpus', total=n_parts, unit='parts', after=0, show=self.progress) as seen:
+        for items, part in self.map(encode_part, config, tok, have):
+            self.take_part(items, part)
+            seen.update()
+    if self.wrong: report(self.wrong, self.n_read, self.settings.errors)
+    self.n_items = self.n_read
+    return self.key(b''.join(self.digests))
+
+# %% ../nbs/internals/07_corpus.ipynb #9b7754f5
+@patch
+def write_arrays(self:CorpusBuilder, folder, vocab, lens): # `lens` of all documents, in tokens
+    final, dtype = self.counts.to_vocab(vocab), np.min_scalar_type(len(vocab) - 1)
+    parts = (self.part_again(f, items) for f, _, items in self.done)
+    ids = (final[self.counts.numbers.take(o['tokens'])].astype(dtype)[o['ids']] for o in parts)
+    write_array(folder/'ids.npy', dtype, lens.sum(), ids)
+    write_array(folder/'offsets.npy', np.int64, len(lens) + 1, [[0], np.cumsum(lens)])
+    write_array(folder/'counts.npy', np.int64, len(vocab), [np.bincount(final, self.counts.counts, len(vocab))])
+
+# %% ../nbs/internals/07_corpus.ipynb #775e9e10
+@patch
+def second_pass(self:CorpusBuilder, path, key): # write the corpus into `path` -> the name of its subfolder
+    s, name = self.settings, f'{key[:16]}-{uuid.uuid4().hex[:8]}'
+    vocab = self.counts.make_vocab(s.min_freq, s.max_vocab) if s.vocab is None else s.vocab
+    lens = np.concatenate([np.zeros(0, np.int64)] + [o for _, o, _ in self.done])
+    info = dict(key=key, settings=s.key, skipped=self.wrong, n_items=self.n_items,
+                n_docs=len(lens), n_tokens=int(lens.sum()))
+    with sealed_folder(path/name, 'corpus') as tmp:
+        self.write_arrays(tmp, vocab, lens)
+        write_json(tmp/'vocab.json', vocab)
+        write_json(tmp/'info.json', info | dict(codec=Codec(s.tok, vocab).config(tmp, own_tok=True)))
+    with atomic_file(path/'corpus.json') as f: json.dump(dict(data=name), f, separators=(',', ':'))
+    return name
+
+# %% ../nbs/internals/07_corpus.ipynb #29be44ee
+@patch
+def run(self:CorpusBuilder): # -> the folder of the corpus
+    with disk_errors(self.path or self.root):
+        if self.path and self.path.is_file(): raise NotADirectoryError(errno.ENOTDIR, 'it is a file')
+        if self.n_items is not None:
+            make_key = lambda: self.key(b''.join(o for _, o in self.map(digest_part)))
+            folders = [self.path] if self.path else self.root.glob('*')
+            if found := find_corpus(folders, self.settings.key, self.n_items, make_key): return found
+        self.work.mkdir(parents=True, exist_ok=True)
+        key = self.first_pass()
+        path = self.path or self.root/key[:16]
+        old = read_info(path).get('data')
+        new = self.second_pass(path, key)
+    tidy(path, old, new, self.work, [f for f, _, _ in self.done])
+    return path
 
 # %% ../nbs/internals/07_corpus.ipynb #70bf1f23
 class Corpus:
@@ -355,71 +383,11 @@ class Corpus:
         self.counts = counts # (len(vocab),) int64: how often each entry of the vocab occurs
         self.vocab = vocab # list of str
 
-    @classmethod
-    def open(cls,
-        path, # the folder of a corpus
-        verify:bool=True, # compare the checksums of all files? Otherwise only their sizes
-        tok=None # the tokenizer that it was built with, for `codec`; needed if it holds code of your own
-    ): # -> Corpus
-        "Open the corpus in `path`."
-        path = Path(path)
-        if (folder := data_folder(path)) is None:
-            raise FileNotFoundError(f'There is no corpus in {path}, it has no corpus.json: '
-                                    'build one with Corpus.from_files or Corpus.from_texts.')
-        open_sealed(folder, 'corpus', verify, remedy)
-        info, vocab = read_info(path), json.loads((folder/'vocab.json').read_text(encoding='utf-8'))
-        mode = 'r' if info['n_tokens'] else None # nothing cannot be mapped
-        ids = np.load(folder/'ids.npy', mode, allow_pickle=False)
-        offsets, counts = (np.load(folder/f'{k}.npy', allow_pickle=False) for k in ('offsets', 'counts'))
-        return cls(path, info, ids, offsets, counts, vocab, tok)
-
-    @classmethod
-    def from_files(cls,
-        files, # paths of text files, one document each
-        tok=None, # default: `Tokenizer()`
-        vocab:list=None, # use this one; by default one is made of the corpus
-        path=None, # the folder to keep the corpus in; by default one named by its content, under `data_root()`
-        n_workers:int=None, # processes; by default as many as there are cores, 1 for a small corpus
-        progress:bool=True, # show a bar?
-        min_freq:int=3, # for the vocab
-        max_vocab:int=60000, # for the vocab
-        errors:str='raise', # about files that cannot be read: 'raise' (at the end, with all names), 'skip' or 'replace'
-        encoding:str='utf-8' # of the files; a byte order mark in a file overrides it
-    ): # -> Corpus
-        "The corpus of these files, in their order: opened if it exists already, otherwise built."
-        decode_text(b'a', encoding=encoding) # is there such an encoding?
-        files = [os.fspath(o) for o in column_of(files, 'files')]
-        settings = CorpusSettings(tok, vocab, min_freq, max_vocab, errors)
-        path = CorpusBuilder(files, PartReader(True, errors, encoding), settings, path, n_workers, progress).run()
-        return cls.open(path, verify=False, tok=settings.tok)
-
-    @classmethod
-    def from_texts(cls,
-        texts, # list of str, a column of a table, or an iterator that is too large for memory
-        tok=None, vocab:list=None, path=None, n_workers:int=None, progress:bool=True,
-        min_freq:int=3, max_vocab:int=60000, errors:str='raise'
-    ): # -> Corpus
-        "The corpus of these texts, in their order; the arguments are those of `from_files`."
-        settings = CorpusSettings(tok, vocab, min_freq, max_vocab, errors)
-        path = CorpusBuilder(column_of(texts), PartReader(False, errors), settings, path, n_workers, progress).run()
-        return cls.open(path, verify=False, tok=settings.tok)
-
     def __len__(self): return len(self.offsets) - 1
     def __getitem__(self, i): # the ids of document i
         if not -len(self) <= i < len(self): raise IndexError(f'There is no document {i}: there are {len(self):,}.')
         i %= len(self)
         return self.ids[self.offsets[i]:self.offsets[i+1]]
-
-    def tokens(self, i) -> list: # of str
-        "The tokens of document `i`."
-        return [self.vocab[o] for o in self[i].tolist()]
-
-    @property
-    def codec(self) -> Codec:
-        "The tokenizer and the vocab of this corpus, to read other texts in the same way."
-        if self._codec is None:
-            self._codec = Codec.from_config(self.info['codec'], self.vocab, self.path/self.info['data'], self._tok)
-        return self._codec
 
     @property
     def n_tokens(self): return len(self.ids)
@@ -429,3 +397,69 @@ class Corpus:
     def __repr__(self):
         return (f'Corpus: {len(self):,} documents, {self.n_tokens:,} tokens as {self.ids.dtype}, '
                 f'{len(self.vocab):,} entries in the vocab')
+
+# %% ../nbs/internals/07_corpus.ipynb #873d6d3c
+@patch(cls_method=True)
+def open(cls:Corpus,
+    path, # the folder of a corpus
+    verify:bool=True, # compare the checksums of all files? Otherwise only their sizes
+    tok=None # the tokenizer that it was built with, for `codec`; needed if it holds code of your own
+): # -> Corpus
+    "Open the corpus in `path`."
+    path = Path(path)
+    if (folder := data_folder(path)) is None:
+        raise FileNotFoundError(f'There is no corpus in {path}, it has no corpus.json: '
+                                'build one with Corpus.from_files or Corpus.from_texts.')
+    open_sealed(folder, 'corpus', verify, remedy)
+    info, vocab = read_info(path), json.loads((folder/'vocab.json').read_text(encoding='utf-8'))
+    mode = 'r' if info['n_tokens'] else None # nothing cannot be mapped
+    ids = np.load(folder/'ids.npy', mode, allow_pickle=False)
+    offsets, counts = (np.load(folder/f'{k}.npy', allow_pickle=False) for k in ('offsets', 'counts'))
+    return cls(path, info, ids, offsets, counts, vocab, tok)
+
+# %% ../nbs/internals/07_corpus.ipynb #e5671140
+@patch
+def tokens(self:Corpus, i) -> list: # of str
+    "The tokens of document `i`."
+    return [self.vocab[o] for o in self[i].tolist()]
+
+# %% ../nbs/internals/07_corpus.ipynb #16bc3045
+@patch(cls_method=True)
+def from_files(cls:Corpus,
+    files, # paths of text files, one document each
+    tok=None, # default: `Tokenizer()`
+    vocab:list=None, # use this one; by default one is made of the corpus
+    path=None, # the folder to keep the corpus in; by default one named by its content, under `data_root()`
+    n_workers:int=None, # processes; by default as many as there are cores, 1 for a small corpus
+    progress:bool=True, # show a bar?
+    min_freq:int=3, # for the vocab
+    max_vocab:int=60000, # for the vocab
+    errors:str='raise', # about files that cannot be read: 'raise' (at the end, with all names), 'skip' or 'replace'
+    encoding:str='utf-8' # of the files; a byte order mark in a file overrides it
+): # -> Corpus
+    "The corpus of these files, in their order: opened if it exists already, otherwise built."
+    decode_text(b'a', encoding=encoding) # is there such an encoding?
+    files = [os.fspath(o) for o in column_of(files, 'files')]
+    settings = CorpusSettings(tok, vocab, min_freq, max_vocab, errors)
+    path = CorpusBuilder(files, PartReader(True, errors, encoding), settings, path, n_workers, progress).run()
+    return cls.open(path, verify=False, tok=settings.tok)
+
+# %% ../nbs/internals/07_corpus.ipynb #a7474ad8
+@patch(cls_method=True)
+def from_texts(cls:Corpus,
+    texts, # list of str, a column of a table, or an iterator that is too large for memory
+    tok=None, vocab:list=None, path=None, n_workers:int=None, progress:bool=True,
+    min_freq:int=3, max_vocab:int=60000, errors:str='raise'
+): # -> Corpus
+    "The corpus of these texts, in their order; the arguments are those of `from_files`."
+    settings = CorpusSettings(tok, vocab, min_freq, max_vocab, errors)
+    path = CorpusBuilder(column_of(texts), PartReader(False, errors), settings, path, n_workers, progress).run()
+    return cls.open(path, verify=False, tok=settings.tok)
+
+# %% ../nbs/internals/07_corpus.ipynb #51ee3cc6
+@patch(as_prop=True)
+def codec(self:Corpus) -> Codec:
+    "The tokenizer and the vocab of this corpus, to read other texts in the same way."
+    if self._codec is None:
+        self._codec = Codec.from_config(self.info['codec'], self.vocab, self.path/self.info['data'], self._tok)
+    return self._codec

@@ -1,4 +1,4 @@
-"""A training run of several hours has to survive the process that it runs in. It goes on where it was interrupted, and ends with the same weights to the last bit.
+"""A long training run has to survive its process. It goes on where it stopped, with the same weights to the last bit.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/resume.html.md"""
 
@@ -24,11 +24,11 @@ from .store import *
 from .learner import plain_model
 
 # %% ../nbs/internals/10_resume.ipynb #a14874ec
-def _rng_state():
+def rng_state():
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     return dict(torch=torch.get_rng_state(), numpy=np.random.get_state(), python=random.getstate(), cuda=cuda)
 
-def _set_rng_state(s):
+def set_rng_state(s):
     torch.set_rng_state(s['torch'])
     np.random.set_state(s['numpy'])
     random.setstate(s['python'])
@@ -37,11 +37,11 @@ def _set_rng_state(s):
 # %% ../nbs/internals/10_resume.ipynb #f5e8889b
 _hidden_names = 'hidden bs h _rows'.split() # of AWD_LSTM and of the LMModels
 
-def _hidden_state(model): # what the recurrent modules of `model` remember from the batch before
+def hidden_state(model): # what the recurrent modules of `model` remember from the batch before
     return {n: {k: vars(m)[k] for k in _hidden_names if k in vars(m)}
             for n, m in model.named_modules() if hasattr(m, 'reset')}
 
-def _set_hidden_state(model, state):
+def set_hidden_state(model, state):
     device = next(model.parameters()).device
     for n, m in model.named_modules():
         for k, v in state.get(n, {}).items(): setattr(m, k, _to(v, device))
@@ -51,26 +51,24 @@ def _to(o, device): # tensors, and what says where they are, to `device`
     return o.to(device) if isinstance(o, Tensor) else device if isinstance(o, torch.device) else o
 
 # %% ../nbs/internals/10_resume.ipynb #11b69898
-def _set_opt_state(opt, state):
+def set_opt_state(opt, state):
     if 'hypers' in state: # fastai's own kind; an optimizer that wraps PyTorch's does the rest by itself
         state['hypers'] = L(state['hypers'])
         state['state'] = [{k: _to(v, p.device) for k, v in s.items()}
                           for (p, *_), s in zip(opt.all_params(), state['state'])]
     opt.load_state_dict(state)
 
-def _loader_state(dl): # the position in the data, and the loader's own random numbers
+# %% ../nbs/internals/10_resume.ipynb #217d8db6
+def loader_state(dl): # the position in the data, and the loader's own random numbers
     rng = getattr(dl, 'rng', None)
     return dict(place=dl.state_dict() if hasattr(dl, 'state_dict') else None,
                 rng=rng.getstate() if isinstance(rng, random.Random) else None)
 
-def _set_loader_state(dl, s):
+def set_loader_state(dl, s):
     if s['place'] is not None: dl.load_state_dict(s['place'])
     if s['rng'] is not None: dl.rng.setstate(s['rng'])
 
 # %% ../nbs/internals/10_resume.ipynb #4945e95b
-_callback_settings = dict(RNNRegularizer=['alpha', 'beta'], GradientClip=['max_norm', 'norm_type'],
-                          GradientAccumulation=['n_acc'], MixedPrecision=['amp_mode'])
-
 def _plain(o): # an item of a dataset as plain values, for a fingerprint
     if isinstance(o, (Tensor, np.ndarray)):
         a = np.ascontiguousarray(o.detach().cpu().as_subclass(Tensor).numpy() if isinstance(o, Tensor) else o)
@@ -78,39 +76,48 @@ def _plain(o): # an item of a dataset as plain values, for a fingerprint
     if isinstance(o, (list, tuple, L)): return [_plain(v) for v in o]
     return o if o is None or isinstance(o, (str, int, float)) else repr(o)
 
-def _data_identity(dl): # what a loader reads, and how
+def data_identity(dl): # what a loader reads, and how
     if hasattr(dl, 'state_dict'): return dl.state_dict()['setting']
     items = getattr(dl, 'dataset', None)
     key = fingerprint(_plain(items))[:16] if isinstance(items, (list, tuple, L)) else None
     return dict(kind=type(dl).__name__, bs=getattr(dl, 'bs', None), batches=len(dl), content=key)
 
+# %% ../nbs/internals/10_resume.ipynb #4bfe7ab3
+def model_identity(model): # its kind, its weights' shapes, its dropout
+    is_p = lambda k, v: (k in ('p', 'dropout') or k.endswith('_p')) and isinstance(v, (int, float))
+    shapes = [[n, list(p.shape)] for n, p in model.named_parameters()]
+    dropouts = [[n, k, v] for n, m in model.named_modules() for k, v in sorted(vars(m).items()) if is_p(k, v)]
+    n_weights = sum(p.numel() for p in model.parameters())
+    return {'model': type(model).__name__, 'parameters': f'{n_weights:,}, {fingerprint(shapes)[:8]}',
+            'dropout': fingerprint(dropouts)[:8]}
+
+# %% ../nbs/internals/10_resume.ipynb #36c6a82d
+def schedule_identity(learn): # of learning rate, momentum and the rest
+    scheds, run = {}, {'frozen groups': int(learn.opt.frozen_idx)}
+    for cb in learn.cbs:
+        if isinstance(cb, ParamScheduler): scheds |= cb.scheds
+    for n, f in scheds.items():
+        run[f'schedule of {n}'] = [np.round(np.array(f(i/8), dtype=float), 12).tolist() for i in range(9)]
+    plain = lambda o: o if o is None or isinstance(o, (bool, str)) else float(o)
+    return run | {n: [plain(h[n]) for h in learn.opt.hypers] for n in learn.opt.hypers[0] if n not in scheds}
+
+# %% ../nbs/internals/10_resume.ipynb #d47b6ae2
+_callback_settings = dict(RNNRegularizer=['alpha', 'beta'], GradientClip=['max_norm', 'norm_type'],
+                          GradientAccumulation=['n_acc'], MixedPrecision=['amp_mode'])
+
 def run_identity(
     learn # a `Learner` at the beginning of a fit
 ) -> dict: # plain values
     "Everything that decides the result of a fit, under names that a person understands."
-    model, opt, scheds = plain_model(learn.model), learn.opt, {}
-    for cb in learn.cbs:
-        if isinstance(cb, ParamScheduler): scheds |= cb.scheds
-    run = dict(epochs=learn.n_epoch, model=type(model).__name__, optimizer=type(opt).__name__,
-               loss=type(learn.loss_func).__name__)
-    shapes = [[n, list(p.shape)] for n, p in model.named_parameters()]
-    run['parameters'] = f'{sum(p.numel() for p in model.parameters()):,}, ' + fingerprint(shapes)[:8]
-    is_p = lambda k, v: (k in ('p', 'dropout') or k.endswith('_p')) and isinstance(v, (int, float))
-    dropouts = [[n, k, v] for n, m in model.named_modules() for k, v in sorted(vars(m).items()) if is_p(k, v)]
-    run['dropout'] = fingerprint(dropouts)[:8]
-    run['frozen groups'] = int(opt.frozen_idx)
-    for n, f in scheds.items():
-        run[f'schedule of {n}'] = [np.round(np.array(f(i/8), dtype=float), 12).tolist() for i in range(9)]
-    plain = lambda o: o if o is None or isinstance(o, (bool, str)) else float(o)
-    for n in opt.hypers[0]:
-        if n not in scheds: run[n] = [plain(h[n]) for h in opt.hypers]
+    run = dict(epochs=learn.n_epoch, optimizer=type(learn.opt).__name__, loss=type(learn.loss_func).__name__)
+    run |= model_identity(plain_model(learn.model)) | schedule_identity(learn)
     for cb in learn.cbs:
         for k in _callback_settings.get(type(cb).__name__, []): run[f'{k} of {type(cb).__name__}'] = str(getattr(cb, k))
-    for i, dl in enumerate(learn.dls.loaders): run |= {f'{k} of loader {i}': v for k, v in _data_identity(dl).items()}
+    for i, dl in enumerate(learn.dls.loaders): run |= {f'{k} of loader {i}': v for k, v in data_identity(dl).items()}
     return run
 
 # %% ../nbs/internals/10_resume.ipynb #72600108
-class _Checkpoints:
+class Checkpoints:
     "The checkpoints of one fit, oldest first."
     def __init__(self, root, keep, say): self.root, self.keep, self.say = Path(root), keep, say
 
@@ -129,22 +136,24 @@ class _Checkpoints:
         save_state(self.folder/self.name_of(state), state)
         for name in self.names()[:-self.keep]: shutil.rmtree(self.folder/name)
 
-    def newest(self): # the newest state that is complete in all processes; None if there is none
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for n in self.names(interrupted=True): shutil.rmtree(self.folder/n, ignore_errors=True)
-        distrib_barrier()
-        every = sorted(self.root.glob(f'rank*of{num_distrib()}')) if num_distrib() > 1 else [self.folder]
-        for name in reversed([n for n in self.names() if all((f/n).is_dir() for f in every)]):
-            try:
-                for f in every:
-                    if f != self.folder: open_sealed(f/name, 'checkpoint')
-                return load_state(self.folder/name)
-            except CorruptedError as e: self.say(f'Checkpoint {name} is skipped: {e}')
-        return None
-
     def drop_newer(self, state): # these are corrupted, or not to be found in all processes
         for n in self.names():
             if n > self.name_of(state): shutil.rmtree(self.folder/n)
+
+# %% ../nbs/internals/10_resume.ipynb #60684497
+@patch
+def newest(self:Checkpoints): # the newest state that is complete in all processes; None if there is none
+    self.folder.mkdir(parents=True, exist_ok=True)
+    for n in self.names(interrupted=True): shutil.rmtree(self.folder/n, ignore_errors=True)
+    distrib_barrier()
+    every = sorted(self.root.glob(f'rank*of{num_distrib()}')) if num_distrib() > 1 else [self.folder]
+    for name in reversed([n for n in self.names() if all((f/n).is_dir() for f in every)]):
+        try:
+            for f in every:
+                if f != self.folder: open_sealed(f/name, 'checkpoint')
+            return load_state(self.folder/name)
+        except CorruptedError as e: self.say(f'Checkpoint {name} is skipped: {e}')
+    return None
 
 # %% ../nbs/internals/10_resume.ipynb #21a16c9f
 class CheckpointCallback(Callback):
@@ -167,48 +176,53 @@ class CheckpointCallback(Callback):
     def for_stage(self, k): # for `fit_gradual`: the same, with a folder of its own
         return type(self)(self.root/f'stage{k}', self.every, self.keep, self.verbose, self.identity)
 
-    def before_fit(self):
-        trial = any(isinstance(cb, (LRFinder, ShortEpochCallback)) for cb in self.learn.cbs)
-        self.active = not (trial or self.learn.lock.locked())
-        if not self.active: return
-        self.at, self.offset, self.jumped, self.stepped, self.muted, self.secs = None, 0, False, True, [], []
-        self._check_loader()
-        stage = self.root/f'stage{self.n_done + 1}' if self.n_done else self.root
-        self.files = _Checkpoints(stage, self.keep, self._say)
-        self.what = run_identity(self.learn) | self.identity
-        state = self.files.newest()
-        if state is None: self._save(0, 0)
-        else: self._resume(state)
-
     def _say(self, what):
         if self.verbose and not rank_distrib(): print(what)
 
     def _check_loader(self):
         dl = self.learn.dls.train
         if self.every != 'epoch' and not hasattr(dl, 'state_dict'):
-            raise TypeError(f"A {type(dl).__name__} cannot say which batch is the next, so a checkpoint in the middle of an "
-                "epoch would be of no use: take every='epoch', or a loader with state_dict and load_state_dict "
+            raise TypeError(f"A {type(dl).__name__} cannot say which batch is the next, so a checkpoint in the middle "
+                "of an epoch would be of no use: take every='epoch', or a loader with state_dict and load_state_dict "
                 "such as LMDataLoader.")
 
+# %% ../nbs/internals/10_resume.ipynb #eaf19707
+@patch
+def before_fit(self:CheckpointCallback):
+    trial = any(isinstance(cb, (LRFinder, ShortEpochCallback)) for cb in self.learn.cbs)
+    self.active = not (trial or self.learn.lock.locked())
+    if not self.active: return
+    self.at, self.offset, self.jumped, self.stepped, self.muted, self.secs = None, 0, False, True, [], []
+    self._check_loader()
+    stage = self.root/f'stage{self.n_done + 1}' if self.n_done else self.root
+    self.files = Checkpoints(stage, self.keep, self._say)
+    self.what = run_identity(self.learn) | self.identity
+    state = self.files.newest()
+    if state is None: self._save(0, 0)
+    else: self._resume(state)
+
 # %% ../nbs/internals/10_resume.ipynb #3aaaf5c0
-def _record(learn, secs): # what the training table and the curves are made of
+def fit_record(learn, secs): # what the training table and the curves are made of
     rec = learn.recorder
     numbers = lambda m: {k: v for k, v in vars(m).items() if isinstance(v, (int, float, Tensor))}
     mets = [numbers(m) for m in [rec.smooth_loss, *learn.metrics]]
     losses = torch.stack([o.cpu() for o in rec.losses]) if rec.losses else torch.zeros(0)
     return dict(lrs=np.array(rec.lrs, dtype=float), losses=losses, iters=rec.iters,
-        values=[list(o) for o in rec.values], mets=mets, secs=secs, elapsed=time.time() - getattr(rec, 'start_epoch', time.time()))
+        values=[list(o) for o in rec.values], mets=mets, secs=secs,
+        elapsed=time.time() - getattr(rec, 'start_epoch', time.time()))
 
-def _restore_record(learn, was):
+def restore_record(learn, was):
     rec = learn.recorder
     rec.lrs, rec.losses, rec.iters = was['lrs'].tolist(), list(was['losses']), list(was['iters'])
     for m, values in zip([rec.smooth_loss, *learn.metrics], was['mets']): vars(m).update(values)
     if rec.losses: learn.smooth_loss = rec.smooth_loss.value
 
-def _callback_state(cb): # of callbacks that follow a schedule, track a metric or add up gradients
+# %% ../nbs/internals/10_resume.ipynb #2686430a
+def callback_state(cb): # of callbacks that follow a schedule, track a metric or add up gradients
     numbers = ('best', 'wait', 'count')
     return {k: v for k, v in vars(cb).items() if k == 'hps' or k in numbers and isinstance(v, (int, float))}
 
+# %% ../nbs/internals/10_resume.ipynb #8eaaceb0
 @patch
 def _save(self:CheckpointCallback, epoch, it, finished=False):
     "Write the state at step `it` of `epoch`, and remove what is older than the last `keep`."
@@ -221,33 +235,45 @@ def _save(self:CheckpointCallback, epoch, it, finished=False):
     scaler = scaler.state_dict() if isinstance(scaler, torch.amp.GradScaler) else None
     self.files.save(dict(what=self.what, epoch=epoch, iter=it, n_iter=learn.n_iter if it else len(learn.dls.train),
         finished=finished, train_iter=learn.train_iter, pct_train=learn.pct_train, model=model.state_dict(),
-        hidden=_hidden_state(model), opt=learn.opt.state_dict(), scaler=scaler, grads=grads,
-        loaders=[_loader_state(dl) for dl in learn.dls.loaders], rng=_rng_state(), recorder=_record(learn, self.secs),
-        cbs={cb.name: _callback_state(cb) for cb in learn.cbs}))
+        hidden=hidden_state(model), opt=learn.opt.state_dict(), scaler=scaler, grads=grads,
+        loaders=[loader_state(dl) for dl in learn.dls.loaders], rng=rng_state(), recorder=fit_record(learn, self.secs),
+        cbs={cb.name: callback_state(cb) for cb in learn.cbs}))
     self.last = learn.train_iter
 
 # %% ../nbs/internals/10_resume.ipynb #9507eab3
 @patch
-def _resume(self:CheckpointCallback, state):
-    "Put everything back that does not change before the first batch."
+def check_run(self:CheckpointCallback, state):
+    "Refuse a checkpoint of another run, and say in what it differs."
     was, now = state['what'], self.what
     if wrong := [f'{k} was {was.get(k)} and is {now.get(k)}' for k in now | was if was.get(k) != now.get(k)]:
         raise ValueError(f'The checkpoints in {self.files.root} belong to another run: {"; ".join(wrong)[:800]}. '
             'Call the fit as it was; or remove this folder to start over, or give the new run a folder of its own.')
-    learn, self.at = self.learn, state
-    self.files.drop_newer(state)
-    model = plain_model(learn.model)
+
+# %% ../nbs/internals/10_resume.ipynb #414d5182
+def load_weights(model, state): # and gradients: 0 stands for those that are used up
     model.load_state_dict(state['model'])
     for n, p in model.named_parameters():
         g = state['grads'].get(n)
         p.grad = None if g is None else g.to(p.device) if isinstance(g, Tensor) else torch.zeros_like(p)
-    _set_opt_state(learn.opt, state['opt'])
+
+# %% ../nbs/internals/10_resume.ipynb #013599b9
+@patch
+def _resume(self:CheckpointCallback, state):
+    "Put everything back that does not change before the first batch."
+    self.check_run(state)
+    learn, self.at = self.learn, state
+    self.files.drop_newer(state)
+    model = plain_model(learn.model)
+    load_weights(model, state)
+    set_opt_state(learn.opt, state['opt'])
     if state['scaler'] and getattr(learn, 'scaler', None): learn.scaler.load_state_dict(state['scaler'])
-    for dl, s in zip(learn.dls.loaders, state['loaders']): _set_loader_state(dl, s)
+    for dl, s in zip(learn.dls.loaders, state['loaders']): set_loader_state(dl, s)
     for cb in learn.cbs: vars(cb).update(state['cbs'].get(cb.name, {}))
     learn.train_iter, self.last, self.secs = state['train_iter'], state['train_iter'], list(state['recorder']['secs'])
-    self._say(f'Resumed after step {state["iter"]} of {state["n_iter"]} of epoch {state["epoch"]}.' if not state['finished'] else
-        f'This run is finished: {learn.train_iter} steps. Its weights are loaded; for another run give another folder.')
+    finished = (f'This run is finished: {learn.train_iter} steps. Its weights are loaded; '
+                'for another run give another folder.')
+    resumed = f'Resumed after step {state["iter"]} of {state["n_iter"]} of epoch {state["epoch"]}.'
+    self._say(finished if state['finished'] else resumed)
 
 # %% ../nbs/internals/10_resume.ipynb #8ad9114e
 @patch
@@ -270,11 +296,11 @@ def before_train(self:CheckpointCallback):
     "Put back what the beginning of a training phase has just reset."
     if not self.active or self.at is None: return
     state, learn = self.at, self.learn
-    _restore_record(learn, state['recorder'])
-    _set_rng_state(state['rng'])
+    restore_record(learn, state['recorder'])
+    set_rng_state(state['rng'])
     if state['iter']:
         learn.pct_train, self.offset = state['pct_train'], state['iter']
-        _set_hidden_state(plain_model(learn.model), state['hidden'])
+        set_hidden_state(plain_model(learn.model), state['hidden'])
     if state['iter'] < state['n_iter']: return
     self.at, self.jumped = None, True
     raise CancelTrainException # nothing is left of this epoch but its validation
@@ -287,7 +313,7 @@ def after_cancel_train(self:CheckpointCallback):
 @patch
 def before_batch(self:CheckpointCallback):
     if not self.active: return
-    if self.at is not None and self.offset: _set_rng_state(self.at['rng'])  # a loader may have drawn numbers
+    if self.at is not None and self.offset: set_rng_state(self.at['rng'])  # a loader may have drawn numbers
     self.at, self.stepped = None, False
     self.learn.iter += self.offset
 
@@ -316,6 +342,6 @@ def after_fit(self:CheckpointCallback):
     if len(self.secs) < len(rec.values): self.secs.append(time.time() - rec.start_epoch)  # a callback has ended the fit
     if self.at is None: self._save(len(rec.values), 0, finished=True)
     else:
-        _restore_record(self.learn, self.at['recorder'])
-        if self.at['finished']: _set_rng_state(self.at['rng'])  # a fit that follows draws what it would have drawn
+        restore_record(self.learn, self.at['recorder'])
+        if self.at['finished']: set_rng_state(self.at['rng'])  # a fit that follows draws what it would have drawn
     self.active, self.at, self.n_done = False, None, self.n_done + 1

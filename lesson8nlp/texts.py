@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from fastcore.basics import patch
 
 # %% ../nbs/internals/02_texts.ipynb #85571deb
 def is_missing(
@@ -53,8 +54,8 @@ def column_of(
     except TypeError: raise TypeError(f'{got} {texts!r:.60} ({kind}).') from None
     return texts.to_pylist() if hasattr(texts, 'to_pylist') else texts
 
-# %% ../nbs/internals/02_texts.ipynb #a00c8799
-def _remedy(t): # for what is no text
+# %% ../nbs/internals/02_texts.ipynb #3e65c384
+def text_remedy(t): # what to do about `t`, which is no text
     if isinstance(t, str):
         return ("Read the file again with the right encoding, or repair the text: "
                 "t.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')")
@@ -62,6 +63,7 @@ def _remedy(t): # for what is no text
     if isinstance(t, bytes): return "Decode it: t.decode('utf-8')."
     return 'Convert it with str() if that is what you mean.'
 
+# %% ../nbs/internals/02_texts.ipynb #f295614a
 def each_text(
     texts, # a list, a column of a table (pandas, Polars, Arrow), a generator, ...: strings, or Paths of text files
     of:str='' # for error messages: ' of 3' makes "Text 0 of 3"
@@ -71,11 +73,12 @@ def each_text(
         for i, t in enumerate(column):
             if isinstance(t, Path): t = read_text(t)
             if fault := text_fault(t):
-                raise (ValueError if isinstance(t, str) else TypeError)(f'Text {i}{of} {fault}. {_remedy(t)}')
+                raise (ValueError if isinstance(t, str) else TypeError)(f'Text {i}{of} {fault}. {text_remedy(t)}')
             yield t
     column = column_of(texts)
     return check()
 
+# %% ../nbs/internals/02_texts.ipynb #d7687b57
 def check_texts(
     texts, # what should be a list (or other iterable) of strings, or of Paths of text files
 ) -> list: # of str
@@ -84,6 +87,13 @@ def check_texts(
     return list(each_text(texts, f' of {len(texts):,}'))
 
 # %% ../nbs/internals/02_texts.ipynb #c9150ab4
+def not_in(encoding, data, skip, name, e): # the error for a file in another encoding; `skip`: bytes of its mark
+    line, at = e.object[:e.start].decode(encoding, 'replace').count('\n') + 1, skip + e.start
+    guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252'
+    return ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}, in line {line:,}. '
+                      f'Save it as UTF-8, or name the encoding that it was written in, for example encoding={guess!r}.')
+
+# %% ../nbs/internals/02_texts.ipynb #f16bf55f
 _marks = [(codecs.BOM_UTF8, 'utf-8'), (codecs.BOM_UTF32_LE, 'utf-32-le'), (codecs.BOM_UTF32_BE, 'utf-32-be'),
           (codecs.BOM_UTF16_LE, 'utf-16-le'), (codecs.BOM_UTF16_BE, 'utf-16-be')] # UTF-32's begins like UTF-16's
 
@@ -98,23 +108,20 @@ def decode_text(
     try: text = data[len(mark):].decode(encoding, errors)
     except LookupError:
         raise ValueError(f'There is no encoding {encoding!r}: try utf-8, cp1252, latin-1 or utf-16.') from None
-    except UnicodeDecodeError as e:
-        line, at = e.object[:e.start].decode(encoding, 'replace').count('\n') + 1, len(mark) + e.start
-        guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252'
-        raise ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}, in line {line:,}. '
-                         'Save it as UTF-8, or name the encoding that it was written in, '
-                         f'for example encoding={guess!r}.') from e
+    except UnicodeDecodeError as e: raise not_in(encoding, data, len(mark), name, e) from e
     if '\0' in text and text.count('\0') > max(5, 0.4*len(text)):
         raise ValueError(f"{name} is not text in {encoding}, it is full of null characters. "
                          "If it comes from Windows, try encoding='utf-16-le'; else it is no text file.")
     return text
 
+# %% ../nbs/internals/02_texts.ipynb #237856d4
 def newlines(
     text:str
 ) -> str:
     "The text with `\\n` for every line end, whichever system wrote it."
     return text.replace('\r\n', '\n').replace('\r', '\n') if '\r' in text else text
 
+# %% ../nbs/internals/02_texts.ipynb #f273914e
 def shown(
     path # of a file
 ) -> str: # can be printed whatever the path is
@@ -144,37 +151,44 @@ def read_text(
     return newlines(decode_text(data, shown(path), encoding, errors))
 
 # %% ../nbs/internals/02_texts.ipynb #aad1e3d1
+def identity(p): return p.stat().st_dev, p.stat().st_ino # the same for each way that leads to a file or folder
+
+def sort_entry(e, p, folders, links, files): # put it where it belongs, or say why it is ignored; '': a text
+    is_link = e.is_symlink()
+    if e.name.startswith('.'): return 'hidden'
+    if p.is_dir() if is_link else e.is_dir(): (links if is_link else folders).append(p)
+    elif p.suffix.lower() != '.txt': return 'not .txt files'
+    elif is_link: files.append(p)
+    else: return '' if e.is_file() else 'not files'
+
+# %% ../nbs/internals/02_texts.ipynb #93a9a0e3
 def walk_texts(
     top, # a folder
     seen:set # of (device, inode): the files and folders that were met before; what is met now is added
 ): # an iterator of (path, ''), or of (path, why) for what is ignored
     "All .txt files below `top`, each once."
     folders, links, files = [Path(top)], [], []
-    identity = lambda p: (p.stat().st_dev, p.stat().st_ino)
     above = {identity(p) for p in Path(top).resolve().parents}
     while folders or links: # links have their turn when no real folder is left
         folder = (folders or links).pop(0)
-        device, inode = identity(folder)
-        if (device, inode) in above or (device, inode) in seen:
+        if (here := identity(folder)) in above or here in seen:
             yield folder, 'links to folders above, or to ones that are read anyway'
             continue
-        seen.add((device, inode))
+        seen.add(here)
         for e in sorted(os.scandir(folder), key=lambda e: e.name):
-            p, is_link = folder/e.name, e.is_symlink()
-            if e.name.startswith('.'): yield p, 'hidden'
-            elif p.is_dir() if is_link else e.is_dir(): (links if is_link else folders).append(p)
-            elif p.suffix.lower() != '.txt': yield p, 'not .txt files'
-            elif is_link: files.append(p)
-            elif e.is_file():
-                seen.add((device, e.inode()))
-                yield p, ''
-            else: yield p, 'not files'
+            why = sort_entry(e, folder/e.name, folders, links, files)
+            if why == '': seen.add((here[0], e.inode()))
+            if why is not None: yield folder/e.name, why
+    yield from linked_texts(files, seen)
+
+def linked_texts(files, seen): # links to files, those that are read anyway ignored
     for p in sorted(files):
         again = p.exists() and identity(p) in seen
         if p.exists(): seen.add(identity(p))
         yield p, 'links to files that are read anyway' if again else ''
 
-def _checked_folder(path, folders): # the folders to look into, or an error
+# %% ../nbs/internals/02_texts.ipynb #6942ebd3
+def chosen_folders(path, folders): # the folders to look into, or an error
     if not path.is_dir(): raise FileNotFoundError(f'There is no folder {shown(path)}.')
     folders = [folders] if isinstance(folders, str) else list(folders or ['.'])
     if lacks := [o for o in folders if not (path/o).is_dir()]:
@@ -191,7 +205,7 @@ def text_files(
 ) -> list: # of paths, sorted
     "The .txt files below `path`, always in the same order; no hidden ones, and each real folder once."
     path, seen = Path(path), set()
-    files = [f for d in _checked_folder(path, folders) for f, why in walk_texts(d, seen) if not why]
+    files = [f for d in chosen_folders(path, folders) for f, why in walk_texts(d, seen) if not why]
     if not files: raise ValueError(f'No .txt file in {shown(path)}' + (f' below {folders}.' if folders else '.'))
     if n is not None and n > len(files):
         raise ValueError(f'{n} files were asked for, and {shown(path.name)} has {len(files)}.')
@@ -225,6 +239,7 @@ def rows_by_tabs(lines):
     bare = lambda c: c[1:-1].replace('""', '"') if re.fullmatch('"([^"]|"")*"', c) else c
     return [[bare(c) for c in l.split('\t')] if l else [] for l in lines]
 
+# %% ../nbs/internals/02_texts.ipynb #4058f06d
 def parse_tsv(lines, name):
     "The rows of a TSV, with or without quotes around cells, and the line in which each begins."
     tabbed = rows_by_tabs(lines)
@@ -237,6 +252,18 @@ def parse_tsv(lines, name):
     raise ValueError(f'{name}, line {odd:,}: a cell begins with a quote, and one in a later line may end it, or not. '
                      'Write a quote inside a cell as two, and put that cell between quotes.')
 
+# %% ../nbs/internals/02_texts.ipynb #6d4390c4
+def uneven(wrong, header, sep, name): # the error for rows with more or fewer cells than the header
+    n, i = wrong[0]
+    other = next((s for s in ';\t|' if len(header) == 1 and s in header[0]), None)
+    remedy = (f'Try sep={other!r}, which seems to separate the cells.' if other else
+              f'Put double quotes around a cell that holds {sep!r}, or say what else separates '
+              "the cells, for example sep=';'.")
+    more = f'{len(wrong) - 1:,} more rows are like it. ' if len(wrong) > 1 else ''
+    return ValueError(f'{name}, line {i:,}: this row has {n} cell{"s"*(n > 1)}, and the header has {len(header)}: '
+                      f'{first_few(map(repr, header))}. {more}{remedy}')
+
+# %% ../nbs/internals/02_texts.ipynb #92beee58
 def parse_delimited(text, sep, name):
     "The header of a table, its rows, and the line in which each row begins."
     text = text.replace('\r\n', '\n')
@@ -249,30 +276,22 @@ def parse_delimited(text, sep, name):
     header = rows[head]
     body = zip(rows[head + 1:], starts[head + 1:])
     body = [(r or [''], i) for r, i in body if r or len(header) == 1] # an empty line is no row
-    if wrong := [(len(r), i) for r, i in body if len(r) != len(header)]: raise _uneven(wrong, header, sep, name)
+    if wrong := [(len(r), i) for r, i in body if len(r) != len(header)]: raise uneven(wrong, header, sep, name)
     return header, [r for r, _ in body], [i for _, i in body]
 
-def _uneven(wrong, header, sep, name): # the error for rows with more or fewer cells than the header
-    n, i = wrong[0]
-    other = next((s for s in ';\t|' if len(header) == 1 and s in header[0]), None)
-    remedy = (f'Try sep={other!r}, which seems to separate the cells.' if other else
-              f'Put double quotes around a cell that holds {sep!r}, or say what else separates '
-              "the cells, for example sep=';'.")
-    more = f'{len(wrong) - 1:,} more rows are like it. ' if len(wrong) > 1 else ''
-    return ValueError(f'{name}, line {i:,}: this row has {n} cell{"s"*(n > 1)}, and the header has {len(header)}: '
-                      f'{first_few(map(repr, header))}. {more}{remedy}')
-
 # %% ../nbs/internals/02_texts.ipynb #3c056c39
-def _object(pairs): # of a JSON object
+def unique_keys(pairs): # of a JSON object
     if len(o := dict(pairs)) < len(pairs): raise ValueError('a key comes twice')
     return o
+
+as_written = dict(object_pairs_hook=unique_keys, parse_int=str, parse_float=str, parse_constant=lambda _: None)
 
 def parse_json_lines(text, name):
     "The columns of a table, its rows, and the line of each row."
     found, lines = [], []
     for i, l in enumerate(text.split('\n'), 1):
         if not l.strip(): continue
-        try: o = json.loads(l, object_pairs_hook=_object, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+        try: o = json.loads(l, **as_written)
         except (ValueError, RecursionError) as e:
             raise ValueError(f'{name}, line {i:,} is not JSON ({e}): each line holds one object.') from None
         if not isinstance(o, dict):
@@ -281,6 +300,7 @@ def parse_json_lines(text, name):
     columns = list(dict.fromkeys(k for o in found for k in o))
     return columns, [[o.get(k) for k in columns] for o in found], lines
 
+# %% ../nbs/internals/02_texts.ipynb #5d4719f7
 def read_parquet(path, name):
     "The columns of a table, its rows, and the number of each row."
     try: import pyarrow, pyarrow.parquet as pq
@@ -293,23 +313,6 @@ def read_parquet(path, name):
 _formats = {'.csv': ',', '.tsv': '\t', '.tab': '\t',
             '.jsonl': 'json', '.ndjson': 'json', '.parquet': 'parquet', '.pq': 'parquet'}
 _unpackers = {'.gz': gzip.decompress, '.bz2': bz2.decompress, '.xz': lzma.decompress}
-
-def cell_text(v):
-    "The value of a cell as a string, if it can be one; '' if it is missing."
-    if isinstance(v, str): return newlines(v)
-    if isinstance(v, bool): return str(v).lower()
-    if is_missing(v): return ''
-    return str(v) if isinstance(v, (int, float)) else v
-
-def _nothing_there(path):
-    return FileNotFoundError(f'{shown(path)} does not exist: '
-                             'give a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet).')
-
-def unpack(data, packed, name):
-    "The bytes in a file whose name ends in `packed`."
-    try: return _unpackers[packed](data) if packed else data
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as e:
-        raise ValueError(f'{name} is damaged, or not packed as its name says: {e}') from e
 
 def table_format(path, sep):
     "What separates the cells of a file, or 'json' or 'parquet'; and its ending, if it is packed."
@@ -325,6 +328,21 @@ def table_format(path, sep):
         raise ValueError(f'sep is {sep!r}; it is a single character, for example ";".')
     return sep, packed
 
+# %% ../nbs/internals/02_texts.ipynb #5639b8cb
+def unpack(data, packed, name):
+    "The bytes in a file whose name ends in `packed`."
+    try: return _unpackers[packed](data) if packed else data
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as e:
+        raise ValueError(f'{name} is damaged, or not packed as its name says: {e}') from e
+
+# %% ../nbs/internals/02_texts.ipynb #5b901819
+def cell_text(v):
+    "The value of a cell as a string, if it can be one; '' if it is missing."
+    if isinstance(v, str): return newlines(v)
+    if isinstance(v, bool): return str(v).lower()
+    if is_missing(v): return ''
+    return str(v) if isinstance(v, (int, float)) else v
+
 # %% ../nbs/internals/02_texts.ipynb #2b1ee56b
 @dataclass
 class Table:
@@ -335,49 +353,56 @@ class Table:
     lines:list # of int: the line of each, or its row in a file without lines
     unit:str='line' # or 'row'
 
-    @classmethod
-    def read(cls,
-        path, # .csv, .tsv, .jsonl or .parquet; all but the last may be packed: .gz, .bz2, .xz
-        encoding:str='utf-8', # a byte order mark in the file overrides it
-        sep:str=None # what separates cells; needed for a name that does not say it
-    ): # -> Table
-        "The table in the file at `path`, or an error that names the line."
-        path, name = Path(path), shown(path)
-        if not path.exists(): raise _nothing_there(path)
-        sep, packed = table_format(path, sep)
-        if sep == 'parquet': return cls(name, *read_parquet(path, name), 'row')
-        text = decode_text(unpack(path.read_bytes(), packed, name), name, encoding)
-        if not text.strip(): raise ValueError(f'{name} is empty: a table begins with the names of its columns.')
-        return cls(name, *(parse_json_lines(text, name) if sep == 'json' else parse_delimited(text, sep, name)))
-
     def __len__(self): return len(self.rows)
 
-    def column(self,
-        column:str, # its name
-        argument:str='column' # what the caller's argument for this name is called, for error messages
-    ) -> list: # of str, one for each row
-        "The cells of a column as strings; an empty one is an error that names its line."
-        if self.columns.count(column) != 1: raise ValueError(self._no_column(column, argument))
-        if not self.rows: raise ValueError(f'{self.name} has a header and no rows.')
-        k = self.columns.index(column)
-        cells = [cell_text(r[k]) for r in self.rows]
-        if empty := [f'{i:,}' for i, c in zip(self.lines, cells) if c == '']:
-            raise ValueError(f'{self.name}, {self.unit} {first_few(empty, 5)}: the cell of {column!r} is empty. '
-                             'Fill it, or remove the row.')
-        for i, c in zip(self.lines, cells):
-            if fault := text_fault(c):
-                raise ValueError(f'{self.name}, {self.unit} {i:,}: the cell of {column!r} {fault}.')
-        return cells
+# %% ../nbs/internals/02_texts.ipynb #88fb0e79
+@patch(cls_method=True)
+def read(cls:Table,
+    path, # .csv, .tsv, .jsonl or .parquet; all but the last may be packed: .gz, .bz2, .xz
+    encoding:str='utf-8', # a byte order mark in the file overrides it
+    sep:str=None # what separates cells; needed for a name that does not say it
+): # -> Table
+    "The table in the file at `path`, or an error that names the line."
+    path, name = Path(path), shown(path)
+    if not path.exists(): raise FileNotFoundError(
+        f'{name} does not exist: give a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet).')
+    sep, packed = table_format(path, sep)
+    if sep == 'parquet': return cls(name, *read_parquet(path, name), 'row')
+    text = decode_text(unpack(path.read_bytes(), packed, name), name, encoding)
+    if not text.strip(): raise ValueError(f'{name} is empty: a table begins with the names of its columns.')
+    return cls(name, *(parse_json_lines(text, name) if sep == 'json' else parse_delimited(text, sep, name)))
 
-    def _no_column(self, column, argument):
-        n, one = self.columns.count(column), len(self.columns) == 1
-        likely = self.columns[-1 if argument == 'label' else 0] # where it is in most tables
-        head = 'The first line of a table is its header. ' if self.unit == 'line' else ''
-        other = next((s for s in ';\t|,' if one and column in self.columns[0].split(s)), None)
-        return (f'{self.name} has {f"{n} columns" if n else "no column"} {column!r}; '
-                f'it has {first_few(map(repr, self.columns))}. ' +
-                (f'With sep={other!r} it has that column.' if other else
-                 f'{head}Name the right column, for example {argument}={likely!r}.'))
+# %% ../nbs/internals/02_texts.ipynb #b835a43a
+@patch
+def why_no_column(self:Table, column, argument):
+    "The message for a column that is not there, or there more than once."
+    n, one = self.columns.count(column), len(self.columns) == 1
+    message = (f'{self.name} has {f"{n} columns" if n else "no column"} {column!r}; '
+               f'it has {first_few(map(repr, self.columns))}. ')
+    if other := next((s for s in ';\t|,' if one and column in self.columns[0].split(s)), None):
+        return f'{message}With sep={other!r} it has that column.'
+    likely = self.columns[-1 if argument == 'label' else 0] # where it is in most tables
+    head = 'The first line of a table is its header. ' if self.unit == 'line' else ''
+    return f'{message}{head}Name the right column, for example {argument}={likely!r}.'
+
+# %% ../nbs/internals/02_texts.ipynb #c7684e15
+@patch
+def column(self:Table,
+    column:str, # its name
+    argument:str='column' # what the caller's argument for this name is called, for error messages
+) -> list: # of str, one for each row
+    "The cells of a column as strings; an empty one is an error that names its line."
+    if self.columns.count(column) != 1: raise ValueError(self.why_no_column(column, argument))
+    if not self.rows: raise ValueError(f'{self.name} has a header and no rows.')
+    k = self.columns.index(column)
+    cells = [cell_text(r[k]) for r in self.rows]
+    if empty := [f'{i:,}' for i, c in zip(self.lines, cells) if c == '']:
+        raise ValueError(f'{self.name}, {self.unit} {first_few(empty, 5)}: the cell of {column!r} is empty. '
+                         'Fill it, or remove the row.')
+    for i, c in zip(self.lines, cells):
+        if fault := text_fault(c):
+            raise ValueError(f'{self.name}, {self.unit} {i:,}: the cell of {column!r} {fault}.')
+    return cells
 
 # %% ../nbs/internals/02_texts.ipynb #c26a06be
 def check_labels(
@@ -429,29 +454,34 @@ class Labelled(NamedTuple):
     labels:list # of str; None without labels
     ignored:list # of str: what was left out, and why
 
-def _summary(ignored, top): # [(path, why)] -> a line for each reason
+# %% ../nbs/internals/02_texts.ipynb #867a2963
+def summary(ignored, top): # [(path, why)] -> a line for each reason
     names = {}
     for p, why in ignored: names.setdefault(why, []).append(shown(p.relative_to(top)))
     return [f'{why}: {first_few(ns, 5)}' for why, ns in names.items()]
 
+# %% ../nbs/internals/02_texts.ipynb #ea593a0d
+def folder_labels(files, top): # of each file: the first level below `top`
+    labels = [p.relative_to(top).parts[0] for p in files]
+    for o in dict.fromkeys(labels):
+        if text_fault(o):
+            raise ValueError(f'The name of {shown(top/o)} is not UTF-8, so it cannot be a label: rename it.')
+    return check_labels(labels, [shown(top/o) for o in labels])
+
+# %% ../nbs/internals/02_texts.ipynb #db0b4e55
 def read_folder(top, labelled, encoding):
     "What `read_labelled` finds in a folder."
     found = list(walk_texts(top, set()))
-    files = sorted((p for p, why in found if not why), key=lambda p: p.parts)
-    ignored = [o for o in found if o[1]]
+    files, ignored = sorted((p for p, why in found if not why), key=lambda p: p.parts), [o for o in found if o[1]]
     if labelled:
         ignored += [(p, 'not in the folder of a label') for p in files if p.parent == top]
         files = [p for p in files if p.parent != top]
-    labels = [p.relative_to(top).parts[0] for p in files]
     if not files:
         more = ', or none in the folder of a label: the names of its subfolders are the labels' if labelled else ''
         raise ValueError(f'No .txt file in {shown(top)}{more}.')
-    for o in dict.fromkeys(labels if labelled else []):
-        if text_fault(o):
-            raise ValueError(f'The name of {shown(top/o)} is not UTF-8, so it cannot be a label: rename it.')
-    if labelled: check_labels(labels, [shown(top/o) for o in labels])
+    labels = folder_labels(files, top) if labelled else None
     texts = files if encoding == 'utf-8' else [read_text(p, encoding) for p in files]
-    return Labelled(texts, labels if labelled else None, _summary(ignored, top))
+    return Labelled(texts, labels, summary(ignored, top))
 
 # %% ../nbs/internals/02_texts.ipynb #61cdb094
 def read_labelled(

@@ -51,6 +51,7 @@ class TokenPerplexity(TokenLoss):
     @property
     def name(self): return 'perplexity'
 
+# %% ../nbs/internals/11_training.ipynb #d0c7c964
 class BitsPerToken(TokenLoss):
     "The loss of all tokens together in bits: with a base of 2."
     @property
@@ -58,6 +59,7 @@ class BitsPerToken(TokenLoss):
     @property
     def name(self): return 'bits_per_token'
 
+# %% ../nbs/internals/11_training.ipynb #548bf596
 class TokenAccuracy(TokenLoss):
     "The fraction of all tokens that were predicted correctly."
     def batch(self, learn, counts): return ((learn.pred.argmax(dim=-1) == learn.yb[0]) & counts).sum()/counts.sum()
@@ -117,6 +119,7 @@ def _positions(old_vocab, new_vocab): # of each new word in the old vocab, -1 if
     o2i = getattr(old_vocab, 'o2i', None) or {w: i for i, w in enumerate(old_vocab)}
     return torch.tensor(list(map(dict(o2i).get, new_vocab, repeat(-1))), dtype=torch.long)
 
+# %% ../nbs/internals/11_training.ipynb #72176853
 def match_embeds(
     old_wgts:dict, # weights of a language model; changed, and returned
     old_vocab:list, # the vocabulary that it was trained with
@@ -152,6 +155,7 @@ class VocabMatch:
         return (f'{self.found:,} of {self.n_new:,} words found ({self.found/max(self.n_new, 1):.1%}) '
                 f'in a vocabulary of {self.n_old:,}{some}')
 
+# %% ../nbs/internals/11_training.ipynb #8e524ca6
 def match_report(
     old_vocab:list, # what a pretrained model was trained with
     new_vocab:list # what the new texts have
@@ -178,14 +182,6 @@ class SafeLearner(fl.TextLearner):
         try: yield
         finally: self.model = model
 
-    def load(self, file, with_opt=None, device=None, **kwargs):
-        "Load the weights (and the optimizer's state, if `with_opt`) that `save` wrote; nothing else is unpickled."
-        if self.opt is None: self.create_opt()
-        kwargs |= dict(with_opt=with_opt, device=self.dls.device if device is None else device, weights_only=True)
-        with self.plain(), torch.serialization.safe_globals(_plain_types):
-            fl.load_model_text(_model_file(self, file), self.model, self.opt, **kwargs)
-        return self
-
     def save(self, file, **kwargs):
         with self.plain(): return super().save(file, **kwargs)
 
@@ -201,7 +197,17 @@ class SafeLearner(fl.TextLearner):
             for cb in self.cbs: getattr(cb, 'leave_autocast', noop)()
             raise
 
+# %% ../nbs/internals/11_training.ipynb #ae52826f
 def _model_file(learn, file): return join_path_file(file, learn.path/learn.model_dir, ext='.pth')
+
+@patch
+def load(self:SafeLearner, file, with_opt=None, device=None, **kwargs):
+    "Load the weights (and the optimizer's state, if `with_opt`) that `save` wrote; nothing else is unpickled."
+    if self.opt is None: self.create_opt()
+    kwargs |= dict(with_opt=with_opt, device=self.dls.device if device is None else device, weights_only=True)
+    with self.plain(), torch.serialization.safe_globals(_plain_types):
+        fl.load_model_text(_model_file(self, file), self.model, self.opt, **kwargs)
+    return self
 
 # %% ../nbs/internals/11_training.ipynb #11e00040
 @patch
@@ -226,6 +232,7 @@ def _vocab_of(dls): # the words; fastai's classifiers keep [words, labels]
     if vocab is None: raise ValueError('These DataLoaders have no vocab: make them with vocab=..., or set dls.vocab.')
     return vocab[0] if len(vocab) and not isinstance(vocab[0], str) else vocab
 
+# %% ../nbs/internals/11_training.ipynb #5ce1c32b
 def _fill(model, wgts):
     state = model.state_dict()
     if len(wgts) < len(state):
@@ -237,6 +244,10 @@ def _fill(model, wgts):
         old.copy_(new)
 
 # %% ../nbs/internals/11_training.ipynb #11e00043
+def _encoder(learn): # the first part of the model; a classifier wraps it once more
+    first = plain_model(learn.model)[0]
+    return getattr(first, 'module', first)
+
 @patch
 def save_encoder(self:SafeLearner,
     file:str # name of the file, without folder and `.pth`
@@ -244,6 +255,7 @@ def save_encoder(self:SafeLearner,
     "Save the encoder, which is the model without its decoder, in the folder of the learner's models."
     if not rank_distrib(): torch.save(_encoder(self).state_dict(), _model_file(self, file))
 
+# %% ../nbs/internals/11_training.ipynb #91702a68
 @patch
 def load_encoder(self:SafeLearner,
     file:str, # what `save_encoder` was given
@@ -256,19 +268,7 @@ def load_encoder(self:SafeLearner,
     self.freeze()
     return self
 
-def _encoder(learn): # the first part of the model; a classifier wraps it once more
-    first = plain_model(learn.model)[0]
-    return getattr(first, 'module', first)
-
 # %% ../nbs/internals/11_training.ipynb #11e00045
-def _pretrained_files(learn, arch, backwards, pretrained, fnames): # weights and vocab; None: begin with random weights
-    if fnames is not None:
-        return [learn.path/learn.model_dir/f'{n}.{ext}' for n, ext in zip(fnames, ('pth', 'pkl'))]
-    meta, url = _model_meta[arch], 'url_bwd' if backwards else 'url'
-    if pretrained and url not in meta:
-        warn(f'There are no pretrained weights for {arch.__name__}: it begins with random ones.')
-    return _fetch(meta, url) if pretrained and url in meta else None
-
 def _fetch(meta, url): # the two files of fastai's pretrained model
     if url not in meta: raise ValueError('This architecture has no pretrained weights: pass pretrained=False.')
     try: folder = untar_data(meta[url], c_key='model')
@@ -279,6 +279,15 @@ def _fetch(meta, url): # the two files of fastai's pretrained model
     if not all(found):
         raise FileNotFoundError(f'The model in {folder} is not complete: remove the folder, and it is fetched again.')
     return [f[0] for f in found]
+
+# %% ../nbs/internals/11_training.ipynb #d6505ed5
+def _pretrained_files(learn, arch, backwards, pretrained, fnames): # weights and vocab; None: begin with random weights
+    if fnames is not None:
+        return [learn.path/learn.model_dir/f'{n}.{ext}' for n, ext in zip(fnames, ('pth', 'pkl'))]
+    meta, url = _model_meta[arch], 'url_bwd' if backwards else 'url'
+    if pretrained and url not in meta:
+        warn(f'There are no pretrained weights for {arch.__name__}: it begins with random ones.')
+    return _fetch(meta, url) if pretrained and url in meta else None
 
 # %% ../nbs/internals/11_training.ipynb #dc24f6e2
 @patch

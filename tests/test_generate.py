@@ -15,7 +15,7 @@ from lesson8nlp.core import load_results
 from lesson8nlp.data import get_imdb, read_text, text_files
 from lesson8nlp.codec import *
 from lesson8nlp.generate import *
-from lesson8nlp.generate import _random_draws
+from lesson8nlp.generate import random_draws
 from lesson8nlp.models import *
 from lesson8nlp.numericalizer import Numericalize
 from lesson8nlp.tokenizer import *
@@ -80,7 +80,7 @@ def test_greedy_is_what_encoding_the_prefix_gives(k):
 @pytest.mark.parametrize('k', every)
 @pytest.mark.parametrize('kw', [dict(), dict(temperature=.7, top_k=8), dict(temperature=1.5, top_p=.9)], ids=str)
 def test_sampling_is_what_encoding_the_prefix_gives(k, kw):
-    m, u = model(k), _random_draws(11, 1, 40)[0]
+    m, u = model(k), random_draws(11, 1, 40)[0]
     o = ask(m, seed=11, **kw)
     ids, lps = naive(m, (2, 7, 8), 40, lambda l, i, _: draw(next_probs(l, **kw), u[i:i+1]))
     eq(o.ids, ids)
@@ -117,8 +117,8 @@ def test_a_long_prompt_is_read_in_pieces():
     m.reset()
     class Wide(nn.Module): # as if of a vocabulary of 100,000
         def forward(self, x): return m(x)[..., :1].expand(-1, -1, 100_000)
-    from lesson8nlp.generate import _read
-    with torch.no_grad(): out = _read(Wide(), x, 100_000)
+    from lesson8nlp.generate import read_last
+    with torch.no_grad(): out = read_last(Wide(), x, 100_000)
     assert max(read[1:]) <= 168 and sum(read[1:]) == 900
     assert torch.allclose(out[:, 0], whole[:, 0], atol=1e-5)
 
@@ -589,7 +589,7 @@ def test_random_draws_are_those_of_torch():
     for seed in (1, 42, np.int64(7)):
         g = torch.Generator().manual_seed(int(seed))
         seeds = [torch.randint(2**62, (), generator=g).item() for _ in range(3)]
-        eq(_random_draws(seed, 3, 50).tolist(), [torch.rand(50, generator=g.manual_seed(s), dtype=torch.float64).tolist() for s in seeds])
+        eq(random_draws(seed, 3, 50).tolist(), [torch.rand(50, generator=g.manual_seed(s), dtype=torch.float64).tolist() for s in seeds])
 
 
 # ---- arguments that people give
