@@ -24,7 +24,7 @@ from .texts import check_texts
 from .tokenizer import BOS
 from .codec import Codec
 from .dataloader import *
-from .dataloader import _encode_texts
+from .dataloader import encode_texts
 from .awdlstm import *
 from .learner import *
 from .learner import _fetch, _vocab_of
@@ -224,7 +224,7 @@ def check_sizes(self:Reader):
 @patch
 def ids(self:Reader, texts):
     instead = self.codec.o2i.get(BOS, self.codec.unk_id) if isinstance(self.codec, Codec) else None
-    return [o.as_subclass(Tensor) for o in _encode_texts(texts, self.codec, self.backwards, instead)]
+    return [o.as_subclass(Tensor) for o in encode_texts(texts, self.codec, self.backwards, instead)]
 
 # %% ../nbs/internals/12_reader.ipynb #6c63eb6a
 @patch

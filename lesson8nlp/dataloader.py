@@ -10,6 +10,7 @@ __all__ = ['LMDataLoader', 'show_batch', 'show_results', 'RescaleLR', 'sharded_d
 
 # %% ../nbs/internals/08_dataloader.ipynb #904a4841
 import mmap, numbers, random, zlib
+from functools import partial
 
 import numpy as np, pandas as pd, torch
 import fastai.text.data, fastai.text.learner
@@ -32,7 +33,8 @@ from .core import *
 from .texts import check_texts, is_missing, labels_for
 from .numericalizer import Numericalize
 from .fasttok import FastTokenizer
-from .codec import Codec
+from .tokenizer import UNK
+from .codec import Codec, check_readable
 
 # %% ../nbs/internals/08_dataloader.ipynb #f71d51de
 def _doc_ids(doc, name):
@@ -504,8 +506,7 @@ def sharded_dl(
     return ShardedDL(dl)
 
 # %% ../nbs/internals/08_dataloader.ipynb #e1dc7a57
-def _setting(dl):
-    "What must be the same for a position to have the same meaning."
+def loader_setting(dl): # what must be the same for a position to have the same meaning
     docs = dl.docs
     checksum = lambda *arrays: zlib.crc32(b''.join(np.ascontiguousarray(o, dtype='<i8').tobytes() for o in arrays))
     sample = docs.ids[np.linspace(0, len(docs.ids)-1, 1024, dtype=np.int64)] if len(docs.ids) else []
@@ -514,6 +515,7 @@ def _setting(dl):
     return same | dict(n_docs=len(docs), n_tokens=docs.total, corpus=checksum(docs.starts, docs.lens, sample),
         order=None if dl.shuffle else checksum(dl.order))
 
+# %% ../nbs/internals/08_dataloader.ipynb #ca3b525c
 @patch
 def state_dict(self:LMDataLoader) -> dict: # plain values
     "The position of the next batch, to be kept with a checkpoint."
@@ -521,29 +523,52 @@ def state_dict(self:LMDataLoader) -> dict: # plain values
         raise ValueError('A shuffled loader without a seed cannot find its order again: '
                          'make it with seed=42, for example.')
     epoch, batch = self._position if self._position[1] else (self.epoch, 0)
-    return dict(epoch=int(epoch), batch=int(batch), setting=_setting(self))
+    return dict(epoch=int(epoch), batch=int(batch), setting=loader_setting(self))
 
+# %% ../nbs/internals/08_dataloader.ipynb #c401f934
 @patch
 def load_state_dict(self:LMDataLoader,
     state # what `state_dict` gave, for a loader with the same settings on the same corpus
 ):
     "Let the next pass start at the position that `state` names."
-    ours, theirs = _setting(self), state['setting']
+    ours, theirs = loader_setting(self), state['setting']
     if wrong := [f'{k} was {theirs.get(k)!r} and is {v!r}' for k, v in ours.items() if v != theirs.get(k)]:
         raise ValueError(f"This state belongs to another loader: {'; '.join(wrong)}. Make the loader as it was.")
     self._go_to(state['epoch'], state['batch'])
 
-# %% ../nbs/internals/08_dataloader.ipynb #a5d10b03
-def _check_split(n, valid_pct):
+# %% ../nbs/internals/08_dataloader.ipynb #13c08f20
+def check_split(n, valid_pct): # can a part of `n` texts be set aside?
     if not isinstance(valid_pct, numbers.Real) or not 0 < valid_pct < 1:
         raise ValueError(f'valid_pct is {valid_pct!r}; it is a fraction between 0 and 1, for example 0.1.')
     n_valid = int(valid_pct*n)
-    if n_valid < 1 or n - n_valid < 1: raise ValueError(f'{n} texts with valid_pct={valid_pct} make {n - n_valid} for '
-        f'training and {n_valid} for validation; each needs at least one.')
+    if n_valid < 1 or n - n_valid < 1:
+        raise ValueError(f'{n} texts with valid_pct={valid_pct} make {n - n_valid} for training and {n_valid} for '
+                         'validation; each needs at least one.')
 
+# %% ../nbs/internals/08_dataloader.ipynb #a8308f65
+def encode_parts(parts, tok=None, num=None, codec=None): # lists of texts -> lists of their ids, and the codec
+    if codec is not None: return [codec.encode_all(part) for part in parts], codec
+    if tok is None or hasattr(tok, 'pipe'): tok = FastTokenizer(tok)
+    elif not callable(tok):
+        raise TypeError(f'tok is {tok!r:.40}; pass a Tokenizer, or a function from a text to the list of its tokens.')
+    read = tok.pipe if hasattr(tok, 'pipe') else partial(map, Codec(tok, [UNK]).tokens)
+    tokens, num = [[*read(part)] for part in parts], ifnone(num, Numericalize())
+    if num.vocab is None: num.setup(tokens[0]) # the first part makes the vocab
+    return [[num(o) for o in part] for part in tokens], Codec(tok, num.vocab)
+
+# %% ../nbs/internals/08_dataloader.ipynb #8b92423d
+def codec_of_corpus(corpus, tok=None, codec=None): # None: the loaders ask the corpus
+    if codec is None and tok is not None: codec = Codec(tok, corpus.vocab)
+    if codec is not None and list(codec.vocab) != list(getattr(corpus, 'vocab', codec.vocab)):
+        raise ValueError('The vocab of codec is not that of the corpus, so its ids would stand for other words: '
+                         'build the corpus with vocab=codec.vocab, or leave codec out.')
+    if codec is not None: check_readable(corpus, codec)
+    return codec
+
+# %% ../nbs/internals/08_dataloader.ipynb #a5d10b03
 def lm_dataloaders(
     texts, # list of str; or a corpus (`.ids` and `.offsets`), which brings its codec or needs its `tok`
-    tok=None, # from texts to tokens, through its `pipe`; default: `Tokenizer()`, at the speed of `FastTokenizer`
+    tok=None, # a `Tokenizer`, or a function from a text to its tokens; default: `Tokenizer()`
     num:Numericalize=None, # with a vocab: used as it is; otherwise the vocab is made from the training part
     codec:Codec=None, # in place of `tok` and `num`
     valid_pct:float=0.1, # fraction of the texts that is set aside for validation
@@ -557,28 +582,17 @@ def lm_dataloaders(
     "Language-model batches from `texts`, for training and validation."
     is_corpus = hasattr(texts, 'ids') and hasattr(texts, 'offsets')
     if not is_corpus: texts = check_texts(texts)
-    n = len(texts.offsets) - 1 if is_corpus else len(texts)
-    _check_split(n, valid_pct)
+    check_split(n := len(texts.offsets) - 1 if is_corpus else len(texts), valid_pct)
     parts = [np.array(part) for part in RandomSplitter(valid_pct, seed=seed)(range(n))]
-    if is_corpus:
-        if codec is None and tok is not None: codec = Codec(tok, texts.vocab)
-        if codec is not None and list(codec.vocab) != list(getattr(texts, 'vocab', codec.vocab)):
-            raise ValueError('The vocab of codec is not that of the corpus, so its ids would stand for other words: '
-                             'build the corpus with vocab=codec.vocab, or leave codec out.')
-        data = [dict(dataset=texts, docs=part) for part in parts]
+    if is_corpus: codec, data = codec_of_corpus(texts, tok, codec), [dict(dataset=texts, docs=part) for part in parts]
     else:
-        parts = [[texts[i] for i in part] for part in parts]
-        if codec is None: # made from the training part
-            tok, num = FastTokenizer(tok), ifnone(num, Numericalize())
-            tokens = [list(tok.pipe(part)) for part in parts]
-            if num.vocab is None: num.setup(tokens[0])
-            codec, ids = Codec(tok, num.vocab), [[num(o) for o in part] for part in tokens]
-        else: ids = [codec.encode_all(part) for part in parts]
+        ids, codec = encode_parts([[texts[i] for i in part] for part in parts], tok, num, codec)
         data = [dict(dataset=o) for o in ids]
     dls = []
     for name, part, shuffle in zip(('training', 'validation'), data, (True, False)):
         try: dls.append(LMDataLoader(**part, codec=codec, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, **kwargs))
         except ValueError as e: raise ValueError(f'The {name} part: {e}') from e
+    if not is_corpus: check_readable(sum(ids, []), codec)
     return DataLoaders(*dls, path=path, device=default_device() if device is None else device)
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b08
@@ -608,18 +622,8 @@ class ClassDataLoader(SortedDL):
 
     def __len__(self): return super().__len__() - self._joins_last()
 
-# %% ../nbs/internals/08_dataloader.ipynb #a5d10b0a
-class EncodeText(Transform):
-    "A text to ids by a codec; what is ids already stays as it is."
-    input_types = (str, Tensor)
-    def __init__(self, codec, backwards=False):
-        self.codec, self.backwards, self.vocab = codec, backwards, list(codec.vocab)
-
-    def encodes(self, o): return o if isinstance(o, Tensor) else _encode_texts([o], self.codec, self.backwards)[0]
-    def decodes(self, o): return TitledStr(' '.join(self.vocab[i] for i in o.tolist() if i != self.codec.pad_id))
-
-def _encode_texts(texts, codec, backwards=False, instead=None):
-    "The ids of each text, none of them empty: `instead` is the id for a text without tokens; None: that is an error."
+# %% ../nbs/internals/08_dataloader.ipynb #2990334f
+def encode_texts(texts, codec, backwards=False, instead=None): # the ids of each text; `instead` is the one id of an empty text
     texts = check_texts(texts)
     if not isinstance(codec, Codec): raise TypeError(f'codec is a {type(codec).__name__}; pass Codec(tok, vocab), '
                                                      'with the tokenizer and vocab that the model was trained with.')
@@ -630,8 +634,31 @@ def _encode_texts(texts, codec, backwards=False, instead=None):
         raise ValueError(f'Text {empty[0]} of {len(texts):,} has no tokens, {texts[empty[0]]!r:.40}: drop it.')
     return ids
 
-def _check_labels(labels, n, classes):
-    "`labels`, a list, and `classes`; these are None if the labels are numbers to predict."
+# %% ../nbs/internals/08_dataloader.ipynb #506c4873
+class EncodeText(Transform):
+    "A text to ids by a codec; what is ids already stays as it is."
+    input_types = (str, Tensor)
+    def __init__(self, codec, backwards=False):
+        self.codec, self.backwards, self.vocab = codec, backwards, list(codec.vocab)
+
+    def encodes(self, o): return o if isinstance(o, Tensor) else encode_texts([o], self.codec, self.backwards)[0]
+    def decodes(self, o): return TitledStr(' '.join(self.vocab[i] for i in o.tolist() if i != self.codec.pad_id))
+
+# %% ../nbs/internals/08_dataloader.ipynb #00912224
+def checked_classes(names, classes): # the list of classes, each once, to which all `names` belong
+    if isinstance(classes, str): raise TypeError(f'classes is {classes!r}: give a list of the names of all classes.')
+    try: classes = sorted(set(names)) if classes is None else list(classes)
+    except TypeError:
+        kinds = sorted({type(o).__name__ for o in names})
+        raise TypeError(f'The labels are of several types ({", ".join(kinds)}): convert them, for example '
+                        'with map(str, labels).') from None
+    if len(known := set(classes)) < len(classes): raise ValueError(f'classes are {classes}: give each name once.')
+    if wrong := [o for o in names if o not in known]:
+        raise ValueError(f'{len(wrong):,} labels are not in classes, the first is {wrong[0]!r}; classes are {classes}.')
+    return classes
+
+# %% ../nbs/internals/08_dataloader.ipynb #3a0a0680
+def checked_labels(labels, n, classes): # both as lists; numbers to predict have no classes: None
     if len(labels) != n: raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: one for each is needed.')
     if gaps := [i for i, o in enumerate(labels) if is_missing(o)]:
         raise ValueError(f'Label {gaps[0]} of {n:,} is missing ({labels[gaps[0]]!r}): '
@@ -646,20 +673,13 @@ def _check_labels(labels, n, classes):
         if wild := [i for i, o in enumerate(labels) if not np.isfinite(o)]:
             raise ValueError(f'Label {wild[0]} of {n:,} is {labels[wild[0]]}, and a model can learn finite numbers only.')
         return labels, None
-    return labels, _check_classes([o for some in labels for o in some] if several else labels, classes)
+    return labels, checked_classes([o for some in labels for o in some] if several else labels, classes)
 
-def _check_classes(names, classes):
-    "The list of classes, each once, to which all `names` belong."
-    if isinstance(classes, str): raise TypeError(f'classes is {classes!r}: give a list of the names of all classes.')
-    try: classes = sorted(set(names)) if classes is None else list(classes)
-    except TypeError:
-        kinds = sorted({type(o).__name__ for o in names})
-        raise TypeError(f'The labels are of several types ({", ".join(kinds)}): convert them, for example '
-                        'with map(str, labels).') from None
-    if len(known := set(classes)) < len(classes): raise ValueError(f'classes are {classes}: give each name once.')
-    if wrong := [o for o in names if o not in known]:
-        raise ValueError(f'{len(wrong):,} labels are not in classes, the first is {wrong[0]!r}; classes are {classes}.')
-    return classes
+# %% ../nbs/internals/08_dataloader.ipynb #111538dd
+def label_transforms(labels, classes): # fastai's, as `checked_labels` gave both
+    if classes is None: return [RegressionSetup(c=1)]
+    if labels and isinstance(labels[0], list): return [MultiCategorize(classes), OneHotEncode(len(classes))]
+    return [Categorize(classes, sort=False)]
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b0b
 def class_dl(
@@ -677,14 +697,11 @@ def class_dl(
     "Batches of texts of similar length, padded on the right."
     if not isinstance(bs, (int, np.integer)) or bs < 1: raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
     if labels is not None: labels = labels_for(texts, labels)
-    ids = _encode_texts(texts, codec, backwards)
+    ids = encode_texts(texts, codec, backwards)
     items, tfms = [(o,) for o in ids], [[ItemGetter(0), EncodeText(codec, backwards)]]
     if labels is not None:
-        labels, classes = _check_labels(labels, len(ids), classes)
-        if classes is None: of_labels = [RegressionSetup(c=1)]
-        elif labels and isinstance(labels[0], list): of_labels = [MultiCategorize(classes), OneHotEncode(len(classes))]
-        else: of_labels = [Categorize(classes, sort=False)]
-        items, tfms = list(zip(ids, labels)), [*tfms, [ItemGetter(1), *of_labels]]
+        labels, classes = checked_labels(labels, len(ids), classes)
+        items, tfms = list(zip(ids, labels)), [*tfms, [ItemGetter(1), *label_transforms(labels, classes)]]
     device = default_device() if device is None else device
     return ClassDataLoader(Datasets(items, tfms), res=[len(o) for o in ids], bs=bs, shuffle=shuffle, device=device,
                            num_workers=num_workers, before_batch=PadRight(codec.pad_id), **kwargs)
@@ -716,9 +733,10 @@ def class_dataloaders(
 ) -> DataLoaders: # with `.codec`, `.vocab` and `.c`
     "Batches for a classifier, for training and validation."
     labels, texts = labels_for(texts, labels), check_texts(texts)
-    labels, classes = _check_labels(labels, len(texts), classes)
-    _check_split(len(texts), valid_pct)
-    if not isinstance(seed, numbers.Integral) or seed < 0: raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0.')
+    labels, classes = checked_labels(labels, len(texts), classes)
+    check_split(len(texts), valid_pct)
+    if not isinstance(seed, numbers.Integral) or seed < 0:
+        raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0.')
     if classes is not None and len(classes) < 2:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
     one_each = classes is not None and not isinstance(labels[0], list)
