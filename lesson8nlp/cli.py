@@ -70,7 +70,7 @@ def _generate(a):
     print('\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/internals/15_cli.ipynb #2502500f
-def _lines(encoding): # of standard input, decoded one by one; UTF-16 and UTF-32, in which a line end is no byte, all at once
+def _lines(encoding): # of standard input, decoded one by one; all at once where a line end is no byte: UTF-16 and -32
     first = sys.stdin.buffer.readline()
     wide = first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or re.match('utf.?(16|32)', encoding, re.I)
     if wide:
@@ -183,7 +183,7 @@ def _parser():
 # %% ../nbs/internals/15_cli.ipynb #f2a3b4c5
 _typed = {r"SubwordTokenizer\(lang='\w+'\)": '--tokenizer subwords', r'CharTokenizer\(\)': '--tokenizer characters',
           r'learning rate, GradientClip .* that you saved last': 'learning rate with --lr',
-          r'Exception occured in `\w+` when calling event `\w+`:\s*': ''} # what fastai puts before an error of a callback
+          r'Exception occured in `\w+` when calling event `\w+`:\s*': ''} # what fastai puts before a callback's error
 
 def _as_typed(message, a): # a message of the library in the words of the command line
     def option(m):
@@ -211,6 +211,6 @@ def _main(argv=None) -> int: # exit code
         except (ValueError, TypeError, OSError, ImportError) as e:
             say(e)
             try: sys.stdout.flush()
-            except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # a full disk: Python would try, and complain, again
+            except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # a full disk: Python would try again
             return 1
     return 0

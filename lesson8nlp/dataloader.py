@@ -1,4 +1,4 @@
-"""The machinery behind `LMDataLoader`: views of a large corpus, shards, worker processes, the GPU, resuming, and the loaders of a classifier.
+"""Behind `LMDataLoader`: views of a large corpus, shards, worker processes, the GPU, resuming; a classifier's loaders.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/dataloader.html.md"""
 
@@ -623,7 +623,7 @@ class ClassDataLoader(SortedDL):
     def __len__(self): return super().__len__() - self._joins_last()
 
 # %% ../nbs/internals/08_dataloader.ipynb #2990334f
-def encode_texts(texts, codec, backwards=False, instead=None): # the ids of each text; `instead` is the one id of an empty text
+def encode_texts(texts, codec, backwards=False, instead=None): # the ids of each text; an empty one gets `instead`
     texts = check_texts(texts)
     if not isinstance(codec, Codec): raise TypeError(f'codec is a {type(codec).__name__}; pass Codec(tok, vocab), '
                                                      'with the tokenizer and vocab that the model was trained with.')
@@ -671,7 +671,7 @@ def checked_labels(labels, n, classes): # both as lists; numbers to predict have
     if several: labels = [list(o) for o in labels]
     elif classes is None and labels and all(isinstance(o, (float, np.floating)) for o in labels):
         if wild := [i for i, o in enumerate(labels) if not np.isfinite(o)]:
-            raise ValueError(f'Label {wild[0]} of {n:,} is {labels[wild[0]]}, and a model can learn finite numbers only.')
+            raise ValueError(f'Label {wild[0]} of {n:,} is {labels[wild[0]]}: a model can learn finite numbers only.')
         return labels, None
     return labels, checked_classes([o for some in labels for o in some] if several else labels, classes)
 
@@ -695,7 +695,8 @@ def class_dl(
     **kwargs # for `SortedDL`
 ) -> ClassDataLoader: # of (ids (bs, longest) int64, label (bs,) int64)
     "Batches of texts of similar length, padded on the right."
-    if not isinstance(bs, (int, np.integer)) or bs < 1: raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
+    if not isinstance(bs, (int, np.integer)) or bs < 1:
+        raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
     if labels is not None: labels = labels_for(texts, labels)
     ids = encode_texts(texts, codec, backwards)
     items, tfms = [(o,) for o in ids], [[ItemGetter(0), EncodeText(codec, backwards)]]

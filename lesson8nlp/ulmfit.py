@@ -1,4 +1,4 @@
-"""The main job of this library in a handful of names: pretrain a language model, fine-tune it on your texts, train a classifier with few labels, and keep all of it in one object that you can save, load and ask.
+"""Pretrain, fine-tune, classify with few labels, and keep all of it in one object.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/ulmfit.html.md"""
 
@@ -6,11 +6,11 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/ulmfit.html.md"""
 
 # %% auto #0
 __all__ = ['architectures', 'sizes', 'register_architecture', 'describe_model', 'TextModel', 'temporary_seed', 'make_codec',
-           'check_readable', 'check_model_path', 'pretrain', 'grow_codec', 'finetune', 'known_words', 'bag_of_words',
-           'pooled_states', 'linear_probe', 'train_classifier']
+           'check_model_path', 'pretrain', 'grow_codec', 'finetune', 'known_words', 'bag_of_words', 'pooled_states',
+           'linear_probe', 'train_classifier']
 
 # %% ../nbs/internals/13_ulmfit.ipynb #21536d8f
-import html, json, numbers, random, re, shutil, tempfile, time, warnings
+import errno, html, json, numbers, random, re, shutil, tempfile, time, warnings
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -118,7 +118,7 @@ class TextModel:
         codec:Codec, # how it reads and writes text
         labels:list=None, # names of the classes, in the order of the outputs
         info:dict=None, # plain values to keep with it: what it has read, how it was trained
-        activation:str=None # from outputs to answers: 'softmax', 'sigmoid' for several labels a text, 'none' for numbers
+        activation:str=None # of the outputs: 'softmax', 'sigmoid' for several labels a text, 'none' for numbers
     ):
         self.kind, self.config = describe_model(model)
         n, n_class = self.config['vocab_sz'], self.config.get('n_class')
@@ -164,7 +164,7 @@ class TextModel:
         self.need('text_classifier', 'predict')
         index = texts.index if isinstance(texts, pd.Series) else None
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
-        if _hardly_read(texts, self.codec):
+        if hardly_read(texts, self.codec):
             warnings.warn(f'Most words of some texts are unknown to the vocab of {len(self.codec.vocab):,} entries, so '
                           'the answers say little. Is it the language that the model was trained on?')
         probs = classify(self, texts, bs=bs).numpy()
@@ -200,9 +200,9 @@ class TextModel:
     ) -> float: # over all tokens together
         "How surprised a language model is by `texts`, each of them read from its beginning."
         if self.kind == 'text_classifier': self.need('language_model', 'perplexity')
-        if not isinstance(bs, numbers.Integral) or bs < 1: raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
+        check_whole(bs=bs)
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
-        return float(np.exp(_mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)))
+        return float(np.exp(mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)))
 
     def untrained(self,
         seed:int=42 # of the random weights
@@ -242,8 +242,9 @@ def temporary_seed(
     finally:
         torch.set_rng_state(states[0]); np.random.set_state(states[1]); random.setstate(states[2])
 
+# %% ../nbs/internals/13_ulmfit.ipynb #dd757233
 @torch.no_grad()
-def _mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their first ones
+def mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their first ones
     if not docs: raise ValueError('There is no text with two tokens or more, so there is nothing to predict.')
     loss, total, n = ChunkedCrossEntropy(ignore_index=lm.codec.pad_id, reduction='sum'), 0., 0
     docs = sorted((torch.as_tensor(np.asarray(o)).long() for o in docs), key=len)
@@ -259,11 +260,20 @@ def _mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fi
             n += sum(len(o) - 1 for o in docs[i:i+bs])
     return total/n
 
-# %% ../nbs/internals/13_ulmfit.ipynb #1c140f7e
-_codec_help = ("A model that has been trained keeps its tokenizer: train a new one (pretrain, or on the command line "
-               "finetune --from scratch), with tokenizer='characters' or tokenizer='subwords', with another language such as "
-               "lang='th', or for few texts with min_freq=1.")
+# %% ../nbs/internals/13_ulmfit.ipynb #18134f99
+def check_whole(least=1, **values): # refuse what is no whole number, by its name
+    for k, v in values.items():
+        if isinstance(v, (bool, np.bool_)) or not isinstance(v, numbers.Integral) or not least <= v < 2**32:
+            raise ValueError(f'{k} is {v!r}; it is a whole number, at least {least}.')
 
+# %% ../nbs/internals/13_ulmfit.ipynb #a32028a1
+def codec_of(texts, tok, min_freq, max_vocab): # `tok`, trained where it has to be, with the vocab of `texts`
+    if hasattr(tok, 'setup'): tok.setup(texts)
+    num = Numericalize(min_freq=min_freq, max_vocab=max_vocab)
+    num.setup(FastTokenizer(tok).pipe(texts))
+    return Codec(tok, num.vocab)
+
+# %% ../nbs/internals/13_ulmfit.ipynb #1c140f7e
 def make_codec(
     texts, # a list of texts; the vocab is made of them
     tokenizer:str='words', # 'words', 'subwords' or 'characters'
@@ -275,72 +285,50 @@ def make_codec(
     kinds = dict(words=lambda: Tokenizer(WordTokenizer(lang)), characters=lambda: Tokenizer(CharTokenizer(), rules=[]),
                  subwords=lambda: Tokenizer(SubwordTokenizer(lang, vocab_sz=vocab_size)))
     if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it is words, subwords or characters.')
-    _check_whole(vocab_size=vocab_size, min_freq=min_freq)
+    check_whole(vocab_size=vocab_size, min_freq=min_freq)
     if vocab_size <= len(special_tokens):
         raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
                          'Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
-    return _codec_of(check_texts(texts), kinds[tokenizer](),
-                     1 if tokenizer == 'subwords' else min_freq, vocab_size)
+    return codec_of(check_texts(texts), kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
 
-def _codec_of(texts, tok, min_freq, max_vocab):
-    if hasattr(tok, 'setup'): tok.setup(texts)
-    num = Numericalize(min_freq=min_freq, max_vocab=max_vocab)
-    num.setup(FastTokenizer(tok).pipe(texts))
-    return Codec(tok, num.vocab)
-
-def _check_whole(least=1, **values):
-    for k, v in values.items():
-        if isinstance(v, (bool, np.bool_)) or not isinstance(v, numbers.Integral) or not least <= v < 2**32:
-            raise ValueError(f'{k} is {v!r}; it is a whole number, at least {least}.')
-
-_no_spaces = re.compile('[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{3}') # Thai to Han
-
-def _phrases(codec): # the tokens that are whole phrases, since a tokenizer for spaces has read a script without any
-    words = getattr(codec.tok, 'tok', None)
-    if not isinstance(words, WordTokenizer) or words.lang in ('zh', 'ja', 'th'): return []
-    return [i for i, t in enumerate(codec.vocab) if _no_spaces.search(t)]
-
-def check_readable(
-    docs, # ids of texts, or a `Corpus`
-    codec:Codec # that made them
-):
-    "Refuse texts that `codec` can hardly read."
-    if hasattr(docs, 'offsets'): counts, lens = np.asarray(docs.counts), np.diff(docs.offsets)
-    else:
-        ids, lens = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, docs)]), np.array([len(o) for o in docs])
-        counts = np.bincount(ids, minlength=len(codec.vocab))
-    n, short = max(counts.sum(), 1), np.mean(lens <= 2) # a beginning and one token
-    unknown = 0 if codec.unk_id is None else counts[codec.unk_id]/n
-    phrases = counts[_phrases(codec)].sum()/n
-    if unknown + phrases > 0.2:
-        what = (f'unknown to the vocab of {len(codec.vocab):,} entries' if unknown > phrases else
-                'whole phrases, in a script without spaces between words')
-        raise ValueError(f'{max(unknown, phrases):.0%} of the tokens of these texts are {what}. {_codec_help}')
-    if short > 0.5:
-        raise ValueError(f'{short:.0%} of these texts are a single token, so nothing can be learned from their order. '
-                         f'{_codec_help}')
-
-def _hardly_read(
-    texts, # a list of texts
-    codec:Codec
-) -> bool:
-    "Are more than half of the words of these texts unknown to `codec`, and more than two of them?"
+# %% ../nbs/internals/13_ulmfit.ipynb #cb493b50
+def hardly_read(texts, codec): # are most words of these texts unknown to `codec`, and more than two of them?
     special = [i for i, t in enumerate(codec.vocab) if t in special_tokens and i != codec.unk_id]
     ids = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, codec.encode_all(texts))])
     unknown = (ids == codec.unk_id).sum() if codec.unk_id is not None else 0
     return unknown > 2 and unknown > 0.5*np.isin(ids, special, invert=True).sum()
 
-# %% ../nbs/internals/13_ulmfit.ipynb #f24c4d15
+# %% ../nbs/internals/13_ulmfit.ipynb #4ee6ec93
 _model_remedy = 'Copy the folder again from where it was whole, or save the model again.'
-
 _model_files = 'manifest.json config.json vocab.json weights.safetensors weights.npz subwords.model'.split()
 
+# %% ../nbs/internals/13_ulmfit.ipynb #b550cb14
+def check_writable(path): # can a folder be made there?
+    try: path.lstat()
+    except OSError as e:
+        if e.errno == errno.ENAMETOOLONG:
+            raise ValueError(f'{str(path):.60}... is too long for a path: give a shorter one.') from None
+    above = next(p for p in path.parents if p.exists())
+    if not above.is_dir():
+        raise FileExistsError(f'{above} is a file, so no folder can be made in it: give another path.')
+    try:
+        with tempfile.TemporaryDirectory(dir=above, prefix='.lesson8nlp.'): pass
+    except OSError as e:
+        raise PermissionError(f'Nothing can be written to {above} ({e.strerror}): give another path.') from None
+
+# %% ../nbs/internals/13_ulmfit.ipynb #d61935c3
+def kind_at(path): # of the model that is there; None if there is none, or it is damaged
+    try: return json.loads((path/'config.json').read_text(encoding='utf-8'))['architecture']
+    except (OSError, ValueError, KeyError, TypeError): return None
+
+# %% ../nbs/internals/13_ulmfit.ipynb #fb1da0e9
 def check_model_path(
     path, # where a model is to be saved
     kind:str=None # of the model: one that is there is replaced, but no language model by a classifier
 ) -> Path:
     "Refuse a path that a model cannot be saved to, before the work and not after it."
     path = Path(path).expanduser().resolve()
+    check_writable(path)
     inside = [p.name for p in path.iterdir() if not p.name.startswith('.')] if path.is_dir() else []
     if path.exists() and not path.is_dir():
         raise FileExistsError(f'{path} is a file; a model is saved as a folder: give another path.')
@@ -349,25 +337,13 @@ def check_model_path(
     if inside and 'manifest.json' not in inside:
         raise FileExistsError(f'{path} is there and is not a saved model: give another path, or remove it.')
     if foreign := sorted(set(inside) - set(_model_files)):
-        raise FileExistsError(f'{path} holds {first_few(foreign, 3)}, no part of a saved model, which would be lost with '
-                              'the folder: give another path, or move what you want to keep.')
-    if kind and (there := _kind_at(path)) and (there == 'text_classifier') != (kind == 'text_classifier'):
+        raise FileExistsError(f'{path} holds {first_few(foreign, 3)}, no part of a saved model, which would be lost '
+                              'with the folder: give another path, or move what you want to keep.')
+    if kind and (there := kind_at(path)) and (there == 'text_classifier') != (kind == 'text_classifier'):
         raise FileExistsError(f'{path} holds a {there}, which a {kind} would replace: give another path.')
-    _check_place(path)
     return path
 
-def _kind_at(path): # of the model that is there; None if there is none, or it is damaged
-    try: return json.loads((path/'config.json').read_text(encoding='utf-8'))['architecture']
-    except (OSError, ValueError, KeyError, TypeError): return None
-
-def _check_place(path): # can a folder be made there?
-    above = next(p for p in path.parents if p.exists())
-    if not above.is_dir(): raise FileExistsError(f'{above} is a file, so no folder can be made in it: give another path.')
-    try:
-        with tempfile.TemporaryDirectory(dir=above, prefix='.lesson8nlp.'): pass
-    except OSError as e:
-        raise PermissionError(f'Nothing can be written to {above} ({e.strerror}): give another path.') from None
-
+# %% ../nbs/internals/13_ulmfit.ipynb #f24c4d15
 @patch
 def save(self:TextModel,
     path, # the folder to write; a model that is there is replaced
@@ -381,7 +357,7 @@ def save(self:TextModel,
     if rank_distrib(): return path  # one process writes
     if path.is_dir() and not any(path.iterdir()): path.rmdir()
     with sealed_folder(path, 'model', replace=True) as tmp:
-        if compact: np.savez_compressed(tmp/'weights.npz', **_compact_arrays(self.model))
+        if compact: np.savez_compressed(tmp/'weights.npz', **compact_arrays(self.model))
         else: safetensors.torch.save_model(self.model, str(tmp/'weights.safetensors'))
         write_json(tmp/'vocab.json', list(self.codec.vocab))
         codec = self.codec.config(tmp, own_tok)
@@ -404,11 +380,12 @@ def load(cls:TextModel,
                          "fastai's .pth files go into learn.load or learn.load_encoder, which read tensors only.")
     if not path.exists(): raise FileNotFoundError(f'There is no {path}: give the path that TextModel.save wrote.')
     open_sealed(path, 'model', remedy=_model_remedy)
-    try: return _load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
+    try: return load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:
         raise CorruptedError(f'{path.name} is not complete ({type(e).__name__}: {e}). {_model_remedy}') from e
 
-def _load_checked(cls, path, device, tok=None):
+# %% ../nbs/internals/13_ulmfit.ipynb #443d6622
+def load_checked(cls, path, device, tok=None):
     config, vocab = (json.loads((path/f).read_text(encoding='utf-8')) for f in ('config.json', 'vocab.json'))
     name, sizes = config['architecture'], config['model']
     if name not in architectures:
@@ -419,7 +396,7 @@ def _load_checked(cls, path, device, tok=None):
                          f'{sizes["vocab_sz"]:,}: put back the vocab.json it was saved with.')
     try:
         with temporary_seed(0): model = architectures[name][0](**sizes)
-        if (path/'weights.npz').exists(): _load_compact(model, path/'weights.npz')
+        if (path/'weights.npz').exists(): load_compact(model, path/'weights.npz')
         else: safetensors.torch.load_model(model, str(path/'weights.safetensors'))
     except (RuntimeError, TypeError, ValueError) as e:
         why = str(e).splitlines()[-1].strip()
@@ -427,6 +404,7 @@ def _load_checked(cls, path, device, tok=None):
     return cls(model.to(device), Codec.from_config(config['codec'], vocab, path, tok), config['labels'], config['info'],
                config.get('activation'))
 
+# %% ../nbs/internals/13_ulmfit.ipynb #24fafabe
 @patch(cls_method=True)
 def pretrained(cls:TextModel,
     device=None # where the model goes; by default the GPU if there is one
@@ -439,21 +417,23 @@ def pretrained(cls:TextModel,
     return cls.load(path, device)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #46e358cc
-def _to_steps(t, per_sd=8): # a matrix as whole numbers of steps, int8, and the step of each row
+def to_steps(t, per_sd=8): # a matrix as whole numbers of steps, int8, and the step of each row
     rows = t.detach().float().cpu().flatten(1)
     step = torch.maximum(rows.std(1, keepdim=True)/per_sd, rows.abs().amax(1, keepdim=True)/127).clamp(min=1e-12)
     return (rows/step).round().to(torch.int8).view(t.shape).numpy(), step[:, 0].numpy()
 
-def _compact_arrays(model): # of each tensor once, however many names it has
+# %% ../nbs/internals/13_ulmfit.ipynb #a2967012
+def compact_arrays(model): # of each tensor once, however many names it has
     arrays, seen = {}, set()
     for name, t in model.state_dict().items():
         if t.data_ptr() in seen: continue
         seen.add(t.data_ptr())
         if t.ndim < 2: arrays[name] = t.detach().cpu().numpy().astype(np.float16 if t.is_floating_point() else np.int64)
-        else: arrays[name], arrays[f'{name}/step'] = _to_steps(t)
+        else: arrays[name], arrays[f'{name}/step'] = to_steps(t)
     return arrays
 
-def _load_compact(model, path): # tied weights are one tensor, so that each is filled once
+# %% ../nbs/internals/13_ulmfit.ipynb #2aa2bd67
+def load_compact(model, path): # tied weights are one tensor, so that each is filled once
     with np.load(path, allow_pickle=False) as z: arrays = {k: torch.from_numpy(z[k]) for k in z.files}
     state, filled = model.state_dict(), set()
     for name, t in arrays.items():
@@ -468,7 +448,8 @@ def _load_compact(model, path): # tied weights are one tensor, so that each is f
 sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, n_hid=256, n_layers=2),
              medium=dict(emb_sz=400, n_hid=600, n_layers=2), full=dict(emb_sz=400, n_hid=1152, n_layers=3))
 
-def _split(n, valid, seed): # positions for training, and those set aside
+# %% ../nbs/internals/13_ulmfit.ipynb #d05ec4df
+def split_aside(n, valid, seed): # positions for training, and those set aside
     if isinstance(valid, numbers.Real):
         if isinstance(valid, bool) or not 0 <= valid < 1:
             raise ValueError(f'valid is {valid}; it is the fraction of texts to set aside, or a list of positions.')
@@ -484,17 +465,20 @@ def _split(n, valid, seed): # positions for training, and those set aside
     if len(valid) == n: raise ValueError(f'valid sets all {n:,} texts aside, and nothing is left to train on.')
     return np.setdiff1d(np.arange(n), valid), valid
 
-def _check_settings(how, least_bs=1): # before the work -> the same as plain values
+# %% ../nbs/internals/13_ulmfit.ipynb #8c8e9572
+def checked_settings(how, least_bs=1): # before the work -> the same as plain values
     for k, least in dict(epochs=1, bs=least_bs, seq_len=1, max_len=1, seed=0).items():
-        if k in how: _check_whole(least, **{k: how[k]})
+        if k in how: check_whole(least, **{k: how[k]})
     for k in ('lr', 'drop_mult'):
         v = how[k]
-        if isinstance(v, bool) or not isinstance(v, numbers.Real) or not (0 < v or k == 'drop_mult' and v == 0) or v == np.inf:
+        positive = not isinstance(v, bool) and isinstance(v, numbers.Real) and 0 < v < np.inf
+        if not positive and not (k == 'drop_mult' and v == 0):
             raise ValueError(f'{k} is {v!r}; it is a positive number.')
     return {k: np.asarray(v).tolist() for k, v in how.items()}
 
-def _lm_loaders(docs, codec, how, device):
-    train, valid = _split(len(docs), how['valid'], how['seed'])
+# %% ../nbs/internals/13_ulmfit.ipynb #2e79c9fd
+def lm_loaders(docs, codec, how, device):
+    train, valid = split_aside(len(docs), how['valid'], how['seed'])
     if not len(valid): raise ValueError(f'valid={how["valid"]} sets no text aside to measure perplexity: take 0.1.')
     docs = docs if hasattr(docs, 'offsets') else [np.asarray(o) for o in docs]
     loader = partial(LMDataLoader, docs, vocab=list(codec.vocab), **{k: how[k] for k in ('bs', 'seq_len', 'seed')})
@@ -502,11 +486,13 @@ def _lm_loaders(docs, codec, how, device):
     dls.vocab, dls.codec = list(codec.vocab), codec
     return dls
 
-def _mixed(learn): # in the precision that the device is fast in
+# %% ../nbs/internals/13_ulmfit.ipynb #382b0611
+def in_fast_dtype(learn): # in the precision that the device is fast in
     dtype = fast_dtype(learn.dls.device)
     return learn.to_bf16() if dtype == torch.bfloat16 else learn.to_fp16() if dtype == torch.float16 else learn
 
-def _lm_learner(dls, codec, config, how, start):
+# %% ../nbs/internals/13_ulmfit.ipynb #b0b70bb6
+def lm_learner(dls, codec, config, how, start):
     sampled = len(codec.vocab) >= 8000 and torch.device(dls.device).type == 'cpu'
     docs, counts = dls.train.docs, None
     if sampled: counts = np.bincount(np.concatenate([docs[i] for i in range(len(docs))]), minlength=len(codec.vocab))
@@ -517,9 +503,10 @@ def _lm_learner(dls, codec, config, how, start):
     if start:
         weights = match_embeds(dict(start.model.state_dict()), list(start.codec.vocab), dls.vocab)
         learn.model.load_state_dict(weights)
-    return _mixed(learn)
+    return in_fast_dtype(learn)
 
-def _fit(learn, fit, path, identity, every, verbose): # with checkpoints, in a folder that the identity names
+# %% ../nbs/internals/13_ulmfit.ipynb #faadf561
+def fit_or_go_on(learn, fit, path, identity, every, verbose): # checkpoints are in a folder that `identity` names
     work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path)
     keep = CheckpointCallback(work, every=every, verbose=verbose, identity=identity)
     if verbose: fit(cbs=keep)
@@ -527,7 +514,8 @@ def _fit(learn, fit, path, identity, every, verbose): # with checkpoints, in a f
         with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
     shutil.rmtree(work, ignore_errors=True)
 
-def _train_lm(texts, codec, start, config, how, path, device, verbose):
+# %% ../nbs/internals/13_ulmfit.ipynb #7d8fdf31
+def train_lm(texts, codec, start, config, how, path, device, verbose):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
     begin, is_corpus = time.time(), hasattr(texts, 'offsets')
     if len(texts) < 10:
@@ -536,15 +524,22 @@ def _train_lm(texts, codec, start, config, how, path, device, verbose):
     check_readable(docs, codec)
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
                     start=start and start.fingerprint(), config=config, how=how)
-    dls = _lm_loaders(docs, codec, how, device)
+    dls = lm_loaders(docs, codec, how, device)
     with temporary_seed(how['seed']):
-        learn = _lm_learner(dls, codec, config, how, start)
-        _fit(learn, partial(learn.fit_one_cycle, how['epochs'], how['lr']), path, identity, 200, verbose)
+        learn = lm_learner(dls, codec, config, how, start)
+        fit_or_go_on(learn, partial(learn.fit_one_cycle, how['epochs'], how['lr']), path, identity, 200, verbose)
     info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs),
                 perplexity=round(float(learn.recorder.values[-1][3]), 2),
                 seconds=round(time.time() - begin, 1), settings=how)
     if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {info["perplexity"]:.1f}.')
     return TextModel.from_learner(learn, **info)
+
+# %% ../nbs/internals/13_ulmfit.ipynb #455c1e17
+def check_codec_of(corpus, codec): # did `codec` make the ids of `corpus`?
+    if codec is None: raise ValueError('A Corpus needs its codec: pass codec=corpus.codec.')
+    if list(codec.vocab) != list(corpus.vocab):
+        raise ValueError('The vocab of codec is not that of the corpus, so its ids would stand for other words: '
+                         'pass codec=corpus.codec, or build the corpus with vocab=codec.vocab.')
 
 # %% ../nbs/internals/13_ulmfit.ipynb #1e10995c
 def pretrain(
@@ -563,18 +558,17 @@ def pretrain(
     verbose:bool=True # show progress?
 ) -> TextModel:
     "Train a language model from random weights; if a call is interrupted, the same call continues."
-    if size not in sizes if isinstance(size, str) else set(size if isinstance(size, dict) else ()) != set(sizes['tiny']):
+    config = sizes.get(size) if isinstance(size, str) else size
+    if not isinstance(config, dict) or set(config) != set(sizes['tiny']):
         raise ValueError(f'size is {size!r}; it is {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
-    if hasattr(texts, 'offsets'):
-        if codec is None: raise ValueError('A Corpus needs its codec: pass codec=corpus.codec.')
-        if list(codec.vocab) != list(texts.vocab):
-            raise ValueError('The vocab of codec is not that of the corpus, so its ids would stand for other words: '
-                             'pass codec=corpus.codec, or build the corpus with vocab=codec.vocab.')
+    if hasattr(texts, 'offsets'): check_codec_of(texts, codec)
     else: texts = check_texts(texts)
-    how = _check_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed))
+    how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
+                                seed=seed))
     codec = make_codec(texts) if codec is None else codec
-    return _train_lm(texts, codec, None, sizes[size] if isinstance(size, str) else size, how, path, device, verbose)
+    return train_lm(texts, codec, None, config, how, path, device, verbose)
 
+# %% ../nbs/internals/13_ulmfit.ipynb #d1a815da
 def grow_codec(
     codec:Codec, # of a language model
     texts, # a list of texts
@@ -582,12 +576,13 @@ def grow_codec(
     most:int=10_000 # new words at most
 ) -> Codec: # the same tokenizer; the old entries keep their ids, new ones come after them
     "Add the frequent words of `texts` that `codec` does not know."
-    _check_whole(min_freq=min_freq)
+    check_whole(min_freq=min_freq)
     counts, known = Counter(), set(codec.vocab)
     for o in FastTokenizer(codec.tok).pipe(texts): counts.update(t for t in o if t not in known)
     new = [w for w, n in counts.most_common(most) if n >= min_freq]
     return Codec(codec.tok, list(codec.vocab) + new) if new else codec
 
+# %% ../nbs/internals/13_ulmfit.ipynb #a862943c
 def finetune(
     texts, # a list of texts
     lm:TextModel=None, # language model to start from; default: the one that ships with the package
@@ -606,13 +601,18 @@ def finetune(
     "Let a language model read your texts; if a call is interrupted, the same call continues."
     lm = TextModel.pretrained() if lm is None else lm
     lm.need('language_model', 'finetune')
-    how = _check_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed))
+    if hasattr(texts, 'offsets'):
+        raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, and a Corpus '
+                        'holds ids: pass the list of texts. pretrain takes a Corpus.')
+    how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
+                                seed=seed))
     texts = check_texts(texts)
     codec = grow_codec(lm.codec, texts, min_freq)
     if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, texts)}')
     config = {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers')}
-    return _train_lm(texts, codec, lm, config, how, path, device, verbose)
+    return train_lm(texts, codec, lm, config, how, path, device, verbose)
 
+# %% ../nbs/internals/13_ulmfit.ipynb #aafd6c8b
 def known_words(
     codec:Codec, # of a language model
     texts # a list of texts
@@ -650,8 +650,8 @@ def bag_of_words(
         scores.append(fit(C=1, max_iter=1000).fit(xr, y == c).decision_function(txr))
     return classes[(scores[0] > 0).astype(int)] if len(classes) == 2 else classes[np.argmax(scores, 0)]
 
-# %% ../nbs/internals/13_ulmfit.ipynb #20f6d604
-def _checked_labels(texts, labels): # as strings, with their classes
+# %% ../nbs/internals/13_ulmfit.ipynb #7486ff50
+def one_label_each(texts, labels): # as strings, with their classes
     n = len(labels)
     if n != len(texts):
         raise ValueError(f'There are {len(texts):,} texts and {n:,} labels: one for each is needed.')
@@ -659,8 +659,8 @@ def _checked_labels(texts, labels): # as strings, with their classes
         if is_missing(o) or isinstance(o, str) and o == '':
             raise ValueError(f'Label {i} of {n} is missing ({o!r}): remove the text, or give it a label.')
         if isinstance(o, (bytes, list, tuple, set, dict, np.ndarray)):
-            raise TypeError(f'Label {i} of {n} is {o!r:.60} ({type(o).__name__}): give each text one label, a string or '
-                            'a number. Classifiers with several labels for a text are made with class_dataloaders.')
+            raise TypeError(f'Label {i} of {n} is {o!r:.60} ({type(o).__name__}): give each text one label, a string '
+                            'or a number. Classifiers with several labels for a text are made with class_dataloaders.')
     first, values = {}, {}
     for i, o in enumerate(labels):
         for j in (first.setdefault(str(o), i), values.setdefault(o, i)):
@@ -674,32 +674,33 @@ def _checked_labels(texts, labels): # as strings, with their classes
         raise ValueError(f'There are {len(texts)} texts; a classifier needs at least 20, and better a few hundred.')
     return labels, classes
 
-def _split_by_class(labels, valid, seed): # as `_split`, with a part of each class set aside
+# %% ../nbs/internals/13_ulmfit.ipynb #1584537a
+def split_by_class(labels, valid, seed): # as `split_aside`, with a part of each class set aside
     aside = valid
     if isinstance(valid, (int, float)):
         rng, y = np.random.default_rng(seed), np.asarray(labels)
         parts = [rng.permutation(np.flatnonzero(y == c)) for c in sorted(set(labels))]
         aside = np.concatenate([p[:int(round(len(p)*valid))] for p in parts]) if 0 <= valid < 1 else valid
-    train, aside = _split(len(labels), aside, seed)
+    train, aside = split_aside(len(labels), aside, seed)
     if lacks := set(labels) - {labels[i] for i in train}:
-        raise ValueError(f'All texts with the label {min(lacks)!r} are set aside, so it cannot be learned: take a smaller '
-                         'fraction, other positions, or more texts of that label.')
+        raise ValueError(f'All texts with the label {min(lacks)!r} are set aside, so it cannot be learned: take a '
+                         'smaller fraction, other positions, or more texts of that label.')
     if not len(aside):
         raise ValueError(f'valid={valid} sets no text of {len(labels)} aside, so you could not see whether anything '
                          'was learned: take a larger fraction, or more texts of each label.')
     return train, aside
 
 # %% ../nbs/internals/13_ulmfit.ipynb #13ccca50
-def _classifier_learner(parts, classes, lm, how, device):
+def classifier_learner(parts, classes, lm, how, device):
     loader = partial(class_dl, codec=lm.codec, classes=classes, bs=how['bs'], device=device)
     dls = DataLoaders(loader(*parts[0], shuffle=True), loader(*parts[1]))
     config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
     learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=how['drop_mult'], max_len=how['max_len'],
                                     lin_ftrs=[], pretrained=False, metrics=accuracy, cbs=GradientClip(1.))
     learn.model[0].module.load_state_dict(lm.model[0].state_dict())
-    return _mixed(learn)
+    return in_fast_dtype(learn)
 
-# %% ../nbs/internals/13_ulmfit.ipynb #359c3a0f
+# %% ../nbs/internals/13_ulmfit.ipynb #342f04d7
 def pooled_states(
     learn # of a text classifier
 ) -> tuple: # of the training texts: what the head gets of each (n, 3*emb) float32, and their labels (n,) int64
@@ -713,6 +714,7 @@ def pooled_states(
             found.append((concat_pool(*encoder(x)).float().cpu(), y.cpu()))
     return tuple(torch.cat(o) for o in zip(*found))
 
+# %% ../nbs/internals/13_ulmfit.ipynb #359c3a0f
 def linear_probe(
     learn, # of a text classifier whose head is a single linear layer: `lin_ftrs=[]`
     C:float=1e-3 # inverse of the strength of the L2 penalty: small, since there are more features than texts
@@ -732,15 +734,31 @@ def linear_probe(
         for o, v in ((bn.running_mean, mean), (bn.running_var, sd**2), (bn.weight, torch.ones_like(mean)),
                      (bn.bias, torch.linalg.pinv(w) @ b), (lin.weight, w)): o.copy_(v)
 
-# %% ../nbs/internals/13_ulmfit.ipynb #10ff102b
-def _compared(accuracy, parts, codec): # with what can be had for less
+# %% ../nbs/internals/13_ulmfit.ipynb #37e7a4f9
+def compared(accuracy, parts, codec, verbose): # with what can be had for less
     (x, y), (vx, vy) = parts
     common = max(sorted(set(y)), key=y.count)
     words = isinstance(getattr(codec.tok, 'tok', None), WordTokenizer)
     bag = float(np.mean(bag_of_words(x, y, vx, characters=not words) == np.array(vy)))
-    return dict(accuracy=round(accuracy, 4), bag_of_words=round(bag, 4),
-                most_common=round(vy.count(common)/len(vy), 4), most_common_label=common)
+    least = vy.count(common)/len(vy)
+    if verbose: print(f'Accuracy on the {len(vy)} texts set aside: {accuracy:.1%}; a bag of words: {bag:.1%}; '
+                      f'always {common!r}: {least:.1%}.')
+    return dict(accuracy=round(accuracy, 4), bag_of_words=round(bag, 4), most_common=round(least, 4),
+                most_common_label=common)
 
+# %% ../nbs/internals/13_ulmfit.ipynb #ca49ccf1
+def by_number(n, epochs, bs): # the settings that you left open, by the number of texts to train on
+    return dict(epochs=epochs or (4 if n < 300 else 3), bs=bs or (16 if n < 300 else 32))
+
+# %% ../nbs/internals/13_ulmfit.ipynb #522e436b
+def fit_classifier(parts, classes, lm, how, device, path, identity, verbose): # the head first, then everything
+    with temporary_seed(how['seed']):
+        learn = classifier_learner(parts, classes, lm, how, device)
+        linear_probe(learn)
+        fit_or_go_on(learn, partial(learn.fit_one_cycle, how['epochs'], how['lr']), path, identity, 'epoch', verbose)
+    return learn
+
+# %% ../nbs/internals/13_ulmfit.ipynb #41ed4a5e
 def train_classifier(
     texts, # a list of texts
     labels, # a label for each text; kept as strings
@@ -758,26 +776,16 @@ def train_classifier(
 ) -> TextModel:
     "Train a classifier on top of a language model; if a call is interrupted, the same call continues."
     begin, labels, texts = time.time(), labels_for(texts, labels), check_texts(texts)
-    labels, classes = _checked_labels(texts, labels)
+    labels, classes = one_label_each(texts, labels)
     how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs or 1, bs=bs or 16)
-    how = _check_settings(how, least_bs=2) # batch normalization needs two texts in a batch
-    parts = [([texts[i] for i in p], [labels[i] for i in p])
-             for p in _split_by_class(labels, how['valid'], how['seed'])]
-    lm = TextModel.pretrained() if lm is None else lm
+    how = checked_settings(how, least_bs=2) # batch normalization needs two texts in a batch
+    parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split_by_class(labels, how['valid'], how['seed'])]
+    lm = lm or TextModel.pretrained()
     lm.need('language_model', 'train_classifier')
     check_readable(lm.codec.encode_all(texts), lm.codec)
-    n = len(parts[0][0])
-    if not epochs: how['epochs'] = 4 if n < 300 else 3
-    if not bs: how['bs'] = 16 if n < 300 else 32
+    how |= by_number(len(parts[0][0]), epochs and how['epochs'], bs and how['bs'])
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
-    with temporary_seed(how['seed']):
-        learn = _classifier_learner(parts, classes, lm, how, device)
-        linear_probe(learn)
-        fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
-        _fit(learn, fit, path, identity, 'epoch', verbose)
-    info = _compared(float(learn.recorder.values[-1][2]), parts, lm.codec)
-    if verbose:
-        print(f'Right for {info["accuracy"]:.1%} of the {len(parts[1][0])} texts set aside; a bag of words: '
-              f'{info["bag_of_words"]:.1%}; always {info["most_common_label"]!r}: {info["most_common"]:.1%}.')
+    learn = fit_classifier(parts, classes, lm, how, device, path, identity, verbose)
+    info = compared(float(learn.recorder.values[-1][2]), parts, lm.codec, verbose)
     return TextModel.from_learner(learn, n_texts=len(texts), n_valid=len(parts[1][0]), **info,
                                   seconds=round(time.time() - begin, 1), settings=how)

@@ -428,7 +428,7 @@ wrong = [(k, v) for k, vs in dict(seed=[-1, 1.5, 'a', None, True, 2**70], lr=[0,
 @pytest.mark.parametrize('k, v', wrong, ids=str)
 def test_settings_are_checked_before_the_work(reviews, lm, monkeypatch, k, v):
     "With the setting and its value in the message, whichever call it is."
-    monkeypatch.setattr(ulmfit, '_fit', None)  # whoever trains fails
+    monkeypatch.setattr(ulmfit, 'fit_or_go_on', None)  # whoever trains fails
     calls = [lambda: finetune(reviews[0], lm, **(dict(bs=4, seq_len=20) | {k: v})), lambda: train_classifier(*reviews, lm, **{k: v}), lambda: pretrain(reviews[0], lm.codec, **({**kw, k: v}))]
     for call in calls:
         with pytest.raises(ValueError, match=rf'^{k}( is |=| goes | sets )'): call()
@@ -533,7 +533,7 @@ def test_a_classifier_on_a_device_without_float64(reviews, lm, tmp_path):
     with NoFloat64():
         assert [f() for f in calls] == want
         assert TextModel.load(lm.save(tmp_path/'m', compact=True), 'cpu').fingerprint() and TextModel.load(clf.save(tmp_path/'c'), 'cpu').fingerprint() == clf.fingerprint()
-        learn = ulmfit._classifier_learner([reviews, reviews], ['neg', 'pos'], lm, clf.info['settings'], 'cpu')
+        learn = ulmfit.classifier_learner([reviews, reviews], ['neg', 'pos'], lm, clf.info['settings'], 'cpu')
         linear_probe(learn)
 
 
