@@ -480,6 +480,10 @@ def read_folder(top, labelled, encoding):
         more = ', or none in the folder of a label: the names of its subfolders are the labels' if labelled else ''
         raise ValueError(f'No .txt file in {shown(top)}{more}.')
     labels = folder_labels(files, top) if labelled else None
+    if labelled:
+        known = {*labels, *(p.name for p, _ in ignored)}
+        ignored += [(p, 'a label without a text') for p in sorted(top.iterdir()) if p.is_dir() and p.name not in known
+                    and not p.name.startswith('.')]
     texts = files if encoding == 'utf-8' else [read_text(p, encoding) for p in files]
     return Labelled(texts, labels, summary(ignored, top))
 

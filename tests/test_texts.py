@@ -201,6 +201,16 @@ def test_labels_are_the_first_level(top):
     refuses('label', read_labelled, top/'neg', label='label')
 
 
+def test_a_label_without_a_text_is_said(tmp_path):
+    for o in ('neg/1.txt', 'pos/1.txt', 'mixed/1.md', '.cache/1.txt'):
+        (tmp_path/o).parent.mkdir(exist_ok=True)
+        (tmp_path/o).write_text('a film')
+    (tmp_path/'neutral').mkdir()
+    found = read_labelled(tmp_path, label='x')
+    assert found.labels == ['neg', 'pos'] and 'a label without a text: mixed, neutral' in found.ignored
+    assert 'label' not in '\n'.join(read_labelled(tmp_path).ignored)
+
+
 def test_many_ignored_files_are_counted(tmp_path):
     for i in range(40): put(tmp_path/'pos'/f'{i:02}.json', '{}')
     put(tmp_path/'pos'/'a.txt', 'a')
