@@ -1,4 +1,4 @@
-"""How SentencePiece is trained, why it skips long lines, where the models are kept, and how a word is split into the best pieces.
+"""How SentencePiece is trained, which lines it skips, where its models are kept, and how a word is split best.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/subwords.html.md"""
 
