@@ -1,4 +1,4 @@
-"""Take a trained model elsewhere: its tokenizer to Hugging Face's library, its classifier to ONNX; and bring texts from other libraries in.
+"""Take a model's tokenizer to Hugging Face and its classifier to ONNX, and bring in texts from other libraries.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/interchange.html.md"""
 
@@ -140,7 +140,8 @@ def _onnx_head(g, head, x): # -> the name of probabilities (bs, n_class), or of 
                 x = g('MatMul', x, np.ascontiguousarray(value(m.weight).T))
                 if m.bias is not None: x = g('Add', x, value(m.bias))
             elif isinstance(m, nn.ReLU): x = g('Relu', x)
-    return g('Softmax', x, axis=1) if [m for m in head.modules() if isinstance(m, nn.Linear)][-1].out_features > 1 else x
+    last = [m for m in head.modules() if isinstance(m, nn.Linear)][-1]
+    return g('Softmax', x, axis=1) if last.out_features > 1 else x
 
 # %% ../nbs/internals/19_interchange.ipynb #1c7e0029
 @patch

@@ -1,4 +1,4 @@
-"""From a text to a list of tokens: words, parts of words, or characters, and rules that keep what lowercasing would lose.
+"""From a text to tokens: words, parts of words, or characters, and rules that keep what lowercasing would lose.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/tokenizer.html.md"""
 

@@ -1,4 +1,4 @@
-"""How SentencePiece is trained, why it skips long lines, where the models are kept, and how a word is split into the best pieces.
+"""How SentencePiece is trained, which lines it skips, where its models are kept, and how a word is split best.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/subwords.html.md"""
 
@@ -9,12 +9,13 @@ __all__ = ['training_lines', 'SubwordTokenizer']
 
 # %% ../nbs/internals/03_subwords.ipynb #7d8c6743
 import hashlib, io, re
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
 import pandas as pd, sentencepiece
 from fastai.text.core import defaults
-from fastcore.basics import compose
+from fastcore.basics import compose, patch
 
 from .store import atomic_file, fingerprint
 from .core import data_root
@@ -63,53 +64,13 @@ def training_lines(
         if len(line)*4 > _max_line and len(line.encode()) > _max_line: yield from _line_part.findall(line)
         else: yield line
 
-# %% ../nbs/internals/03_subwords.ipynb #91eb8cf1
-def _train(tok, texts, vocab_sz): # -> the bytes of a SentencePiece model
-    model, keep = io.BytesIO(), tok.normalization == 'identity'
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=training_lines(texts), model_writer=model,
-        vocab_size=vocab_sz, model_type=tok.model_type, character_coverage=tok.char_coverage, hard_vocab_limit=False,
-        user_defined_symbols=['▁' + o for o in tok.special_toks] + ['\n']*keep, unk_id=len(tok.special_toks),
-        normalization_rule_name=tok.normalization, remove_extra_whitespaces=not keep,
-        pad_id=-1, bos_id=-1, eos_id=-1, minloglevel=2)
-    return model.getvalue()
-
-def _sized_model(tok, texts): # the same, with a default for the number of pieces, and errors in words
-    if not any(t.strip() for t in texts):
-        raise ValueError(f'SubwordTokenizer learns from texts, and got {len(texts)} texts without a single word.')
-    n = len({w for t in texts for w in t.split()})//4
-    vocab_sz = tok.vocab_sz or max(min(n + -n%8, tok.max_vocab_sz), 29)
-    try: return _train(tok, texts, vocab_sz)
-    except RuntimeError as e:
-        need = re.search(r'smaller than required_chars. \d+ vs (\d+)', str(e))
-        if not need: raise ValueError(f'SentencePiece could not train on these {len(texts)} texts: {e}') from e
-        if tok.vocab_sz is None and int(need[1]) <= tok.max_vocab_sz:
-            return _train(tok, texts, min(2*int(need[1]), tok.max_vocab_sz))
-        raise ValueError(f'vocab_sz={vocab_sz} is too small: these texts have {need[1]} characters and special '
-            f'tokens, and each needs a piece. Ask for at least {need[1]}, or lower '
-            f'char_coverage, now {tok.char_coverage}.') from e
-
-def _model_file(tok, texts): # the path of the model; a training that was done before is not done again
-    folder = data_root()/'sentencepiece' if tok.cache_dir is None else Path(tok.cache_dir)
-    settings = {k: v for k, v in vars(tok).items() if k not in ('cache_dir', 'sp_model', 'tok')}
-    texts_key = hashlib.sha256()
-    for t in texts: texts_key.update(f'{len(t)} {t}'.encode())
-    note = folder/f'trained_{fingerprint(settings, texts_key.hexdigest(), sentencepiece.__version__)[:16]}.txt'
-    path = folder/note.read_text(encoding='utf-8') if note.exists() else None
-    if path is None or not path.is_file():
-        model = _sized_model(tok, texts)
-        path = folder/f'spm_{hashlib.sha256(model).hexdigest()[:16]}.model'
-        for f, data in ((path, model), (note, path.name.encode())):
-            with atomic_file(f, 'wb') as out: out.write(data)
-    return path
-
-def _reads_paths(rules): # is the first rule the one by which fastai's from_folder reads files?
-    return len(rules) > 0 and getattr(rules[0], 'func', None) is Path.read_text
-
-# %% ../nbs/internals/03_subwords.ipynb #cf1369c8
+# %% ../nbs/internals/03_subwords.ipynb #6daabaf9
 _eu_langs = 'bg cs da de el en es et fi fr ga hr hu it lt lv mt nl pl pt ro sk sl sv'.split()
 
+# %% ../nbs/internals/03_subwords.ipynb #cf1369c8
 class SubwordTokenizer:
     "Pieces of words that SentencePiece finds in a corpus: called on texts, it gives an iterator of token lists."
+    setup:Callable; save:Callable; config:Callable; _load:Callable; pieces:list # steps of their own, below
     def __init__(self,
         lang:str='en', # decides the defaults of `char_coverage` and `normalization`
         special_toks:list=None, # tokens that are never split; fastai's `defaults.text_spec_tok` by default
@@ -131,51 +92,102 @@ class SubwordTokenizer:
         self.cache_dir, self.sp_model, self.tok = cache_dir, sp_model, None
         if sp_model is not None: self._load(Path(sp_model))
 
-    def setup(self,
-        items, # the texts to learn from, or their paths
-        rules:list=None # functions that are applied to each text first
-    ) -> dict: # {'sp_model': the path of the model file}
-        "Find the pieces in `items`; a tokenizer that has a model keeps it."
-        if self.tok is not None: return {'sp_model': self.sp_model}
-        if isinstance(items, (str, bytes, Path)):
-            raise TypeError(f'Expected many texts to learn from, got one, {_short(items)}: put it into a list.')
-        rules = list(rules or [])
-        texts = [compose(*rules)(t) for t in (items if _reads_paths(rules) else _checked(items))]
-        self._load(_model_file(self, texts))
-        return {'sp_model': self.sp_model}
+    def __call__(self, items): return map(self._trained().EncodeAsPieces, items)
 
-    def _load(self, path):
-        if not path.is_file():
-            raise FileNotFoundError(f'There is no model file {path}: give the path that `save` or `setup` wrote.')
-        model, tok = path.read_bytes(), sentencepiece.SentencePieceProcessor()
-        key = hashlib.sha256(model).hexdigest()
-        named = re.fullmatch(r'spm_([0-9a-f]{16})\.model', path.name)
-        damaged = ValueError(f'{path} is damaged or not a SentencePiece model: remove it and train again.')
-        if not model or (named and named[1] != key[:16]): raise damaged
-        try: tok.LoadFromSerializedProto(model)
-        except RuntimeError as e: raise damaged from e
-        self.sp_model, self.tok, self.key = path, tok, key
-
-    def _trained(self):
+    def _trained(self): # the SentencePiece processor, or an error that says how to get one
         if self.tok is not None: return self.tok
         raise ValueError('This SubwordTokenizer has no model yet: call tok.setup(texts) first, or give sp_model=path.')
 
-    def __call__(self, items): return map(self._trained().EncodeAsPieces, items)
-
-    def save(self, path): # a `.model` file; read it again with sp_model=path
-        "Write the model to `path`, whole or not at all."
-        with atomic_file(path, 'wb') as f: f.write(self._trained().serialized_model_proto())
-
-    @property
-    def pieces(self): # list of str, special tokens first
-        "The pieces that the model knows."
-        return [self._trained().IdToPiece(i) for i in range(self.tok.GetPieceSize())]
-
-    def config(self) -> dict:
-        "What decides which tokens come out: the library's version and the model."
-        self._trained()
-        return {'tokenizer': 'SubwordTokenizer', 'model': self.key[:16], 'sentencepiece': sentencepiece.__version__}
-
     def __repr__(self):
-        size = 'not trained' if self.tok is None else f'{len(self.pieces):,} pieces'
+        size = 'not trained' if self.tok is None else f'{self.tok.GetPieceSize():,} pieces'
         return f'SubwordTokenizer({self.model_type}, {size})'
+
+# %% ../nbs/internals/03_subwords.ipynb #12444835
+def train_pieces(tok, texts, vocab_sz): # -> the bytes of a SentencePiece model
+    model, keep = io.BytesIO(), tok.normalization == 'identity'
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=training_lines(texts), model_writer=model,
+        vocab_size=vocab_sz, model_type=tok.model_type, character_coverage=tok.char_coverage, hard_vocab_limit=False,
+        user_defined_symbols=['▁' + o for o in tok.special_toks] + ['\n']*keep, unk_id=len(tok.special_toks),
+        normalization_rule_name=tok.normalization, remove_extra_whitespaces=not keep,
+        pad_id=-1, bos_id=-1, eos_id=-1, minloglevel=2)
+    return model.getvalue()
+
+# %% ../nbs/internals/03_subwords.ipynb #3ada247b
+def sized_model(tok, texts): # the same, with a default for the number of pieces, and errors in words
+    if not any(t.strip() for t in texts):
+        raise ValueError(f'SubwordTokenizer learns from texts, and got {len(texts)} texts without a single word.')
+    n = len({w for t in texts for w in t.split()})//4
+    vocab_sz = tok.vocab_sz or max(min(n + -n%8, tok.max_vocab_sz), 29)
+    try: return train_pieces(tok, texts, vocab_sz)
+    except RuntimeError as e:
+        need = re.search(r'smaller than required_chars. \d+ vs (\d+)', str(e))
+        if not need: raise ValueError(f'SentencePiece could not train on these {len(texts)} texts: {e}') from e
+        if tok.vocab_sz is None and int(need[1]) <= tok.max_vocab_sz:
+            return train_pieces(tok, texts, min(2*int(need[1]), tok.max_vocab_sz))
+        raise ValueError(f'vocab_sz={vocab_sz} is too small: these texts have {need[1]} characters and special '
+            f'tokens, and each needs a piece. Ask for at least {need[1]}, or lower '
+            f'char_coverage, now {tok.char_coverage}.') from e
+
+# %% ../nbs/internals/03_subwords.ipynb #7c598e2e
+def model_file(tok, texts): # the path of the model; a training that was done before is not done again
+    folder = data_root()/'sentencepiece' if tok.cache_dir is None else Path(tok.cache_dir)
+    settings = {k: v for k, v in vars(tok).items() if k not in ('cache_dir', 'sp_model', 'tok')}
+    texts_key = hashlib.sha256()
+    for t in texts: texts_key.update(f'{len(t)} {t}'.encode())
+    note = folder/f'trained_{fingerprint(settings, texts_key.hexdigest(), sentencepiece.__version__)[:16]}.txt'
+    path = folder/note.read_text(encoding='utf-8') if note.exists() else None
+    if path is None or not path.is_file():
+        model = sized_model(tok, texts)
+        path = folder/f'spm_{hashlib.sha256(model).hexdigest()[:16]}.model'
+        for f, data in ((path, model), (note, path.name.encode())):
+            with atomic_file(f, 'wb') as out: out.write(data)
+    return path
+
+# %% ../nbs/internals/03_subwords.ipynb #11da12e3
+@patch
+def _load(self:SubwordTokenizer, path): # a file that holds another model than its name says is refused
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no model file {path}: give the path that `save` or `setup` wrote.')
+    model, tok = path.read_bytes(), sentencepiece.SentencePieceProcessor()
+    key = hashlib.sha256(model).hexdigest()
+    named = re.fullmatch(r'spm_([0-9a-f]{16})\.model', path.name)
+    damaged = ValueError(f'{path} is damaged or not a SentencePiece model: remove it and train again.')
+    if not model or (named and named[1] != key[:16]): raise damaged
+    try: tok.LoadFromSerializedProto(model)
+    except RuntimeError as e: raise damaged from e
+    self.sp_model, self.tok, self.key = path, tok, key
+
+# %% ../nbs/internals/03_subwords.ipynb #dfc5a1e9
+def _reads_paths(rules): # is the first rule the one by which fastai's from_folder reads files?
+    return len(rules) > 0 and getattr(rules[0], 'func', None) is Path.read_text
+
+@patch
+def setup(self:SubwordTokenizer,
+    items, # the texts to learn from, or their paths
+    rules:list=None # functions that are applied to each text first
+) -> dict: # {'sp_model': the path of the model file}
+    "Find the pieces in `items`; a tokenizer that has a model keeps it."
+    if self.tok is not None: return {'sp_model': self.sp_model}
+    if isinstance(items, (str, bytes, Path)):
+        raise TypeError(f'Expected many texts to learn from, got one, {_short(items)}: put it into a list.')
+    rules = list(rules or [])
+    texts = [compose(*rules)(t) for t in (items if _reads_paths(rules) else _checked(items))]
+    self._load(model_file(self, texts))
+    return {'sp_model': self.sp_model}
+
+# %% ../nbs/internals/03_subwords.ipynb #e56c33ac
+@patch(as_prop=True)
+def pieces(self:SubwordTokenizer): # list of str, special tokens first
+    "The pieces that the model knows."
+    return [self._trained().IdToPiece(i) for i in range(self.tok.GetPieceSize())]
+
+@patch
+def save(self:SubwordTokenizer, path): # a `.model` file; read it again with sp_model=path
+    "Write the model to `path`, whole or not at all."
+    with atomic_file(path, 'wb') as f: f.write(self._trained().serialized_model_proto())
+
+@patch
+def config(self:SubwordTokenizer) -> dict:
+    "What decides which tokens come out: the library's version and the model."
+    self._trained()
+    return {'tokenizer': 'SubwordTokenizer', 'model': self.key[:16], 'sentencepiece': sentencepiece.__version__}

@@ -13,7 +13,7 @@ __all__ = ['WordTokenizer', 'CharTokenizer', 'Tokenizer', 'tokenizer_config', 's
 # %% ../nbs/internals/03_tokenizing.ipynb #59626b06
 import hashlib, json, re, shutil
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
@@ -108,13 +108,15 @@ class CharTokenizer:
 
     def __repr__(self): return 'CharTokenizer()'
 
-# %% ../nbs/internals/03_tokenizing.ipynb #2a57367e
+# %% ../nbs/internals/03_tokenizing.ipynb #ee8d9b99
 def _our_rules(rules): # fastai's own rules as those of the same name here, which do the same; others as they are
     ours = {getattr(fastai_core, f.__name__): f for f in [*text_rules, replace_space]}
     return [ours.get(f, f) for f in L(rules)]
 
+# %% ../nbs/internals/03_tokenizing.ipynb #2a57367e
 class Tokenizer(fastai_core.Tokenizer):
     "From a text (or the path of one) to its tokens: `rules` on the text, then `tok`, then `post_rules` on every token."
+    pipe:Callable; config:Callable # steps of their own, below
     ruled_outside, encoding = False, 'utf-8' # do fastai's functions run the rules? how are files read?
     def __init__(self,
         tok=None, # called on texts, gives an iterator of token lists; `WordTokenizer()` by default
@@ -131,15 +133,6 @@ class Tokenizer(fastai_core.Tokenizer):
         self.post_rules = _our_rules(defaults.text_postproc_rules)
         self.counter, self.lengths, self.mode, self.sep = counter, lengths, mode, sep
 
-    def pipe(self,
-        texts # any iterable of texts or paths of texts, a generator too
-    ): # an iterator of token lists, in the order of `texts`
-        "The tokens of each of `texts`, one text at a time."
-        if isinstance(texts, (str, bytes, Path)):
-            raise TypeError(f'Expected many texts, got one, {_short(texts)}: use tok(text), or put it into a list.')
-        prepare, finish = compose(*self.rules), compose(*self.post_rules)
-        return ([finish(t) for t in toks] for toks in self.tok(prepare(t) for t in _checked(texts)))
-
     def encodes(self, o:str): return next(self.pipe([o]))
     def encodes(self, o:Path):
         name = self.folder.name(o) if self.mode == 'folder' else None
@@ -152,34 +145,31 @@ class Tokenizer(fastai_core.Tokenizer):
         return [[finish(t) for t in toks] for toks in self.tok(o)]
     def decodes(self, o): return TitledStr(self.sep.join(o))
 
-    def setup(self, items=None, train_setup=False):
-        "Make ready for `items`: tokenize them if they are a table, and train a tokenizer that learns from texts."
-        if not isinstance(train_setup, bool): return _let_fastai_run_the_rules(self, items, train_setup)
-        train = train_setup if self.train_setup is None else self.train_setup
-        self.setups(getattr(items, 'train', items) if train else items)
     def setups(self, dsets):
         if dsets is None: return
         if self.mode == 'df' and isinstance(getattr(dsets, 'items', None), pd.DataFrame): _tokenize_table(self, dsets)
         elif self.mode != 'folder' and hasattr(self.tok, 'setup'): self.tok.setup(_checked(dsets), self.rules)
 
-    def get_lengths(self,
-        items # a table that was tokenized, or paths of texts
-    ) -> list: # number of tokens of each text, or None if it is not known
-        "How long the texts of `items` are, in tokens, without reading them."
-        if isinstance(items, pd.DataFrame):
-            col = f'{self.tok_text_col}_length' if self.mode == 'df' else None
-            return items[col].values if col in items.columns else None
-        if self.mode != 'folder': return None
-        lengths = [self.lengths.get(self.folder.name(o)) for o in items]
-        return None if None in lengths else lengths
-
-    def config(self) -> dict:
-        "What decides which tokens come out, as plain values: a key for a cache."
-        rules = [*self.rules, *self.post_rules]
-        keys = [[getattr(f, '__name__', type(f).__name__), fingerprint(_value_key(f, frozenset()))[:16]] for f in rules]
-        return {'rules': keys, 'tok': tokenizer_config(self.tok)}
-
     def __repr__(self): return f'Tokenizer({self.tok!r}, {len(self.rules)} rules)'
+
+# %% ../nbs/internals/03_tokenizing.ipynb #1bd5a9d2
+@patch
+def pipe(self:Tokenizer,
+    texts # any iterable of texts or paths of texts, a generator too
+): # an iterator of token lists, in the order of `texts`
+    "The tokens of each of `texts`, one text at a time."
+    if isinstance(texts, (str, bytes, Path)):
+        raise TypeError(f'Expected many texts, got one, {_short(texts)}: use tok(text), or put it into a list.')
+    prepare, finish = compose(*self.rules), compose(*self.post_rules)
+    return ([finish(t) for t in toks] for toks in self.tok(prepare(t) for t in _checked(texts)))
+
+# %% ../nbs/internals/03_tokenizing.ipynb #e7c5a3e1
+@patch
+def setup(self:Tokenizer, items=None, train_setup=False):
+    "Make ready for `items`: tokenize them if they are a table, and train a tokenizer that learns from texts."
+    if not isinstance(train_setup, bool): return _let_fastai_run_the_rules(self, items, train_setup)
+    train = train_setup if self.train_setup is None else self.train_setup
+    self.setups(getattr(items, 'train', items) if train else items)
 
 # %% ../nbs/internals/03_tokenizing.ipynb #c55e6dab
 def _as_list(o, what, hint): # a list of str, or an error that says what came in instead
@@ -272,6 +262,14 @@ def tokenizer_config(
     settings = {k: _value_key(v, frozenset()) for k, v in sorted(vars(tok).items())}
     return {'tokenizer': f'{type(tok).__module__}.{type(tok).__qualname__}', 'settings': settings}
 
+# %% ../nbs/internals/03_tokenizing.ipynb #89898163
+@patch
+def config(self:Tokenizer) -> dict:
+    "What decides which tokens come out, as plain values: a key for a cache."
+    rules = [*self.rules, *self.post_rules]
+    keys = [[getattr(f, '__name__', type(f).__name__), fingerprint(_value_key(f, frozenset()))[:16]] for f in rules]
+    return {'rules': keys, 'tok': tokenizer_config(self.tok)}
+
 # %% ../nbs/internals/03_tokenizing.ipynb #d2e30b04
 _batch = 500 # texts that a process takes at a time
 
@@ -311,6 +309,7 @@ def _row_texts(df, cols, mark_fields): # the fields of each row as one text; num
         fields.append([f'{mark}{v}' for v in df[c]])
     return list(_checked(' '.join(o) for o in zip(*fields)))
 
+# %% ../nbs/internals/03_tokenizing.ipynb #fcc79007
 def _tokenize_table(tok, dsets): # puts the tokens into `dsets.items`, the counts and lengths into `tok`
     df, col = dsets.items, tok.tok_text_col
     cols = [df.columns[c] if isinstance(c, int) and c < len(df.columns) else c for c in L(tok.text_cols)]
@@ -326,6 +325,19 @@ def _tokenize_table(tok, dsets): # puts the tokens into `dsets.items`, the count
     dsets.items = res
     if tok.counter is None: tok.counter = Counter(chain.from_iterable(toks))
     if tok.lengths is None: tok.lengths = res[f'{col}_length'].values
+
+# %% ../nbs/internals/03_tokenizing.ipynb #a594be66
+@patch
+def get_lengths(self:Tokenizer,
+    items # a table that was tokenized, or paths of texts
+) -> list: # number of tokens of each text, or None if it is not known
+    "How long the texts of `items` are, in tokens, without reading them."
+    if isinstance(items, pd.DataFrame):
+        col = f'{self.tok_text_col}_length' if self.mode == 'df' else None
+        return items[col].values if col in items.columns else None
+    if self.mode != 'folder': return None
+    lengths = [self.lengths.get(self.folder.name(o)) for o in items]
+    return None if None in lengths else lengths
 
 # %% ../nbs/internals/03_tokenizing.ipynb #d2e30b12
 class _TokenFolder:

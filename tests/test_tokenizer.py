@@ -315,7 +315,7 @@ def test_a_training_is_not_done_twice(tmp_path, monkeypatch):
     a = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path)
     a.setup(corpus)
     calls = []
-    monkeypatch.setattr(sw, '_train', lambda *args: calls.append(args) or a.save(tmp_path/'x') or (tmp_path/'x').read_bytes())
+    monkeypatch.setattr(sw, 'train_pieces', lambda *args: calls.append(args) or a.save(tmp_path/'x') or (tmp_path/'x').read_bytes())
     b = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path)
     b.setup(corpus)
     assert not calls and b.sp_model == a.sp_model
