@@ -283,12 +283,13 @@ def hard_to_read(docs, codec): # fractions: of unknown tokens, of tokens that ar
     counts = docs.counts if hasattr(docs, 'counts') else np.bincount(ids, minlength=len(codec.vocab))
     counts, n = np.asarray(counts), max(len(ids), 1)
     unknown = 0 if codec.unk_id is None else counts[codec.unk_id]/n
-    return unknown, counts[ids_of_phrases(codec)].sum()/n, np.mean(lens <= 2) if len(lens) else 0. # a beginning, a token
+    short = np.mean(lens <= 2) if len(lens) else 0. # a beginning and one token
+    return unknown, counts[ids_of_phrases(codec)].sum()/n, short
 
 # %% ../nbs/internals/06_codec.ipynb #79f3d0d7
 _other_codec = ("A model that has been trained keeps its tokenizer: train a new one (pretrain, or on the command line "
-                "finetune --from scratch), with tokenizer='characters' or tokenizer='subwords', with another language such "
-                "as lang='th', or for few texts with min_freq=1.")
+                "finetune --from scratch), with tokenizer='characters' or tokenizer='subwords', with another language "
+                "such as lang='th', or for few texts with min_freq=1.")
 
 def check_readable(
     docs, # ids of texts, or a `Corpus`
