@@ -270,7 +270,10 @@ def few_labels_figure(
         n, y, sd = (np.array([r[k] or 0 for r in of]) for k in ('n_labels', 'ours', 'sd'))
         ax.fill_between(n, y - sd, y + sd, color=color, alpha=.18, lw=0)
         ax.plot(n, y, marker + '-', color=color, ms=4)
-        ends.append((y[-1], n[-1], name, color))
+        if n[-1] == ns[-1]: ends.append((y[-1], n[-1], name, color))
+        else: # a curve that is not measured so far has its name beside its last point
+            ax.annotate(name.replace('\n', ' '), (n[-1], y[-1]), (6, 6), textcoords='offset points', color=color,
+                        fontsize=9)
     ax.set(xscale='log', xlim=(ns[0]*.8, ns[-1]*(ns[-1]/ns[0])**.5), xlabel='labelled reviews (logarithmic)',
            ylabel='reviews classified correctly, %', title='How many labels do you need?')
     ax.set_xticks(ns, [f'{n:,}' for n in ns], fontsize=8)
