@@ -203,7 +203,7 @@ class Opened:
     def __init__(self, browser, width=1280, height=900, **kw):
         self.context = browser.new_context(viewport=dict(width=width, height=height), **kw)
         self.page, self.said, self.asked = self.context.new_page(), [], []
-        self.page.set_default_timeout(8000)
+        self.page.set_default_timeout(30_000)
         self.page.on('console', lambda m: m.type in ('error', 'warning') and self.said.append(m.text))
         self.page.on('pageerror', lambda e: self.said.append(str(e)))
         self.page.on('requestfailed', lambda r: 'ERR_ABORTED' in (r.failure or '') or self.said.append(f'failed: {r.url}'))  # aborted: the next page was opened meanwhile

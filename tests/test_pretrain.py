@@ -38,11 +38,11 @@ def test_a_stage_follows_its_schedule_to_the_end_and_stops(pretrain, texts, tmp_
     assert rates[0] == pytest.approx(pretrain.how['lr']/500) and max(rates) == pretrain.how['lr']
     assert rates[-1] == pytest.approx(pretrain.how['lr']/(steps*0.5), rel=0.05)  # one step before zero
     first, last = (float(torch.stack(learn.recorder.losses[s]).mean()) for s in (slice(20), slice(-20, None)))
-    assert last < first - 0.3
+    assert last < first - 0.1
 
     start = {k: v.clone() for k, v in learn.model.state_dict().items()}
     again, _ = pretrain.run_stage(corpus, valid, stage | dict(tokens=20*4*8), start, tmp_path/'run_2')
-    assert float(torch.stack(again.recorder.losses[:10]).mean()) < first - 0.2  # it went on from there
+    assert float(torch.stack(again.recorder.losses[:10]).mean()) < first - 0.1  # it went on from there
 
 
 def test_the_model_that_ships_has_what_pretrain_says(pretrain):
