@@ -126,7 +126,7 @@ def _writer(a, columns, answers): # a function that writes rows with their answe
     write.begun = False
     return write
 
-# %% ../nbs/internals/15_cli.ipynb #a4ef9e4d
+# %% ../nbs/internals/15_cli.ipynb #19d367aa
 _data, _train = (read_labelled, 'encoding sep'), 'epochs lr bs seed'
 _verbs = dict(
     finetune=(_finetune, 'texts out start column', _data, (make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size'),
@@ -134,6 +134,11 @@ _verbs = dict(
     classify=(_classify, 'texts out start column label', _data, (train_classifier, _train)),
     predict=(_predict, 'model column all format', _data, (TextModel.predict, 'bs')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
+
+# %% ../nbs/internals/15_cli.ipynb #841ab4b1
+def _flag(k): return '--' + dict(start='from').get(k, k).replace('_', '-')
+
+# %% ../nbs/internals/15_cli.ipynb #f542a544
 _own = dict(
     texts=dict(required=True, help='your texts: a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet)'),
     out=dict(required=True, help='the folder to save the model in'),
@@ -149,6 +154,8 @@ _own = dict(
     temperature=dict(type=float, default=0.8,
                      help='below 1 more conservative, above 1 more varied; 0: always the most likely token'),
     seed=dict(type=int, help='with the same seed you get the same text'))
+
+# %% ../nbs/internals/15_cli.ipynb #a01a9076
 _example = '''A classifier from a folder of texts, whose subfolders are the labels:
 
   lesson8nlp finetune --texts my_texts --out my_lm
@@ -157,13 +164,13 @@ _example = '''A classifier from a folder of texts, whose subfolders are the labe
 
 If you stop a command, give it again and it continues where it was. The options: lesson8nlp VERB --help'''
 
-def _flag(k): return '--' + dict(start='from').get(k, k).replace('_', '-')
-
+# %% ../nbs/internals/15_cli.ipynb #cf97339e
 class _Help(argparse.ArgumentDefaultsHelpFormatter): # a default of None or False tells nobody anything
     def _get_help_string(self, action):
         silent = action.default is None or action.default is False
         return action.help if silent else super()._get_help_string(action)
 
+# %% ../nbs/internals/15_cli.ipynb #a4ef9e4d
 def _parser():
     p = argparse.ArgumentParser('lesson8nlp', epilog=_example, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = p.add_subparsers(dest='verb', metavar='VERB', required=True)

@@ -19,12 +19,12 @@ def readers(path): return run_tests.readers(path.read_text(encoding='utf-8'), ru
 
 
 def pytest_collection_modifyitems(items):
-    "Mark every test that reads IMDB where it is: `run_tests.py --offline` runs these once more."
+    "Mark every test that leads to a review: `run_tests.py --offline` runs these once more."
     for item in items:
         if item.originalname in readers(item.path): item.add_marker(pytest.mark.reviews)
 
 
-def watch(event, args, folder=re.compile(r'[\\/]data[\\/]imdb([\\/]|$)')):
+def watch(event, args, folder=re.compile(r'[\\/]data[\\/](imdb|lesson8_reviews_\w+)([\\/]|$)')):
     "Python calls this before it opens or lists something."
     if event in ('open', 'os.listdir', 'os.scandir') and isinstance(args[0], (str, os.PathLike)) and folder.search(os.fspath(args[0])):
         opened.append(args[0])

@@ -162,7 +162,7 @@ class Mine:
 
 
 @pytest.mark.parametrize('make, words', [(lambda: Tokenizer(rules=[shout]), 'the rule shout'), (changed_by_hand, 'changed by hand'), (Mine, 'Mine'),
-    (lambda: Tokenizer(Mine()), 'Mine inside the Tokenizer'), (lambda: (lambda t: t.split()), 'function'), (lambda: Tokenizer(rules=[lambda t: t]), '<lambda>')], ids=str)
+    (lambda: Tokenizer(Mine()), 'Mine inside the Tokenizer'), (lambda: (lambda t: t.split()), 'function'), (lambda: Tokenizer(rules=[lambda t: t]), '<lambda>')])
 def test_code_of_the_users_is_refused_with_advice_and_given_again(make, words, tmp_path):
     codec = Codec(make(), ['xxunk', 'a'])
     if words.startswith('Mine inside'): codec.tok.tok.__class__ = type('Mine', (), dict(__call__=lambda self, ts: (t.split() for t in ts)))

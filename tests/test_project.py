@@ -189,10 +189,10 @@ def test_runner_reports_a_failing_lesson(tmp_path):
 
 
 def test_readers_of_reviews_are_found():
-    "By what they call, through fixtures, variables and code in strings; made-up reviews are the same everywhere, and left alone."
+    "By what they call, through fixtures, variables and code in strings; what reads none is left alone."
     source = """
-from lesson8nlp.data import get_imdb, sample_reviews
-files = sorted(get_imdb().rglob('*.txt'))
+from lesson8nlp.data import sample_reviews
+files = sorted(sample_reviews().rglob('*.txt'))
 def helper(): return files[:10]
 @pytest.fixture
 def folder(): return helper()
@@ -200,14 +200,10 @@ def test_a(folder): pass
 def test_b(): run('from lesson8nlp.data import *; get_imdb()')
 @pytest.mark.parametrize('f', files)
 def test_c(f): pass
-def test_d(): return sample_reviews()
-def test_e(tmp_path_factory): tmp_path_factory.mktemp('imdb')
-def test_f(): return data_root()/'imdb'
-def test_g(): untar_data(URLs.IMDB)
+def test_d(): pass
 """
     found = run_tests.readers(source, run_tests.sources)
-    assert found - run_tests.sources == {'files', 'helper', 'folder', 'test_a', 'test_b', 'test_c', 'test_f', 'test_g'}
-    assert 'sample_reviews' not in run_tests.review_readers()
+    assert found - run_tests.sources == {'files', 'helper', 'folder', 'test_a', 'test_b', 'test_c'}
     read = [p.name for p in run_tests.notebooks_that_read(run_tests.review_readers())]
     assert '01_data.ipynb' in read and '01_store.ipynb' not in read and len(read) > 8
 
@@ -218,7 +214,7 @@ def test_a_reader_that_is_not_seen_is_reported(tmp_path, workers):
         code = (root/'tests'/f).read_text(encoding='utf-8') if f == 'conftest.py' else f"""
 import os, pathlib
 def test_plain(): pass
-def test_sneaky(): os.listdir(pathlib.Path({str(tmp_path)!r}, 'data', 'imdb'))
+def test_sneaky(): os.listdir(pathlib.Path({str(tmp_path)!r})/'data'/'imdb')
 """
         (tmp_path/f).write_text(code, encoding='utf-8')
     (tmp_path/'data'/'imdb').mkdir(parents=True)

@@ -11,12 +11,7 @@ from pathlib import Path
 import first_cell
 
 root = Path(__file__).resolve().parent.parent
-sources = {'get_imdb', 'URLs.IMDB', "'imdb'", '"imdb"'}  # where IMDB's reviews come from: `data`, fastai's address, the folder
-
-
-def words(source):
-    "The names in Python code `source`, with fastai's address of IMDB and the folder of that name as names of their own."
-    return set(re.findall(r'''URLs\.IMDB|(?<=/)['"]imdb['"]|\w+''', source))
+sources = {'get_imdb', 'sample_reviews', 'IMDB'}  # where reviews come from: two functions of `data`, and fastai's URLs.IMDB
 
 
 def defined(node):
@@ -30,14 +25,14 @@ def readers(source, known):
     "The names in Python code `source` that lead to a name in `known`, directly or through each other; with `known` itself."
     def decorated(n): return min([n.lineno, *(d.lineno for d in getattr(n, 'decorator_list', []))])
     lines, found = source.splitlines(), set(known)
-    parts = [(defined(n), words('\n'.join(lines[decorated(n)-1:n.end_lineno]))) for n in ast.parse(source).body]
-    while more := {n for names, used in parts if used & found for n in names} - found: found |= more
+    parts = [(defined(n), set(re.findall(r'\w+', '\n'.join(lines[decorated(n)-1:n.end_lineno])))) for n in ast.parse(source).body]
+    while more := {n for names, words in parts if words & found for n in names} - found: found |= more
     return found
 
 
 @functools.cache
 def review_readers():
-    "The names of the package that lead to a review of IMDB, or to a made-up one in its place."
+    "The names of the package that lead to a review."
     found, before = set(sources), set()
     while found != before:
         before = set(found)
@@ -54,7 +49,7 @@ def notebooks_that_read(names):
     "The notebooks with a cell that `make test` runs and that holds one of `names`."
     for p in first_cell.notebooks():
         cells = json.loads(p.read_text(encoding='utf-8'))['cells']
-        if any(names & words(''.join(c['source'])) for c in cells if runs(c)): yield p
+        if names & {w for c in cells if runs(c) for w in re.findall(r'\w+', ''.join(c['source']))}: yield p
 
 
 def without_network():
@@ -112,7 +107,7 @@ def test_all():
 
 
 def test_offline():
-    "Everything that reads IMDB where it is, as on a machine that has none and cannot fetch it; made-up reviews are the same on both."
+    "Everything that reads reviews, as it is on a machine that has none and cannot fetch them."
     if (root/'build'/'docs'/'index.html').exists(): os.environ['DOCS_BUILT'] = '1'  # reviews do not change the site
     how, notebooks = without_network(), list(notebooks_that_read(review_readers()))
     with tempfile.TemporaryDirectory() as home:
