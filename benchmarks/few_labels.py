@@ -10,12 +10,11 @@ of the rows in benchmarks/results that were measured with the same model."""
 import argparse, json
 from pathlib import Path
 
-import numpy as np, torch
+import numpy as np
 from common import Clock, results
 
 from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.data import get_imdb
-from lesson8nlp.learner import fast_dtype
 from lesson8nlp.store import atomic_file, fingerprint
 from lesson8nlp.texts import read_text, text_files
 from lesson8nlp.ulmfit import TextModel, bag_of_words, finetune, train_classifier
@@ -58,7 +57,7 @@ def answers(way, train, test, seed, lm):
     if way == 'ratios': return bag_of_words(*train, test, n_words=3, weigh='ratios')
     start, how = (lm.untrained(), from_random) if way == 'random' else (lm, {})
     clf = train_classifier(*train, start, valid=[0, len(train[0]) - 1], seed=seed, verbose=False, **how)
-    with torch.autocast(clf.device.type, fast_dtype(clf.device)): return clf.predict(test, bs=64).label.to_numpy()
+    return clf.predict(test, bs=64, fast=True).label.to_numpy()
 
 
 def run(way, n, seed, reviews, lm):

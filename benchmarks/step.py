@@ -1,14 +1,19 @@
 """Seconds and peak memory of a training step of a large AWD-LSTM: `language_model_learner`, fastai's and ours.
 
-    python benchmarks/step.py                              # about 5 minutes; replaces results/step.json
+    python benchmarks/step.py                              # about 15 minutes; replaces results/step.json
     python benchmarks/step.py --quick --out build/bench    # a small model: does everything run?
 
 A contestant is a `Learner` in a process of its own, and they take turns. The clock covers whole steps: forward, loss
 with AR and TAR, backward, optimizer; the first two are not counted. The median counts. On a machine that others use
 too, the processor time is the steadier of the two. Memory is the highest resident set (VmHWM) from the first step to
 the last, minus what was resident when imports were done and the model was built: gradients, Adam's averages and all
-that a step needs for a while, but not the weights. Both see the same batches, and the losses of their steps are
-compared."""
+that a step needs for a while, but not the weights. All see the same batches, and the losses of fastai's steps and ours
+are compared.
+
+A third contestant, `fast`, is ours with `SampledCrossEntropy` and, where the processor has units for it, `to_bf16()`:
+what pretraining uses. Its steps have another loss, so it has to show that it learns the same: a small model is trained
+by fastai's learner (all words, float32) and by `fast`, on the same reviews, as many tokens, three seeds, and the
+perplexities on reviews set aside are compared."""
 import argparse, json, os, subprocess, sys, time
 from pathlib import Path
 from statistics import median
@@ -17,6 +22,8 @@ from common import results
 
 command = 'python benchmarks/step.py'
 full = dict(vocab_sz=60_000, bs=16, seq_len=72, emb_sz=400, n_hid=1152, n_layers=3, steps=6, warm=2)
+small = dict(n_reviews=3_000, max_vocab=10_000, emb_sz=128, n_hid=256, n_layers=1, bs=32, seq_len=64, lr=5e-3, epochs=3)
+trial_small = small | dict(n_reviews=200, emb_sz=20, n_hid=30, epochs=1)
 trial = dict(vocab_sz=2_000, bs=4, seq_len=20, emb_sz=20, n_hid=30, n_layers=2, steps=4, warm=2)
 
 # ---- one contestant, in a process of its own
@@ -31,25 +38,34 @@ def batches(c):
     drawn = [torch.multinomial(p, bs*(seq_len + 1), replacement=True).view(bs, -1) for _ in range(c['steps'])]
     return [tuple(ids.unfold(1, seq_len, 1).unbind(1)) for ids in drawn]
 
-def learner(who, c):
-    "The `Learner` of `who`, on the same weights."
+def made_up(c):
+    "`DataLoaders` of made-up batches."
     import torch
     from fastai.basics import DataLoader, DataLoaders
     dls = DataLoaders(DataLoader(batches(c), bs=None, num_workers=0), DataLoader([], bs=None), device='cpu')
-    dls.vocab = [f'w{i}' for i in range(c['vocab_sz'])]
+    dls.vocab, dls.counts = [f'w{i}' for i in range(c['vocab_sz'])], 1e6/torch.arange(1, c['vocab_sz'] + 1)
     torch.manual_seed(1)
+    return dls
+
+def learner(who, c, dls, **kw):
+    "The `Learner` of `who`."
+    import torch
     sizes = {k: c[k] for k in ('emb_sz', 'n_hid', 'n_layers')}
     if who == 'fastai': from fastai.text.all import AWD_LSTM, awd_lstm_lm_config, language_model_learner
     else:
         from lesson8nlp.awdlstm import AWD_LSTM, awd_lstm_lm_config
-        from lesson8nlp.learner import language_model_learner
-    return language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | sizes, pretrained=False, lr=1e-3)
+        from lesson8nlp.learner import fast_dtype, language_model_learner
+    kw |= dict(config=awd_lstm_lm_config | sizes, pretrained=False)
+    if who != 'fast': return language_model_learner(dls, AWD_LSTM, **kw)
+    from lesson8nlp.losses import SampledCrossEntropy
+    learn = language_model_learner(dls, AWD_LSTM, loss_func=SampledCrossEntropy(dls.counts), **kw)
+    return learn.to_bf16() if fast_dtype('cpu') == torch.bfloat16 else learn
 
 def run_one(who, c):
     "Train `who` for a few steps and print what it took as a line of JSON."
     import torch
     from fastai.basics import Callback
-    learn = learner(who, c)
+    learn = learner(who, c, made_up(c), lr=1e-3)
     class Watch(Callback):
         order = 1000
         def before_train(self):
@@ -70,6 +86,25 @@ def run_one(who, c):
     secs, cpu = median(watch.times[c['warm']:]), median(watch.cpu[c['warm']:])
     print(json.dumps(dict(s=secs, cpu_s=cpu, mb=(watch.peak - base)/1024, base=base/1024, losses=watch.losses)))
 
+# ---- do they learn the same?
+def perplexity(who, c, seed):
+    "Of the small model, on reviews set aside."
+    import numpy as np
+    from fastai.text.all import Perplexity, set_seed
+    from lesson8nlp.data import get_imdb
+    from lesson8nlp.dataloader import lm_dataloaders
+    from lesson8nlp.numericalizer import Numericalize
+    from lesson8nlp.texts import read_text, text_files
+    kw = dict(num=Numericalize(max_vocab=c['max_vocab']), bs=c['bs'], seq_len=c['seq_len'], seed=seed, device='cpu')
+    files = text_files(get_imdb(download=False)/'train')
+    dls = lm_dataloaders([read_text(f) for f in files[::len(files)//c['n_reviews']]], **kw)
+    docs = dls.train.docs
+    dls.counts = np.bincount(np.concatenate([docs[i] for i in range(len(docs))]), minlength=len(dls.vocab))
+    set_seed(seed)
+    learn = learner(who, c, dls, metrics=Perplexity(), drop_mult=0.1)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(c['epochs'], c['lr'])
+    return learn.recorder.values[-1][-1]
+
 # ---- all of them, by turns
 def run(who, threads, quick):
     "Start a process for `who` and return what it measured."
@@ -78,27 +113,43 @@ def run(who, threads, quick):
     out = subprocess.run(args, env=env, check=True, capture_output=True, text=True, timeout=600).stdout
     return json.loads(out.splitlines()[-1])
 
-def rows_of(runs, threads, c, rounds, cmd):
-    "A row of seconds and a row of memory: `ratio` times as fast, or as small, as fastai."
-    from lesson8nlp.core import result_row
-    ours, theirs = ([o[who] for o in runs] for who in ('ours', 'fastai'))
+def same_losses(ours, theirs):
+    "The largest difference between the losses of our steps and fastai's; an error if it is more than rounding."
     pairs = [(x, y) for a, b in zip(ours, theirs) for x, y in zip(a['losses'], b['losses'])]
     if any(abs(x - y) > 1e-4*abs(y) for x, y in pairs):
         raise SystemExit(f'The losses of ours and fastai differ: {pairs}')
+    return max(abs(x - y) for x, y in pairs)
+
+def rows_of(runs, threads, c, rounds, cmd):
+    "Rows of seconds and of memory: `ratio` times as fast, or as small, as fastai."
+    from lesson8nlp.core import result_row
+    ours, fast, theirs = ([o[who] for o in runs] for who in ('ours', 'fast', 'fastai'))
     rows, case = [], f'{threads} thread' + 's'*(threads > 1)
-    common = dict(case=case, who='fastai language_model_learner(AWD_LSTM)', n_runs=rounds, sizes=c,
-                  loss_difference=max(abs(x - y) for x, y in pairs))
-    kinds = [('a training step', 's', 's', 1.3), ('processor time of a training step', 'cpu_s', 'CPU s', None),
-             ('peak memory of a training step', 'mb', 'MB', 2)]
-    for what, key, unit, aim in kinds:
-        a, b = median(o[key] for o in ours), median(o[key] for o in theirs)
-        ratios = sorted(y[key]/x[key] for x, y in zip(ours, theirs))
+    common = dict(case=case, who='fastai language_model_learner(AWD_LSTM)', n_runs=rounds, sizes=c)
+    exact = dict(loss_difference=same_losses(ours, theirs))
+    kinds = [(ours, 'a training step', 's', 's', 1.3, exact),
+             (ours, 'processor time of a training step', 'cpu_s', 'CPU s', None, exact),
+             (ours, 'peak memory of a training step', 'mb', 'MB', 2, exact),
+             (fast, 'a fast training step: sampled loss, half precision', 's', 's', 3, {})]
+    for runs, what, key, unit, aim, more in kinds:
+        a, b = median(o[key] for o in runs), median(o[key] for o in theirs)
+        ratios = sorted(y[key]/x[key] for x, y in zip(runs, theirs))
         rate = dict(per_s=round(1/a, 3), peer_per_s=round(1/b, 3)) if unit == 's' else dict(per_s=None, peer_per_s=None)
         reached = None if cmd != command or aim is None else b/a >= aim
         spread = [round(ratios[0], 2), round(ratios[-1], 2)]
         rows.append(result_row(f'{what}, {case}', round(a, 3), unit, cmd, peer=round(b, 3), ratio=round(b/a, 2),
-                               spread=spread, at_least=aim, reached=reached, **rate, **common))
+                               spread=spread, at_least=aim, reached=reached, **rate, **common, **more))
     return rows
+
+def perplexity_row(found, c, cmd):
+    "What the small model reached, by fastai's learner and by the fast one."
+    from lesson8nlp.core import result_row
+    ours, theirs = (sum(found[who])/len(found[who]) for who in ('fast', 'fastai'))
+    said = 'perplexity of a small model after equal tokens: sampled loss, half precision'
+    each = {who: [round(x, 2) for x in xs] for who, xs in found.items()}
+    return result_row(said, round(ours, 2), 'perplexity', cmd, peer=round(theirs, 2), ratio=round(ours/theirs, 3),
+                      each=each, who='fastai language_model_learner(AWD_LSTM), all words, float32', seeds=[0, 1, 2], sizes=c,
+                      at_least=None, spread=None)
 
 def main(a):
     from lesson8nlp.core import save_results
@@ -108,18 +159,20 @@ def main(a):
     for threads in a.threads:
         runs = []
         for i in range(a.rounds): # by turns, and every other time the other one first
-            order = ('fastai', 'ours') if i % 2 == 0 else ('ours', 'fastai')
+            order = ('fastai', 'ours', 'fast')[::1 if i % 2 == 0 else -1]
             runs.append({who: run(who, threads, a.quick) for who in order})
             said = ', '.join(f'{w} {o["s"]:.2f} s and {o["mb"]:,.0f} MB' for w, o in sorted(runs[-1].items()))
             print(f'{threads} thread(s), round {i + 1}: {said}', flush=True)
         rows += rows_of(runs, threads, c, a.rounds, cmd)
+    c = trial_small if a.quick else small
+    found = {who: [perplexity(who, c, seed) for seed in range(3)] for who in ('fast', 'fastai')}
+    rows.append(perplexity_row(found, c, cmd))
     out.mkdir(parents=True, exist_ok=True)
     save_results(out/'step.json', rows)
     for o in rows:
-        aim = f'at least {o["at_least"]}×; ' if o['at_least'] else ''
-        spread = f'{aim}runs {o["spread"][0]} to {o["spread"][1]}'
-        said = '{what:<46}{ours:>9,.2f} {unit:<6} fastai {peer:>9,.2f} {unit:<6} {ratio:.2f}×'
-        print(said.format(**o), f'({spread})')
+        aim = f', at least {o["at_least"]}×' if o['at_least'] else ''
+        spread = f' (runs {o["spread"][0]} to {o["spread"][1]}{aim})' if o['spread'] else ''
+        print('{what}: {ours:,.2f} {unit}, fastai {peer:,.2f}, {ratio:.2f}×'.format(**o) + spread)
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,7 +180,7 @@ def parse():
     p.add_argument('--out', help='folder for the results; benchmarks/results without it')
     p.add_argument('--rounds', type=int, default=0, help='how often the two take turns; 3, or 1 with --quick')
     p.add_argument('--threads', type=int, nargs='+', default=[1], help='numbers of threads to measure with; [1]')
-    p.add_argument('--one', choices=['fastai', 'ours'], help='run one contestant only, as this program does by itself')
+    p.add_argument('--one', choices=['fastai', 'ours', 'fast'], help='one contestant only, as this program does by itself')
     a = p.parse_args()
     a.rounds = a.rounds or (1 if a.quick else 3)
     if a.quick and not a.one and (not a.out or Path(a.out).resolve() == results.resolve()):

@@ -10,7 +10,7 @@ __all__ = ['concat_pool', 'to_left', 'DocumentEncoder', 'PoolingLinearClassifier
 
 # %% ../nbs/internals/12_reader.ipynb #3277695a
 import html
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn
@@ -226,18 +226,24 @@ def ids(self:Reader, texts):
     instead = self.codec.o2i.get(BOS, self.codec.unk_id) if isinstance(self.codec, Codec) else None
     return [o.as_subclass(Tensor) for o in encode_texts(texts, self.codec, self.backwards, instead)]
 
+# %% ../nbs/internals/12_reader.ipynb #94ecb779
+def fast_numbers(device, fast=True): # a context: half precision, if you ask for it and the device is fast with it
+    dtype = fast_dtype(device) if fast else torch.float32
+    return torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
+
 # %% ../nbs/internals/12_reader.ipynb #6c63eb6a
 @patch
 @torch.no_grad()
-def answers(self:Reader, texts, bs):
+def answers(self:Reader, texts, bs, fast=False):
     "Probabilities or numbers, (len(texts), n_out) float32, long texts first and back in order."
     ids = self.ids(texts)
     res, order = torch.empty(len(ids), self.n_out), sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    with reading(self.net):
+    device = next(self.net.parameters()).device
+    with reading(self.net), fast_numbers(device, fast):
         for i in bar(range(0, len(order), bs), 'Classifying', unit='batches'):
             some = order[i:i+bs]
             x = pad_sequence([ids[j] for j in some], batch_first=True, padding_value=self.codec.pad_id)
-            res[some] = self.activation(self.net(x.to(next(self.net.parameters()).device))[0].float()).cpu()
+            res[some] = self.activation(self.net(x.to(device))[0].float()).cpu()
     return res
 
 # %% ../nbs/internals/12_reader.ipynb #b9b10c04
@@ -262,14 +268,15 @@ def classify(
     texts, # list of str
     codec:Codec=None, # of the encoder, one for all models; default: the one that the `Learner` or `TextModel` has
     backwards=None, # does the model read backwards? With several models, a list of bools; default: as its loaders do
-    bs:int=64 # texts at a time
+    bs:int=64, # texts at a time
+    fast:bool=False # in half precision where the device has units for it? Then answers change in the third digit
 ) -> Tensor: # probabilities, (len(texts), n_class) float32, in the order of the texts; for regression, the numbers
     "The probability of each class for each text."
     if not isinstance(bs, (int, np.integer)) or bs < 1:
         raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
     texts, readers = check_texts(texts), make_readers(models, codec, backwards)
     check_answers(readers)
-    return torch.stack([r.answers(texts, bs) for r in readers]).mean(0)
+    return torch.stack([r.answers(texts, bs, fast) for r in readers]).mean(0)
 
 # %% ../nbs/internals/12_reader.ipynb #753f7cc8
 class Saliency:

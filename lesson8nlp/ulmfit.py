@@ -12,7 +12,7 @@ __all__ = ['architectures', 'sizes', 'register_architecture', 'describe_model', 
 # %% ../nbs/internals/13_ulmfit.ipynb #21536d8f
 import errno, html, json, numbers, random, re, shutil, tempfile, time, warnings
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from .learner import *
 from .resume import *
 from .generate import *
 from .classifier import *
+from .classifier import fast_numbers
 
 # %% ../nbs/internals/13_ulmfit.ipynb #702581d9
 architectures = {}
@@ -158,7 +159,8 @@ class TextModel:
     def predict(self,
         texts, # a list of texts, a column of a table, or one text
         bs:int=64, # texts at a time
-        all_labels:bool=False # a column with the probability of each label?
+        all_labels:bool=False, # a column with the probability of each label?
+        fast:bool=False # in half precision where the device has units for it? Probabilities change in the third digit
     ) -> pd.DataFrame: # a row for each text, with the index of a pandas column: text, label, probability
         "The label of each text, and its probability; all labels above 0.5, or a value, from a model made for that."
         self.need('text_classifier', 'predict')
@@ -167,7 +169,7 @@ class TextModel:
         if hardly_read(texts, self.codec):
             warnings.warn(f'Most words of some texts are unknown to the vocab of {len(self.codec.vocab):,} entries, so '
                           'the answers say little. Is it the language that the model was trained on?')
-        probs = classify(self, texts, bs=bs).numpy()
+        probs = classify(self, texts, bs=bs, fast=fast).numpy()
         if self.activation == 'none': answers = dict(value=[p.item() if len(p) == 1 else p.tolist() for p in probs])
         elif self.activation == 'sigmoid':
             answers = dict(labels=[[o for o, v in zip(self.labels, p) if v > 0.5] for p in probs])
@@ -708,8 +710,7 @@ def pooled_states(
     encoder, found = learn.model[0], []
     learn.model.eval()
     learn.model.reset()
-    kind, dtype = learn.dls.device.type, fast_dtype(learn.dls.device)
-    with torch.no_grad(), torch.autocast(kind, dtype) if dtype != torch.float32 else nullcontext():
+    with torch.no_grad(), fast_numbers(learn.dls.device):
         for x, y in learn.dls.train.new(shuffle=False, drop_last=False):
             found.append((concat_pool(*encoder(x)).float().cpu(), y.cpu()))
     return tuple(torch.cat(o) for o in zip(*found))

@@ -216,6 +216,16 @@ def test_four_threads_one_model(trained):
         again = list(pool.map(lambda t: saliency(trained, t).scores, texts[:8]*3))
     for i, s in enumerate(again): assert (s == saliency(trained, texts[i % 8]).scores).all()
 
+def test_fast_answers_are_close_and_leave_nothing_on(trained, monkeypatch):
+    "`fast=True` answers in half precision, a little apart from what float32 says, and an interrupt does not leave it on."
+    monkeypatch.setattr('lesson8nlp.classifier.fast_dtype', lambda device: torch.bfloat16)  # on every processor
+    exact, fast = classify(trained, texts[:40]), classify(trained, texts[:40], fast=True)
+    assert fast.dtype == torch.float32 and 0 < (fast - exact).abs().max() < 0.03
+    monkeypatch.setattr(trained.model[1], 'forward', lambda encoded: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt): classify(trained, texts[:2], fast=True)
+    assert not torch.is_autocast_enabled('cpu')
+
+
 def test_modes_are_put_back(trained):
     m = trained.model.train()
     m[1].eval()
