@@ -12,7 +12,8 @@ import argparse, random
 import torch
 from common import Clock, results
 from fastai.text.all import (AWD_LSTM, CrossEntropyLossFlat, DataLoaders, L, Numericalize, Pad_Chunk, SortedDL,
-                             TensorText, TokenizeWithRules, WordTokenizer, awd_lstm_clas_config, text_classifier_learner)
+                             TensorText, TokenizeWithRules, WordTokenizer, awd_lstm_clas_config,
+                             text_classifier_learner)
 
 from lesson8nlp import awdlstm
 from lesson8nlp.classifier import get_text_classifier

@@ -148,8 +148,8 @@ def perplexity_row(found, c, cmd):
     said = 'perplexity of a small model after equal tokens: sampled loss, half precision'
     each = {who: [round(x, 2) for x in xs] for who, xs in found.items()}
     return result_row(said, round(ours, 2), 'perplexity', cmd, peer=round(theirs, 2), ratio=round(ours/theirs, 3),
-                      each=each, who='fastai language_model_learner(AWD_LSTM), all words, float32', seeds=[0, 1, 2], sizes=c,
-                      at_least=None, spread=None)
+                      who='fastai language_model_learner(AWD_LSTM), all words, float32', each=each, seeds=[0, 1, 2],
+                      sizes=c, at_least=None, spread=None)
 
 def main(a):
     from lesson8nlp.core import save_results
@@ -180,7 +180,7 @@ def parse():
     p.add_argument('--out', help='folder for the results; benchmarks/results without it')
     p.add_argument('--rounds', type=int, default=0, help='how often the two take turns; 3, or 1 with --quick')
     p.add_argument('--threads', type=int, nargs='+', default=[1], help='numbers of threads to measure with; [1]')
-    p.add_argument('--one', choices=['fastai', 'ours', 'fast'], help='one contestant only, as this program does by itself')
+    p.add_argument('--one', choices=['fastai', 'ours', 'fast'], help='one contestant, as this program does by itself')
     a = p.parse_args()
     a.rounds = a.rounds or (1 if a.quick else 3)
     if a.quick and not a.one and (not a.out or Path(a.out).resolve() == results.resolve()):
