@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fastcore.docments import docments
 
+from . import __version__
 from .texts import *
 from .texts import decode_text, newlines, shown
 from .ulmfit import *
@@ -90,16 +91,17 @@ def _source(a): # columns that come back with the answers, and an iterator of (c
 def _predict(a):
     "Label lines from standard input, the texts of a table, or the files of a folder."
     clf = _load(a.model, classifier=True)
-    none = clf.predict([], a.bs, a.all) # a wrong setting is said before the first line is read
+    none = clf.predict([], a.bs, a.all, a.fast) # a wrong setting is said before the first line is read
     columns, rows = _source(a)
     write, some = _writer(a, columns, [c for c in none if c != 'text']), []
+    portion = a.bs if a.texts is None else 50*a.bs # of a file more at once: those of similar length share a batch
     def answer():
-        if some: write([cells for cells, _ in some], clf.predict([t for _, t in some], a.bs, a.all))
+        if some: write([cells for cells, _ in some], clf.predict([t for _, t in some], a.bs, a.all, a.fast))
         some.clear()
     try:
         for row in rows:
             some.append(row)
-            if len(some) == a.bs: answer()
+            if len(some) == portion: answer()
     except ValueError:
         answer() # to what came before
         raise
@@ -132,7 +134,7 @@ _verbs = dict(
     finetune=(_finetune, 'texts out start column', _data, (make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size'),
               (finetune, f'{_train} seq_len min_freq')),
     classify=(_classify, 'texts out start column label', _data, (train_classifier, _train)),
-    predict=(_predict, 'model column all format', _data, (TextModel.predict, 'bs')),
+    predict=(_predict, 'model column all fast format', _data, (TextModel.predict, 'bs')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
 
 # %% ../nbs/internals/15_cli.ipynb #841ab4b1
@@ -148,6 +150,7 @@ _own = dict(
     label=dict(default='label', help='the column of labels, if you give a table'),
     model=dict(required=True, help='the folder that the model was saved in'),
     all=dict(action='store_true', help='also write the probability of each label'),
+    fast=dict(action='store_true', help='half precision, where the processor or GPU is fast with it'),
     format=dict(default='tsv', choices=['tsv', 'csv', 'json'], help='the format of the answers'),
     max_tokens=dict(type=int, default=50, help='write at most this many new tokens'),
     n=dict(type=int, default=1, help='how many texts to write'),
@@ -173,6 +176,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter): # a default of None or Fals
 # %% ../nbs/internals/15_cli.ipynb #a4ef9e4d
 def _parser():
     p = argparse.ArgumentParser('lesson8nlp', epilog=_example, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--version', action='version', version=f'lesson8nlp {__version__}')
     verbs = p.add_subparsers(dest='verb', metavar='VERB', required=True)
     for name, (f, own, *others) in _verbs.items():
         v = verbs.add_parser(name, help=f.__doc__, description=f.__doc__, formatter_class=_Help)
@@ -203,7 +207,8 @@ def _as_typed(message, a): # a message of the library in the words of the comman
 # %% ../nbs/internals/15_cli.ipynb #c5d6e7f8
 def _main(argv=None) -> int: # exit code
     "The command `lesson8nlp`."
-    a = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    a = _parser().parse_args(argv or ['--help'])
     for k in vars(a).keys() & set('texts out start model'.split()):
         if getattr(a, k): setattr(a, k, os.path.expanduser(getattr(a, k)))
     say = lambda what, *_, **__: _say(f'lesson8nlp {a.verb}: {_as_typed(what, a)}')

@@ -314,6 +314,9 @@ _formats = {'.csv': ',', '.tsv': '\t', '.tab': '\t',
             '.jsonl': 'json', '.ndjson': 'json', '.parquet': 'parquet', '.pq': 'parquet'}
 _unpackers = {'.gz': gzip.decompress, '.bz2': bz2.decompress, '.xz': lzma.decompress}
 
+_instead = {'.json': 'Write one object per line (JSON Lines), and name the file .jsonl.'} | dict.fromkeys(
+    ('.xlsx', '.xls', '.ods'), 'This is a spreadsheet: save its table as CSV in UTF-8, or as .tsv.')
+
 def table_format(path, sep):
     "What separates the cells of a file, or 'json' or 'parquet'; and its ending, if it is packed."
     name = path.name.lower()
@@ -321,9 +324,10 @@ def table_format(path, sep):
     end = Path(name.removesuffix(packed)).suffix
     sep = {'\\t': '\t'}.get(sep, sep) or _formats.get(end)
     if sep is None:
+        usual = ("If it is one, say what separates its cells, for example sep=','. "
+                 'Texts in .txt files are read from a folder: give the folder.')
         raise ValueError(f'{shown(path)} does not look like a table: no .csv, .tsv, .jsonl or .parquet. '
-                         "If it is one, say what separates its cells, for example sep=','. "
-                         'Texts in .txt files are read from a folder: give the folder.')
+                         f'{_instead.get(end, usual)}')
     if sep not in ('json', 'parquet') and (len(sep) != 1 or sep in '"\r\n'):
         raise ValueError(f'sep is {sep!r}; it is a single character, for example ";".')
     return sep, packed
@@ -409,11 +413,11 @@ def check_labels(
     labels, # of str
     where # of str: where each of them stands, for error messages
 ) -> list: # the same labels
-    "Return `labels`, or say which of them is blank, or looks like another one."
+    "Return `labels`, or say which of them is blank, or looks like another one: other capitals, a space, 1.0 and 1."
     first, alike = {}, {}
     for label, place in zip(labels, where): first.setdefault(label, place)
     for label, place in first.items():
-        key = unicodedata.normalize('NFC', label).strip()
+        key = re.sub(r'(\d)\.0+$', r'\1', unicodedata.normalize('NFC', label).strip().lower()) # 1.0 is 1
         if not key: raise ValueError(f'{place}: the label {label!r} is blank.')
         if (other := alike.setdefault(key, label)) != label:
             raise ValueError(f'{place}: the label {label!r} looks like {other!r} ({first[other]}), and is another one. '

@@ -85,7 +85,7 @@ def clas(place, lm):
 
 
 @pytest.mark.parametrize('args,code,words', [
-    ([], 2, 'usage'), (['train'], 2, 'invalid choice'), (['finetune'], 2, 'required'), (['predict', '--model', 'nowhere'], 1, 'nowhere'),
+    ([], 0, 'usage'), (['train'], 2, 'invalid choice'), (['finetune'], 2, 'required'), (['predict', '--model', 'nowhere'], 1, 'nowhere'),
     (['finetune', '--texts', 'nowhere', '--out', 'x'], 1, 'does not exist'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--size', 'huge'], 1, 'huge'),
     (['finetune', '--texts', 'texts', '--out', '.'], 1, 'the folder that you are in'), (['finetune', '--texts', 'texts', '--out', 'texts'], 1, 'not a saved model'),
     (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--epochs', '0'], 1, 'epochs'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--bs', '0'], 1, 'bs'),
@@ -217,6 +217,29 @@ def test_answers_of_other_kinds(here, place, lm, tmp_path, kind, names, of):
     assert code == 0 and list(rows[0]) == list(want) == ['text', *names, *(['p(a)', 'p(b)'] if kind == 'several' else [])], err
     for k in want: assert [r[k] for r in rows] == (list(want[k]) if want[k].dtype == object or k == 'text' else pytest.approx(list(want[k]), abs=1e-5))
     assert here('predict', '--model', str(tmp_path/'m'), '--format', 'csv', given='fine\n', cwd=place)[1].splitlines()[0] == f'text,{names[0]}'
+
+
+def test_help_without_a_verb_and_version(here, place):
+    import lesson8nlp as package
+    code, out, err = here(cwd=place)
+    assert code == 0 and 'lesson8nlp finetune --texts' in out and 'generate' in out and not err
+    assert here('--version', cwd=place)[:2] == (0, f'lesson8nlp {package.__version__}\n')
+    assert here('--verbose', cwd=place)[0] == 2
+
+
+def test_many_rows_and_fast_answers(here, place, clas, monkeypatch):
+    "A table longer than a portion comes back in its order, and --fast computes in half precision."
+    import torch
+    texts = [f'fine film {i}' + ' dull'*(i % 7) for i in range(120)]
+    (place/'many.csv').write_text('text\n' + '\n'.join(texts), encoding='utf-8')
+    args = ['predict', '--model', 'clas', '--texts', 'many.csv', '--bs', '2', '--format', 'json', '--all']
+    rows = [json.loads(o) for o in here(*args, cwd=place)[1].splitlines()]
+    want = TextModel.load(clas).predict(texts, all_labels=True)
+    assert [o['text'] for o in rows] == texts
+    assert [o['p(pos)'] for o in rows] == pytest.approx(list(want['p(pos)']), abs=1e-5)
+    monkeypatch.setattr('lesson8nlp.classifier.fast_dtype', lambda device: torch.bfloat16)  # on every processor
+    fast = [json.loads(o)['p(pos)'] for o in here(*args, '--fast', cwd=place)[1].splitlines()]
+    assert fast == pytest.approx(list(want['p(pos)']), abs=.03) and fast != pytest.approx(list(want['p(pos)']), abs=1e-6)
 
 
 def test_encodings_go_the_whole_way(here, place, clas):
