@@ -1,0 +1,45 @@
+"""Minutes from an installed package to the first answer of a classifier with 200 labels, beside a bag of words.
+
+    python benchmarks/first_answer.py    # some minutes; writes results/first_answer.json
+
+What somebody does right after the installation: a new process imports the library, reads 200 labelled reviews, calls
+`train_classifier` with nothing but texts and labels, saves the model and asks it for one answer. Everything is in the
+clock, also the start of Python and what `train_classifier` does to compare itself with a bag of words."""
+import subprocess, sys, tempfile
+from statistics import median
+
+from common import results, seconds
+
+from lesson8nlp.core import hardware, result_row, save_results
+from lesson8nlp.data import get_imdb
+
+program = '''
+import sys
+from lesson8nlp.all import *
+files, out = text_files(sys.argv[1], n=200, seed=int(sys.argv[3])), sys.argv[2]
+clf = train_classifier(check_texts(files), [f.parent.name for f in files], path=out + '/run', verbose=False)
+clf.save(out + '/model')
+print(clf.predict('One of the best films of the year.').label[0], clf.info['accuracy'])
+'''
+
+
+def once(seed):
+    "Train and answer in a new process; what it printed."
+    with tempfile.TemporaryDirectory() as tmp:
+        args = [sys.executable, '-W', 'ignore', '-c', program, str(get_imdb(download=False)/'train'), tmp, str(seed)]
+        return subprocess.run(args, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+
+
+def main():
+    said, runs = [], []
+    for seed in range(3):
+        runs += seconds(lambda: said.append(once(seed)))
+        print(f'{hardware()}: {runs[-1]/60:.2f} minutes; it says {said[-1]}', flush=True)
+    minutes = median(runs)/60
+    save_results(results/'first_answer.json', [result_row(
+        'minutes from an installed package to the first answer, 200 labels', round(minutes, 2), 'min',
+        'python benchmarks/first_answer.py', at_least=3, reached=minutes <= 3, seeds=[0, 1, 2],
+        runs=[round(s/60, 2) for s in runs], said=said)])
+
+
+if __name__ == '__main__': main()
