@@ -25,7 +25,7 @@ _fill = 'xxfake' # fastai's name for an entry that no token has
 
 def make_vocab(
     count, # a Counter: token -> how often it occurs
-    min_freq:int=3, # a token must occur at least so often
+    min_freq:int=3, # a token must occur at least this often
     max_vocab:int=60000, # the vocabulary is never longer than this
     special_toks:list=None # always there, and first; fastai's `defaults.text_spec_tok` by default
 ) -> list: # of str, its length a multiple of 8 where `max_vocab` leaves room for that
@@ -56,8 +56,8 @@ class Numericalize(Transform):
     "From a list of tokens to a tensor of ids, and back with `decode`; tokens that are not in `vocab` become `xxunk`."
     def __init__(self,
         vocab:list=None, # the tokens, each at the position of its id; without one, call `setup`
-        min_freq:int=3, # for `setup`: a token must occur at least so often
-        max_vocab:int=60000, # for `setup`: at most so many entries
+        min_freq:int=3, # for `setup`: a token must occur at least this often
+        max_vocab:int=60000, # for `setup`: at most this many entries
         special_toks:list=None # for `setup`: always there, and first; fastai's `defaults.text_spec_tok` by default
     ):
         self.min_freq, self.max_vocab, self.special_toks = min_freq, max_vocab, special_toks

@@ -1,4 +1,4 @@
-"""From a text to tokens: words, parts of words, or characters, and rules that keep what lowercasing would lose.
+"""How to split a text into tokens (words, parts of words, or characters) without losing what its capitals tell you.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/tokenizer.html.md"""
 
