@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np, pandas as pd
-from fastcore.basics import chunked, compose
+from fastcore.basics import chunked, compose, patch
 from spacy.attrs import ORTH
 from spacy.tokenizer import Tokenizer as SpacyTokenizer
 from spacy.vocab import Vocab
@@ -54,10 +54,7 @@ def extended(a, b):
     room[len(a):n] = b
     return room[:n]
 
-def group_sums(n, lens):
-    "The sums of `n` over groups of `lens` items."
-    return np.diff(np.concatenate([[0], np.cumsum(n, dtype=np.int64)])[np.concatenate([[0], np.cumsum(lens)])])
-
+# %% ../nbs/internals/05_fasttok.ipynb #aa7606df
 class GrowingLists:
     "Lists of numbers, concatenated into one array that grows; `starts` and `counts` say where each list is."
     def __init__(self): self.flat, self.starts, self.counts = (np.zeros(0, np.int32) for _ in range(3))
@@ -79,6 +76,17 @@ class GrowingLists:
         s, n = self.starts[numbers], self.counts[numbers]
         flat = self.flat if len(self.flat) else np.full(1, -1, np.int32)
         return [np.where(n > 0, flat[np.minimum(o, len(flat) - 1)], -1) for o in (s, s + n - 1)]
+
+# %% ../nbs/internals/05_fasttok.ipynb #a4e6350f
+def in_order(flat, counts, positions):
+    "Lists of `counts` items that belong at `positions`, concatenated in the order of these, and their lengths."
+    lists = GrowingLists()
+    lists.extend(flat, counts)
+    return lists.join(np.argsort(np.array(positions, np.int64)))
+
+def group_sums(n, lens):
+    "The sums of `n` over groups of `lens` items."
+    return np.diff(np.concatenate([[0], np.cumsum(n, dtype=np.int64)])[np.concatenate([[0], np.cumsum(lens)])])
 
 # %% ../nbs/internals/05_fasttok.ipynb #576cf68e
 _masks = np.array([(1 << 8*n) - 1 for n in range(8)] + [2**64 - 1], np.uint64)
@@ -253,11 +261,13 @@ class Seams:
         at = np.flatnonzero(inner[:-1] & ends[:-1] & begins[1:])
         return at[self.between(last[at], first[at+1])]
 
-    def has_case(self, ids):
-        "Positions of tokens with which the tokens that a special case makes begin."
-        for i in np.flatnonzero(having(self.flags_of(ids), _Flag.CASE)).tolist():
-            made = self.cases.made[self.tokens[ids[i]]]
-            if any(tuple(self.tokens[o] for o in ids[i:i+len(m)]) == m for m in made): yield i
+# %% ../nbs/internals/05_fasttok.ipynb #6e5b6def
+def case_starts(seams, ids):
+    "Positions of tokens with which the tokens that a special case makes begin."
+    tokens = seams.tokens
+    for i in np.flatnonzero(having(seams.flags_of(ids), _Flag.CASE)).tolist():
+        made = seams.cases.made[tokens[ids[i]]]
+        if any(tuple(tokens[o] for o in ids[i:i+len(m)]) == m for m in made): yield i
 
 # %% ../nbs/internals/05_fasttok.ipynb #2d735836
 _SEP = '\n\2\n'
@@ -295,13 +305,31 @@ def look_closely(chunk, first, rest):
     return flags, [inner] if merged or _odd_space.search(rest) else rest.split(' ')
 
 # %% ../nbs/internals/05_fasttok.ipynb #e151b375
+def affix_lengths(s, prefix, suffix):
+    "How many characters of a piece are a prefix, and how many of the rest a suffix."
+    a = prefix[s[0]]
+    if callable(a): a = a(s)
+    if a == len(s): return a, 0
+    b = suffix[s[-1]]
+    return a, b(s[a:]) if callable(b) else b
+
+def split_infixes(s, find_infixes):
+    "A piece without prefix and suffix, split at its infixes."
+    out, start = [], 0
+    for m in find_infixes(s):
+        if not m.start(): continue
+        out += [s[start:m.start()], m[0]]
+        start = m.end()
+    return [o for o in (*out, s[start:]) if o]
+
+# %% ../nbs/internals/05_fasttok.ipynb #3c3a5844
 class PieceSplitter:
     "Split simple pieces as spaCy does, with its regular expressions alone."
     def __init__(self, tk, indexed, pairs):
         self.pairs, self.rules = pairs, set(tk.rules)
-        self.affix_lengths = [getattr(f, 'lengths', None) for f in (indexed.prefix_search, indexed.suffix_search)]
+        self.affixes = [getattr(f, 'lengths', None) for f in (indexed.prefix_search, indexed.suffix_search)]
         self.is_url, self.find_infixes = indexed.url_match, indexed.infix_finditer
-        known = [*self.affix_lengths, self.is_url, self.find_infixes, tk.token_match is None]
+        known = [*self.affixes, self.is_url, self.find_infixes, tk.token_match is None]
         self.can_split = all(known) and letters_are_whole(tk)
 
     def __call__(self, s):
@@ -309,87 +337,162 @@ class PieceSplitter:
         if not self.can_split or not s or ' ' in s or not (s.isascii() and s.isprintable()): return None
         rules = self.rules
         if s.isalpha(): return None if s in rules else [s]
-        (prefix, suffix), before, after = self.affix_lengths, [], []
+        (prefix, suffix), before, after = self.affixes, [], []
         while s not in rules:
-            if s.isalpha(): core = [s]; break
-            a, b = prefix[s[0]], suffix[s[-1]]
-            if a and type(a) is not int: a = a(s)
-            if b and type(b) is not int: b = b(s[a:]) if a < len(s) else 0
-            if not a + b: core = self.inside(s); break
+            a, b = (0, 0) if s.isalpha() else affix_lengths(s, prefix, suffix)
+            if not a + b: break
             if a + b >= len(s) or a and s[a:] in rules or b and s[:-b] in rules: return None
             if a: before.append(s[:a])
             if b: after.append(s[-b:])
             s = s[a:len(s)-b]
         else: return None
+        core = [s] if s.isalpha() or self.is_url(s) else split_infixes(s, self.find_infixes)
         out = [*before, *core, *reversed(after)]
         return out if self.pairs.isdisjoint(zip(out, out[1:])) else None
-
-    def inside(self, s):
-        "Tokens of a piece that has no prefix and no suffix."
-        if self.is_url(s): return [s]
-        out, start = [], 0
-        for m in self.find_infixes(s):
-            if not m.start(): continue
-            out += [s[start:m.start()], m[0]]
-            start = m.end()
-        return [o for o in (*out, s[start:]) if o]
 
 # %% ../nbs/internals/05_fasttok.ipynb #3fa86b12
 _special, _STOP = re.compile('[^\\S ]|[\1\2]'), '\2'
 
-class PieceTokenizer:
-    "The ids of the tokens of pieces: of simple ones by a `PieceSplitter`, of the others by spaCy."
-    def __init__(self, tk, ids, cases):
-        self.ids, self.by_hash, self.spacy = ids, {}, index_tokenizer(tk)
-        self.split = PieceSplitter(tk, self.spacy, cases.pairs)
+class SpacyTokens:
+    "The tokens of spaCy, first as its 64-bit hashes, then as ids."
+    def __init__(self, tk, ids): self.tk, self.ids, self.by_hash = index_tokenizer(tk), ids, {}
 
-    def hashes(self, s): return self.spacy(s).to_array(ORTH)
+    def hashes(self, s): return self.tk(s).to_array(ORTH)
 
-    def ids_of_hashes(self, hashes):
-        "The ids of spaCy's 64-bit hashes of tokens, int32."
+    def ids_of(self, hashes):
+        "The ids of tokens, int32."
         distinct, index = np.unique(hashes, return_inverse=True)
         for h in distinct.tolist():
-            if h not in self.by_hash: self.by_hash[h] = self.ids[replace_space(self.spacy.vocab.strings[h])]
+            if h not in self.by_hash: self.by_hash[h] = self.ids[replace_space(self.tk.vocab.strings[h])]
         return np.fromiter(map(self.by_hash.__getitem__, distinct.tolist()), np.int32, len(distinct))[index]
 
-    def by_spacy(self, pieces):
+    def together(self, pieces):
         "Hashes of the tokens of many pieces without white space, and how many each piece has."
-        stop = self.spacy.vocab.strings.add(_STOP)
+        stop = self.tk.vocab.strings.add(_STOP)
         h = self.hashes(f' {_STOP} '.join(pieces))
         return h[h != stop], np.diff(np.flatnonzero(h == stop), prepend=-1, append=len(h)) - 1
 
-    def alone_by_spacy(self, piece):
-        "Hashes of the tokens of a piece that has white space or marks in it."
-        if not piece: return np.zeros(0, np.uint64)
-        return self.hashes(f'x{piece}x')[1:-1] if piece[:1].isspace() else self.hashes(piece)
+    def alone(self, piece):
+        "Hashes of the tokens of a piece that has white space or marks in it, and how many there are."
+        if not piece: return np.zeros(0, np.uint64), [0]
+        h = self.hashes(f'x{piece}x')[1:-1] if piece[:1].isspace() else self.hashes(piece)
+        return h, [len(h)]
+
+# %% ../nbs/internals/05_fasttok.ipynb #63512986
+def goes_alone(piece): return not piece or ' ' in piece or bool(_special.search(piece))
+
+def spacy_lists(spacy, pieces):
+    "The token ids of pieces by spaCy, concatenated, and how many each piece has."
+    plain, alone = [], []
+    for i, p in enumerate(pieces): (alone if goes_alone(p) else plain).append(i)
+    found = [spacy.together([pieces[i] for i in some]) for some in chunked(plain, 20000)]
+    found += [spacy.alone(pieces[i]) for i in alone]
+    hashes, n = zip((np.zeros(0, np.uint64), np.zeros(0, np.int64)), *found)
+    return in_order(spacy.ids_of(np.concatenate(hashes)), np.concatenate(n), plain + alone)
+
+# %% ../nbs/internals/05_fasttok.ipynb #daabfc14
+class PieceTokenizer:
+    "The ids of the tokens of pieces: of simple ones by a `PieceSplitter`, of the others by spaCy."
+    def __init__(self, tk, ids, cases):
+        self.ids, self.spacy = ids, SpacyTokens(tk, ids)
+        self.split = PieceSplitter(tk, self.spacy.tk, cases.pairs)
 
     def lists(self, pieces):
-        "The token ids of each piece, as arrays to extend a `GrowingLists` by."
-        easy, plain, alone, tokens, n_easy = [], [], [], [], []
-        for i, p in enumerate(pieces):
-            toks = self.split(p)
-            if toks is not None:
-                easy.append(i)
-                n_easy.append(len(toks))
-                tokens += toks
-            elif p and ' ' not in p and not _special.search(p): plain.append(i)
-            else: alone.append(i)
-        found = [self.by_spacy([pieces[i] for i in some]) for some in chunked(plain, 20000)]
-        found += [(h, [len(h)]) for h in (self.alone_by_spacy(pieces[i]) for i in alone)]
-        hashes, n = zip((np.zeros(0, np.uint64), n_easy), *found)
-        lists = GrowingLists()
-        ids = np.concatenate([self.ids.take(tokens, len(tokens)), self.ids_of_hashes(np.concatenate(hashes))])
-        lists.extend(ids, np.concatenate(n).astype(np.int64))
-        return lists.join(np.argsort(np.array(easy + plain + alone, np.int64)))
+        "The token ids of pieces, concatenated, and how many each piece has."
+        easy = {i: toks for i, p in enumerate(pieces) if (toks := self.split(p)) is not None}
+        hard = [i for i in range(len(pieces)) if i not in easy]
+        tokens = list(chain.from_iterable(easy.values()))
+        easy_ids, easy_n = self.ids.take(tokens, len(tokens)), list(map(len, easy.values()))
+        hard_ids, hard_n = spacy_lists(self.spacy, [pieces[i] for i in hard])
+        n = np.concatenate([easy_n, hard_n]).astype(np.int64)
+        return in_order(np.concatenate([easy_ids, hard_ids]), n, [*easy, *hard])
 
 # %% ../nbs/internals/05_fasttok.ipynb #3275a5e9
+def apply_rules(chunks):
+    "Chunks after the first two rules, their pieces after all of them, their flags, and which were looked at closely."
+    unusual = {i for i, w in enumerate(chunks) if ' ' in w or not w.isprintable() and _special.search(w)}
+    first, rest = rule_steps(chunks, unusual)
+    rows, flags = [p.split(' ') for p in rest], np.zeros(len(rest), np.uint8)
+    flags[[i for i, p in enumerate(rest) if p[:1] == ' ']] = _Flag.LEAD
+    close = unusual.union(i for i, (w, x) in enumerate(zip(chunks, first)) if w != x or '@' in w)
+    for i in close: flags[i], rows[i] = look_closely(chunks[i], first[i], rest[i])
+    return first, rows, flags, close
+
+# %% ../nbs/internals/05_fasttok.ipynb #bb4b939d
+_word = re.compile(r'\w+')
+
+def edge_hashes(words):
+    "Hashes of 31 bits of the last word and of the only one; negative: there is none."
+    last = hash(words[-1]) & 0x7fffffff if words else -2
+    return last, last if len(words) == 1 else -1
+
+class RepeatedWords:
+    "Where a word may come three times in a row, by the last and the only word of each chunk."
+    def __init__(self, names):
+        self.names, self.after_first = names, {} # chunks as bytes; texts after two rules, where these changed them
+        self.last, self.only = np.zeros(0, np.int32), np.zeros(0, np.int32)
+
+    def add(self, chunks, first, close):
+        "Note the words of new chunks; `first` and `close` as `apply_rules` gives them."
+        base = len(self.last)
+        last = np.fromiter(map(hash, chunks), np.int64, len(chunks)).astype(np.int32) & 0x7fffffff
+        only = last.copy()
+        for i in close:
+            if chunks[i][:1].isspace(): continue
+            self.after_first[base + i] = first[i]
+            last[i], only[i] = edge_hashes(first[i].split())
+        self.last, self.only = extended(self.last, last), extended(self.only, only)
+
+    def may_repeat(self, *chunks):
+        "Can these three chunks hold one word three times?"
+        a, b, c = (self.after_first.get(o, self.names[o].decode()) for o in chunks)
+        word = (a.split() or [''])[-1]
+        return bool(_word.fullmatch(word)) and b.strip() == word and c.lstrip().startswith(word)
+
+    def positions(self, c):
+        "Positions from which three chunks may hold one word three times."
+        twice = np.flatnonzero(self.last[c[:-2]] == self.only[c[1:-1]])
+        return np.array([i for i in twice.tolist() if self.may_repeat(*c[i:i+3].tolist())], np.int64)
+
+# %% ../nbs/internals/05_fasttok.ipynb #11d0c0a9
+def replace_rows(flat, n, rows, items):
+    "Lists of `n` numbers each, those of index `rows` replaced by a single one of `items`; and their lengths."
+    ends, keep = np.cumsum(n), np.ones(len(flat), bool)
+    for i in rows: keep[ends[i]-n[i]+1:ends[i]] = False
+    flat[ends[rows] - n[rows]], n[rows] = items, 1
+    return flat[keep], n
+
+def tokenize_rows(rows, pieces, seams):
+    "Token ids of rows of pieces, and how many each row has; a row with a seam inside is taken as one piece."
+    numbers, lists = Numbers(), GrowingLists() # to keep them for the next texts saves no time
+    def take(some, n=-1):
+        p = numbers.take(some, n)
+        lists.extend(*pieces.lists(numbers.pop_new()))
+        return p
+    n = np.fromiter(map(len, rows), np.int64, len(rows))
+    p = take(chain.from_iterable(rows), int(n.sum()))
+    hit = np.unique(np.searchsorted(np.cumsum(n), seams.inside(*lists.ends(p), n), 'right'))
+    p, n = replace_rows(p, n, hit, take([' '.join(rows[i]).strip(' ') for i in hit.tolist()]))
+    ids, per_piece = lists.join(p)
+    return ids, group_sums(per_piece, n)
+
+# %% ../nbs/internals/05_fasttok.ipynb #ea3e4c74
+def edge_flags(lists, base, seams):
+    "END, BEGIN and CASE of the chunks from number `base` on, whose tokens are in `lists`."
+    numbers = np.arange(base, len(lists.counts))
+    ids, n = lists.join(numbers)
+    at = [*seams.inside(ids, ids, n).tolist(), *case_starts(seams, ids)]
+    case = np.zeros(len(numbers), np.uint8)
+    case[np.searchsorted(np.cumsum(n), np.array(at, np.int64), 'right')] = _Flag.CASE
+    first, last = map(seams.flags_of, lists.ends(numbers))
+    return last & np.uint8(_Flag.END) | first & np.uint8(_Flag.BEGIN) | case
+
+# %% ../nbs/internals/05_fasttok.ipynb #49fc242c
 class ChunkMemory:
     "What is known about each chunk seen so far: its tokens, what it can take part in, its first and last word."
     def __init__(self, tk, ids, cases):
-        self.numbers, self.names, self.after_first = Numbers(), [], {}
-        self.recent = RecentChunks(1), RecentChunks(2, bits=18)
-        self.ids, self.flags = GrowingLists(), np.zeros(0, np.uint8)
-        self.last_word, self.only_word = np.zeros(0, np.int32), np.zeros(0, np.int32) # hashes; negative: none
+        self.numbers, self.names, self.recent = Numbers(), [], (RecentChunks(1), RecentChunks(2, bits=18))
+        self.ids, self.flags, self.words = GrowingLists(), np.zeros(0, np.uint8), RepeatedWords(self.names)
         self.seams, self.pieces = Seams(cases, ids.new), PieceTokenizer(tk, ids, cases)
 
     def number(self, texts):
@@ -408,111 +511,79 @@ class ChunkMemory:
         base = len(self.names)
         self.names += self.numbers.pop_new()
         new = [o.decode() for o in self.names[base:]]
-        unusual = {i for i, w in enumerate(new) if ' ' in w or not w.isprintable() and _special.search(w)}
-        first, rest = rule_steps(new, unusual)
-        rows, flags = [p.split(' ') for p in rest], np.zeros(len(new), np.uint8)
-        flags[[i for i, p in enumerate(rest) if p[:1] == ' ']] |= np.uint8(_Flag.LEAD)
-        last = np.fromiter(map(hash, new), np.int64, len(new)).astype(np.int32) & 0x7fffffff
-        only = last.copy()
-        for i in unusual.union(i for i, (w, x) in enumerate(zip(new, first)) if w != x or '@' in w):
-            flags[i], rows[i] = look_closely(new[i], first[i], rest[i])
-            if new[i][:1].isspace(): continue
-            self.after_first[base + i], words = first[i], first[i].split()
-            last[i] = hash(words[-1]) & 0x7fffffff if words else -2
-            only[i] = hash(words[0]) & 0x7fffffff if len(words) == 1 else -1
-        self.last_word, self.only_word = extended(self.last_word, last), extended(self.only_word, only)
-        self.ids.extend(*self.tokenize(rows))
-        self.flags = extended(self.flags, flags | self.edge_flags(base))
+        first, rows, flags, close = apply_rules(new)
+        self.words.add(new, first, close)
+        self.ids.extend(*tokenize_rows(rows, self.pieces, self.seams))
+        self.flags = extended(self.flags, flags | edge_flags(self.ids, base, self.seams))
 
-    def tokenize(self, rows):
-        "Token ids of rows of pieces, and how many each row has; a row with a seam inside is taken as one piece."
-        numbers, lists = Numbers(), GrowingLists() # to keep them for the next texts saves no time
-        def take(pieces, n=-1):
-            p = numbers.take(pieces, n)
-            lists.extend(*self.pieces.lists(numbers.pop_new()))
-            return p
-        n = np.fromiter(map(len, rows), np.int64, len(rows))
-        p, ends = take(chain.from_iterable(rows), int(n.sum())), np.cumsum(n)
-        hit = np.unique(np.searchsorted(ends, self.seams.inside(*lists.ends(p), n), 'right'))
-        if len(hit):
-            whole, keep = take([' '.join(rows[i]).strip(' ') for i in hit.tolist()]), np.ones(len(p), bool)
-            for i in hit: keep[ends[i]-n[i]+1:ends[i]] = False
-            p[ends[hit] - n[hit]], n[hit] = whole, 1
-            p = p[keep]
-        ids, per_piece = lists.join(p)
-        return ids, group_sums(per_piece, n)
+# %% ../nbs/internals/05_fasttok.ipynb #c7be5c9f
+def add_spaces(memory, c):
+    "Give runs of white space, in place, the space that the rules put in front of the chunk after them."
+    f = memory.flags[c]
+    at = np.flatnonzero(having(f[:-1], _Flag.SPACE) & having(f[1:], _Flag.LEAD))
+    c[at] = memory.take([memory.names[i].rstrip(b'\1') + b'\1' for i in c[at].tolist()])
 
-    def edge_flags(self, base):
-        "END, BEGIN and CASE of the chunks from number `base` on."
-        numbers = np.arange(base, len(self.ids.counts))
-        ids, n = self.ids.join(numbers)
-        at = [*self.seams.inside(ids, ids, n).tolist(), *self.seams.has_case(ids)]
-        case = np.zeros(len(numbers), np.uint8)
-        case[np.searchsorted(np.cumsum(n), np.array(at, np.int64), 'right')] = _Flag.CASE
-        first, last = map(self.seams.flags_of, self.ids.ends(numbers))
-        return last & np.uint8(_Flag.END) | first & np.uint8(_Flag.BEGIN) | case
+# %% ../nbs/internals/05_fasttok.ipynb #353a150b
+def reached_over(memory, c):
+    "Positions of chunks from which a special case can reach over to the next."
+    f, m = memory.flags[c], memory
+    a, b = f[:-1], f[1:]
+    at = np.flatnonzero(having(a, _Flag.END) & having(b, _Flag.BEGIN) & having(a | b, _Flag.CASE))
+    return at[m.seams.between(m.ids.ends(c[at])[1], m.ids.ends(c[at+1])[0])]
 
-# %% ../nbs/internals/05_fasttok.ipynb #d17adbb1
-_word = re.compile(r'\w+')
+def suspicious_chunks(memory, c, any_space):
+    "Positions of chunks that cannot be judged alone."
+    f = memory.flags[c]
+    space = having(f, _Flag.SPACE)
+    odd = having(f, _Flag.ODD) & ~space if any_space else having(f, _Flag.ODD)
+    words = np.flatnonzero(~space) # line breaks between repeated words do not count
+    repeated = words[memory.words.positions(c[words])]
+    return np.concatenate([np.flatnonzero(odd | having(f, _Flag.SLOW)), reached_over(memory, c), repeated])
+
+# %% ../nbs/internals/05_fasttok.ipynb #40061394
 _most_merged = 40 # chunks that may be taken as one
 
-class FastPath:
-    "Ids of texts by their chunks, and which texts these ids may be wrong for."
-    def __init__(self, tk, ids, cases): self.memory = ChunkMemory(tk, ids, cases)
+def group_starts(around, lens):
+    "Where groups of chunks begin, if those in each row of `around` are one group, within texts of `lens` chunks."
+    ends = np.cumsum(lens)
+    joined = np.zeros(ends[-1], bool) # with the next one
+    joined[around[:, :-1]] = True
+    joined[ends - 1] = joined[ends - lens] = False # nor with the xxbos that no rule sees
+    group = np.cumsum(np.append(True, ~joined[:-1])) - 1
+    joined &= np.bincount(group)[group] <= _most_merged
+    return np.flatnonzero(np.append(True, ~joined[:-1]))
 
-    def __call__(self, texts, any_space=False):
-        "Ids, their number in each text, and the positions of texts that cannot be judged by their chunks."
-        m = self.memory
-        found = [m.number([separate_chunks(t, any_space) for t in some]) for some in chunked(texts, 300)]
-        c, lens = (np.concatenate(o) for o in zip(*found))
-        m.learn()
-        f = m.flags[c]
-        at = np.flatnonzero(having(f[:-1], _Flag.SPACE) & having(f[1:], _Flag.LEAD))
-        if len(at): # a space of the next chunk joins the run of white space
-            c[at] = m.take([m.names[i].rstrip(b'\1') + b'\1' for i in c[at].tolist()])
-        if any_space: c, lens = self.merge(c, lens)
-        ids, n = m.ids.join(c)
-        bad = np.unique(np.searchsorted(np.cumsum(lens), self.suspicious(c, any_space), 'right'))
-        # NUL looks like the end of a chunk; '<br  />' would become a line break with one space less
-        never = [i for i, t in enumerate(texts) if '\0' in t or any_space and '<br  ' in t]
-        return ids, group_sums(n, lens), np.union1d(bad, never).astype(np.int64)
+def merge_groups(memory, c, starts):
+    "One chunk for each group of chunks."
+    n, new = np.diff(starts, append=len(c)), c[starts]
+    some = np.flatnonzero(n > 1)
+    groups = [c[a:a+k].tolist() for a, k in zip(starts[some].tolist(), n[some].tolist())]
+    new[some] = memory.take([b' '.join([memory.names[o] for o in g]) for g in groups])
+    return new
 
-    def suspicious(self, c, any_space):
-        "Positions of chunks that cannot be judged alone."
-        m, f = self.memory, self.memory.flags[c]
-        space = having(f, _Flag.SPACE)
-        odd = having(f, _Flag.ODD) & ~space if any_space else having(f, _Flag.ODD)
-        a, b = f[:-1], f[1:]
-        over = np.flatnonzero(having(a, _Flag.END) & having(b, _Flag.BEGIN) & having(a | b, _Flag.CASE))
-        over = over[m.seams.between(m.ids.ends(c[over])[1], m.ids.ends(c[over+1])[0])]
-        keep = np.flatnonzero(~space) # repeated words: line breaks between them do not count
-        c = c[keep]
-        twice = np.flatnonzero(m.last_word[c[:-2]] == m.only_word[c[1:-1]])
-        repeated = [i for i in twice.tolist() if self.may_repeat(*c[i:i+3].tolist())]
-        return np.concatenate([np.flatnonzero(odd | having(f, _Flag.SLOW)), over, keep[np.array(repeated, np.int64)]])
+# %% ../nbs/internals/05_fasttok.ipynb #c040ebc7
+def merge_chunks(memory, c, lens):
+    "The chunks with those around each suspicious position merged into one, and the number of chunks of each text."
+    at, ends = suspicious_chunks(memory, c, any_space=True), np.cumsum(lens)
+    around = np.clip(at[:, None] + np.arange(-1, 4), 0, len(c) - 1)
+    text = np.searchsorted(ends, at, 'right')
+    hard = having(memory.flags[c][around], _Flag.SPACE | _Flag.ODD | _Flag.SLOW).any(1)
+    starts = group_starts(around[~np.isin(text, text[hard])], lens)
+    return merge_groups(memory, c, starts), np.diff(np.searchsorted(starts, ends), prepend=0)
 
-    def may_repeat(self, *chunks):
-        "Can these three chunks hold one word three times?"
-        a, b, c = (self.memory.after_first.get(o, self.memory.names[o].decode()) for o in chunks)
-        word = (a.split() or [''])[-1]
-        return bool(_word.fullmatch(word)) and b.strip() == word and c.lstrip().startswith(word)
-
-    def merge(self, c, lens):
-        "The chunks with those around each suspicious position merged into one, and the number of chunks of each text."
-        at, ends, m = self.suspicious(c, True), np.cumsum(lens), self.memory
-        around, text = np.clip(at[:, None] + np.arange(-1, 4), 0, len(c) - 1), np.searchsorted(ends, at, 'right')
-        hard = having(m.flags[c][around], _Flag.SPACE | _Flag.ODD | _Flag.SLOW).any(1)
-        joined = np.zeros(len(c), bool) # with the next one
-        joined[around[~np.isin(text, text[hard]), :-1]] = True
-        joined[ends - 1] = joined[ends - lens] = False # nor with the xxbos that no rule sees
-        group = np.cumsum(~np.append(False, joined[:-1])) - 1
-        joined &= np.bincount(group)[group] <= _most_merged
-        begin = np.flatnonzero(~np.append(False, joined[:-1]))
-        n, new = np.diff(begin, append=len(c)), c[begin]
-        some = np.flatnonzero(n > 1)
-        parts = [c[a:a+k].tolist() for a, k in zip(begin[some].tolist(), n[some].tolist())]
-        new[some] = m.take([b' '.join([m.names[o] for o in p]) for p in parts])
-        return new, np.diff(np.searchsorted(begin, ends), prepend=0)
+# %% ../nbs/internals/05_fasttok.ipynb #d17adbb1
+def fast_path(memory, texts, any_space=False):
+    "Ids of texts, their number in each text, and the positions of texts that cannot be judged by their chunks."
+    found = [memory.number([separate_chunks(t, any_space) for t in some]) for some in chunked(texts, 300)]
+    c, lens = (np.concatenate(o) for o in zip(*found))
+    memory.learn()
+    add_spaces(memory, c)
+    if any_space: c, lens = merge_chunks(memory, c, lens)
+    ids, n = memory.ids.join(c)
+    bad = np.unique(np.searchsorted(np.cumsum(lens), suspicious_chunks(memory, c, any_space), 'right'))
+    # NUL looks like the end of a chunk; '<br  />' would become a line break with one space less
+    never = [i for i, t in enumerate(texts) if '\0' in t or any_space and '<br  ' in t]
+    return ids, group_sums(n, lens), np.union1d(bad, never).astype(np.int64)
 
 # %% ../nbs/internals/05_fasttok.ipynb #e927880c
 def splits_at_spaces(tok):
@@ -550,6 +621,31 @@ def no_garbage_collection():
     finally:
         if was: gc.enable()
 
+# %% ../nbs/internals/05_fasttok.ipynb #1178e7e8
+def in_portions(encode, texts):
+    "What `encode` gives for portions of `texts`, concatenated: ids, and how many each text has."
+    done = []
+    with no_garbage_collection(), bar(what='Tokenizing', total=len(texts)) as shown:
+        for some in portions(texts, len, _portion_chars):
+            done.append(encode(some))
+            shown.update(len(some))
+    return tuple(map(np.concatenate, zip(*done)))
+
+# %% ../nbs/internals/05_fasttok.ipynb #8f10f001
+def split_lists(flat, counts): return np.split(flat, np.cumsum(counts)[:-1])
+
+def join_lists(lists): return np.concatenate(lists), np.array([len(o) for o in lists], np.int64)
+
+def by_three_paths(memory, texts, slow_path):
+    "Ids of texts, and how many each text has; `slow_path` gives a list of arrays for a list of texts."
+    ids, lens, bad = fast_path(memory, texts)
+    if not len(bad): return ids, lens
+    again, n, worse = fast_path(memory, [texts[i] for i in bad], any_space=True)
+    rows, new = split_lists(ids, lens), split_lists(again, n)
+    for i, row in zip(worse, slow_path([texts[bad[i]] for i in worse])): new[i] = row
+    for i, row in zip(bad, new): rows[i] = row
+    return join_lists(rows)
+
 # %% ../nbs/internals/05_fasttok.ipynb #8ebb0288
 class FastTokenizer:
     "The tokens of `tok` as numbers; each distinct chunk of text between spaces is tokenized once."
@@ -569,57 +665,42 @@ class FastTokenizer:
         "Empty the dictionaries; `tokens` starts again."
         self._ids = Numbers()
         self.tokens = self._ids.new # list of str: the token of each number
-        if self.by_chunk: self._fast = FastPath(self.tok.tok.nlp.tokenizer, self._ids, self._cases)
+        if self.by_chunk: self._memory = ChunkMemory(self.tok.tok.nlp.tokenizer, self._ids, self._cases)
 
-    def encode(self,
-        texts # any number of texts or paths of texts; they are held in memory together
-    ) -> tuple: # numbers of the tokens of all texts, (n,) int32, and how many each text has, (len(texts),) int64
-        "The tokens of `texts` as positions in `self.tokens`."
-        texts = list(_checked(many_texts(texts)))
-        n_known = max(len(self.tokens), len(self._fast.memory.numbers) if self.by_chunk else 0)
-        if n_known > self.max_chunks: self.forget()
-        self.n_texts += len(texts)
-        if not texts: return np.zeros(0, np.int32), np.zeros(0, np.int64)
-        if not self.by_chunk: return self._slow_path(texts)
-        try:
-            with no_garbage_collection():
-                done = []
-                with bar(what='Tokenizing', total=len(texts)) as shown:
-                    for some in portions(texts, len, _portion_chars):
-                        done.append(self._portion(some))
-                        shown.update(len(some))
-            return tuple(map(np.concatenate, zip(*done)))
-        except BaseException: # half of what is new may be learned: start again
-            self.forget()
-            raise
-
-    def pipe(self,
-        texts # any number of texts or paths of texts
-    ): # an iterator of token lists
-        "The tokens of each of `texts`, in their order."
-        return (row for some in chunked(many_texts(texts), 1000) for row in self._rows(some))
-
-    def _rows(self, texts): # token lists
-        ids, lens = self.encode(texts)
-        tokens, ends = [self.tokens[i] for i in ids.tolist()], np.cumsum(lens)
-        return [tokens[a:b] for a, b in zip((ends - lens).tolist(), ends.tolist())]
-
-    def _portion(self, texts): # the fast path; again with all white space for suspicious texts; then the slow path
-        ids, lens, bad = self._fast(texts)
-        if not len(bad): return ids, lens
-        again, lens_again, worse = self._fast([texts[i] for i in bad], any_space=True)
-        rows = np.split(again, np.cumsum(lens_again)[:-1])
-        for i in worse: rows[i] = self._slow_path([texts[bad[i]]])[0]
-        ends, out, at = np.cumsum(lens), [], 0
-        for i, row in zip(bad, rows):
-            out += [ids[at:ends[i] - lens[i]], row]
-            at, lens[i] = ends[i], len(row)
-        return np.concatenate([*out, ids[at:]]), lens
-
-    def _slow_path(self, texts): # whole texts through the rules and the tokenizer
+    def _slow_path(self, texts): # the ids of each text, which goes whole through the rules and the tokenizer
         self.n_slow += len(texts)
-        if self.by_chunk: # spaCy with the same splits, and a vocabulary that can be forgotten
-            prepare, spacy = compose(*self.tok.rules), self._fast.memory.pieces
-            rows = [spacy.ids_of_hashes(spacy.hashes(prepare(o))) for o in texts]
-        else: rows = [self._ids.take(o) for o in self.tok.pipe(bar(texts, 'Tokenizing'))]
-        return np.concatenate(rows), np.array([len(o) for o in rows], np.int64)
+        if not self.by_chunk: return [self._ids.take(o) for o in self.tok.pipe(bar(texts, 'Tokenizing'))]
+        prepare, spacy = compose(*self.tok.rules), self._memory.pieces.spacy
+        return [spacy.ids_of(spacy.hashes(prepare(t))) for t in texts]
+
+# %% ../nbs/internals/05_fasttok.ipynb #309c30ef
+@patch
+def encode(self:FastTokenizer,
+    texts # any number of texts or paths of texts; they are held in memory together
+) -> tuple: # numbers of the tokens of all texts, (n,) int32, and how many each text has, (len(texts),) int64
+    "The tokens of `texts` as positions in `self.tokens`."
+    texts = list(_checked(many_texts(texts)))
+    n_known = max(len(self.tokens), len(self._memory.numbers) if self.by_chunk else 0)
+    if n_known > self.max_chunks: self.forget()
+    self.n_texts += len(texts)
+    if not texts: return np.zeros(0, np.int32), np.zeros(0, np.int64)
+    if not self.by_chunk: return join_lists(self._slow_path(texts))
+    try: return in_portions(lambda some: by_three_paths(self._memory, some, self._slow_path), texts)
+    except BaseException: # half of what is new may be learned: start again
+        self.forget()
+        raise
+
+# %% ../nbs/internals/05_fasttok.ipynb #76b51961
+def token_lists(encoded, tokens):
+    "The tokens of each text, from ids and lengths as `encode` gives them."
+    ids, lens = encoded
+    words, ends = [tokens[i] for i in ids.tolist()], np.cumsum(lens)
+    return [words[a:b] for a, b in zip((ends - lens).tolist(), ends.tolist())]
+
+# %% ../nbs/internals/05_fasttok.ipynb #05774722
+@patch
+def pipe(self:FastTokenizer,
+    texts # any number of texts or paths of texts
+): # an iterator of token lists
+    "The tokens of each of `texts`, in their order."
+    return (row for some in chunked(many_texts(texts), 1000) for row in token_lists(self.encode(some), self.tokens))

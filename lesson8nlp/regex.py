@@ -12,25 +12,18 @@ import re
 from functools import lru_cache
 from string import ascii_lowercase
 
+from fastcore.basics import patch
+
 try:
     import re._constants as K
     from re._compiler import compile as compile_parsed
     from re._parser import SubPattern, parse
 except ImportError: parse = None # a Python without these private modules: every search stays as it is
 
-# %% ../nbs/internals/04_regex.ipynb #22c8f2f7
+# %% ../nbs/internals/04_regex.ipynb #b56ea2b5
 ascii_chars = [chr(i) for i in range(128)]
 
-def is_optional(op, arg):
-    "Is an item a repeat that can match nothing?"
-    return op in (K.MAX_REPEAT, K.MIN_REPEAT) and arg[0] == 0
-
-def union(sets):
-    "The union of some sets; None if one of them is None."
-    sets = list(sets)
-    return None if None in sets else set().union(*sets)
-
-# %% ../nbs/internals/04_regex.ipynb #89adf883
+# %% ../nbs/internals/04_regex.ipynb #22c8f2f7
 class Alternatives:
     "The alternatives of a regular expression, and what each of them needs of a text."
     def __init__(self, pattern:re.Pattern):
@@ -48,40 +41,56 @@ class Alternatives:
         match = self.compile([SubPattern(self.state, [(op, arg)])]).match
         return {c for c in ascii_chars if match(c)}
 
-    def inside(self, op, arg):
-        "The alternatives inside a group, repeat or choice; None for other items, and for a group with its own flags."
-        if op is K.BRANCH: return arg[1]
-        if op in (K.MAX_REPEAT, K.MIN_REPEAT) or op is K.SUBPATTERN and not any(arg[1:-1]): return [arg[-1]]
+# %% ../nbs/internals/04_regex.ipynb #dc745f39
+def is_optional(op, arg):
+    "Is an item a repeat that can match nothing?"
+    return op in (K.MAX_REPEAT, K.MIN_REPEAT) and arg[0] == 0
 
-    def edge(self, seq, last):
-        "The ASCII characters that a match of `seq` can start with, or end with; None: cannot tell."
-        out = set()
-        for op, arg in reversed(list(seq)) if last else seq:
-            if op in (K.AT, K.ASSERT, K.ASSERT_NOT): continue
-            if op in (K.LITERAL, K.NOT_LITERAL, K.IN, K.ANY): found = self.chars(op, arg)
-            else: found = union(self.edge(o, last) for o in self.inside(op, arg) or [()])
-            if found is None: return None
-            out |= found
-            if not is_optional(op, arg): return out
-        return None
+def inside(op, arg):
+    "The alternatives inside a group, repeat or choice; None for other items, and for a group with its own flags."
+    if op is K.BRANCH: return arg[1]
+    if op in (K.MAX_REPEAT, K.MIN_REPEAT) or op is K.SUBPATTERN and not any(arg[1:-1]): return [arg[-1]]
 
-    def needed(self, seq):
-        "ASCII characters of which each match of `seq` has at least one; None: cannot tell."
-        best = None
-        for op, arg in seq:
-            if op in (K.LITERAL, K.IN): found = self.chars(op, arg)
-            elif is_optional(op, arg): continue
-            else: found = union(self.needed(o) for o in self.inside(op, arg) or [()])
-            if found is not None and (best is None or len(found) < len(best)): best = found
-        return best
+def union(sets):
+    "The union of some sets; None if one of them is None."
+    sets = list(sets)
+    return None if None in sets else set().union(*sets)
 
-    def beyond_letters(self, seq):
-        "Does each match of `seq`, with what it looks at, have a character other than a to z?"
-        def item(op, arg):
-            if op in (K.LITERAL, K.IN): return self.chars(op, arg).isdisjoint(ascii_lowercase)
-            inside = [arg[-1]] if op is K.ASSERT else self.inside(op, arg)
-            return bool(inside) and not is_optional(op, arg) and all(self.beyond_letters(o) for o in inside)
-        return any(item(*o) for o in seq)
+# %% ../nbs/internals/04_regex.ipynb #4ec59238
+@patch
+def edge(self:Alternatives, seq, last):
+    "The ASCII characters that a match of `seq` can start with, or end with; None: cannot tell."
+    out = set()
+    for op, arg in reversed(list(seq)) if last else seq:
+        if op in (K.AT, K.ASSERT, K.ASSERT_NOT): continue
+        if op in (K.LITERAL, K.NOT_LITERAL, K.IN, K.ANY): found = self.chars(op, arg)
+        else: found = union(self.edge(o, last) for o in inside(op, arg) or [()])
+        if found is None: return None
+        out |= found
+        if not is_optional(op, arg): return out
+    return None
+
+# %% ../nbs/internals/04_regex.ipynb #c7f26a43
+@patch
+def needed(self:Alternatives, seq):
+    "ASCII characters of which each match of `seq` has at least one; None: cannot tell."
+    best = None
+    for op, arg in seq:
+        if op in (K.LITERAL, K.IN): found = self.chars(op, arg)
+        elif is_optional(op, arg): continue
+        else: found = union(self.needed(o) for o in inside(op, arg) or [()])
+        if found is not None and (best is None or len(found) < len(best)): best = found
+    return best
+
+# %% ../nbs/internals/04_regex.ipynb #ecb9d8e6
+@patch
+def beyond_letters(self:Alternatives, seq):
+    "Does each match of `seq`, with what it looks at, have a character other than a to z?"
+    def item(op, arg):
+        if op in (K.LITERAL, K.IN): return self.chars(op, arg).isdisjoint(ascii_lowercase)
+        parts = [arg[-1]] if op is K.ASSERT else inside(op, arg)
+        return bool(parts) and not is_optional(op, arg) and all(self.beyond_letters(o) for o in parts)
+    return any(item(*o) for o in seq)
 
 # %% ../nbs/internals/04_regex.ipynb #d4343cd9
 _probes = [ # an expression; what its matches can start with, end with, need; is something other than a to z needed?

@@ -268,7 +268,7 @@ def test_seams_known_from_texts_are_bounded():
     fast, rng, seen = FastTokenizer(tok, max_chunks=1000), random.Random(0), []
     for i in range(60):
         fast.encode([' '.join(rng.choice(every_case + [f'x{rng.randrange(10**9)}']) for _ in range(60)) for _ in range(10)])
-        seen.append(len(fast._fast.memory.seams.known))
+        seen.append(len(fast._memory.seams.known))
     assert 100 < max(seen) < 50_000
 
 
