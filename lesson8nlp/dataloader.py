@@ -91,12 +91,14 @@ class Documents:
         return tuple(TitledStr(' '.join(word(i) for i in o.tolist())) for o in b)
 
 # %% ../nbs/internals/08_dataloader.ipynb #ab3fe74a
+def is_corpus(data): return hasattr(data, 'ids') and hasattr(data, 'offsets')
+
 def to_documents(data, vocab=None, codec=None):
     "Read `data`, in any of the forms that are allowed, once."
     if isinstance(data, str): raise TypeError('A text came in, not ids: tokenize and numericalize it first.')
     codec = ifnone(codec, getattr(data, 'codec', None))
     if vocab is None and codec is not None: vocab = codec.vocab
-    if hasattr(data, 'ids') and hasattr(data, 'offsets'):
+    if is_corpus(data):
         return Documents(*corpus_arrays(data), ifnone(vocab, getattr(data, 'vocab', None)), codec=codec)
     docs = [data] if isinstance(data, (np.ndarray, Tensor)) and data.dtype != object else list(data)
     if docs and isinstance(docs[0], (int, np.integer)): docs = [docs]
@@ -119,7 +121,7 @@ def corpus_arrays(data): # its ids and offsets, checked and not copied
 
 # %% ../nbs/internals/08_dataloader.ipynb #5d2337ef
 def parts_between(ends, lens, lo, hi): # which documents have positions `lo` to `hi`, and from where to where in each
-    i, j = np.searchsorted(ends, (lo, hi-1), side='right')
+    i, j = np.searchsorted(ends, (lo, hi-1), side='right').tolist()
     some = slice(i, j+1)
     before = ends[some] - lens[some]
     return some, np.maximum(lo - before, 0), np.minimum(hi - before, lens[some])
@@ -642,6 +644,12 @@ def codec_of_corpus(corpus, tok=None, codec=None): # None: the loaders ask the c
     if codec is not None: check_readable(corpus, codec)
     return codec
 
+# %% ../nbs/internals/08_dataloader.ipynb #1d3bcb91
+def lm_parts(texts, parts, tok=None, num=None, codec=None): # arguments of a loader for each part, and the codec
+    if is_corpus(texts): return [dict(dataset=texts, docs=part) for part in parts], codec_of_corpus(texts, tok, codec)
+    ids, codec = encode_parts([[texts[i] for i in part] for part in parts], tok, num, codec)
+    return [dict(dataset=o) for o in ids], codec
+
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b03
 def lm_dataloaders(
     texts, # list of str; or a corpus (`.ids` and `.offsets`), which brings its codec or needs its `tok`
@@ -657,19 +665,15 @@ def lm_dataloaders(
     **kwargs # for both `LMDataLoader`s
 ) -> DataLoaders: # with `.codec` and `.vocab`; training documents are shuffled at every epoch
     "Language-model batches from `texts`, for training and validation."
-    is_corpus = hasattr(texts, 'ids') and hasattr(texts, 'offsets')
-    if not is_corpus: texts = check_texts(texts)
-    check_split(n := len(texts.offsets) - 1 if is_corpus else len(texts), valid_pct)
+    if not is_corpus(texts): texts = check_texts(texts)
+    check_split(n := len(texts.offsets) - 1 if is_corpus(texts) else len(texts), valid_pct)
     parts = [np.array(part) for part in RandomSplitter(valid_pct, seed=seed)(range(n))]
-    if is_corpus: codec, data = codec_of_corpus(texts, tok, codec), [dict(dataset=texts, docs=part) for part in parts]
-    else:
-        ids, codec = encode_parts([[texts[i] for i in part] for part in parts], tok, num, codec)
-        data = [dict(dataset=o) for o in ids]
+    data, codec = lm_parts(texts, parts, tok, num, codec)
     dls = []
     for name, part, shuffle in zip(('training', 'validation'), data, (True, False)):
         try: dls.append(LMDataLoader(**part, codec=codec, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, **kwargs))
         except ValueError as e: raise ValueError(f'The {name} part: {e}') from e
-    if not is_corpus: check_readable(sum(ids, []), codec)
+    if not is_corpus(texts): check_readable([ids for part in data for ids in part['dataset']], codec)
     return DataLoaders(*dls, path=path, device=default_device() if device is None else device)
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b08
@@ -735,22 +739,35 @@ def checked_classes(names, classes): # the list of classes, each once, to which 
     return classes
 
 # %% ../nbs/internals/08_dataloader.ipynb #3a0a0680
-def checked_labels(labels, n, classes): # both as lists; numbers to predict have no classes: None
+def check_no_gaps(labels, n): # has each of the `n` texts its label?
     if len(labels) != n: raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: one for each is needed.')
     if gaps := [i for i, o in enumerate(labels) if is_missing(o)]:
         raise ValueError(f'Label {gaps[0]} of {n:,} is missing ({labels[gaps[0]]!r}): '
                          'remove the text, or give it a label.')
+
+def several_each(labels): # has each text a list of labels? all of them, or none
     is_group = [isinstance(o, (list, tuple, set, frozenset)) for o in labels]
     if any(is_group) and not all(is_group):
         i = is_group.index(False)
-        raise TypeError(f'Label {i} of {n:,} is {labels[i]!r}, and others are lists: give each text a list of labels.')
-    several = any(is_group)
-    if several: labels = [list(o) for o in labels]
-    elif classes is None and labels and all(isinstance(o, (float, np.floating)) for o in labels):
-        if wild := [i for i, o in enumerate(labels) if not np.isfinite(o)]:
-            raise ValueError(f'Label {wild[0]} of {n:,} is {labels[wild[0]]}: a model can learn finite numbers only.')
-        return labels, None
-    return labels, checked_classes([o for some in labels for o in some] if several else labels, classes)
+        raise TypeError(f'Label {i} of {len(labels):,} is {labels[i]!r}, and others are lists: '
+                        'give each text a list of labels.')
+    return any(is_group)
+
+def all_numbers(labels): # are they numbers to predict?
+    if not labels or not all(isinstance(o, (float, np.floating)) for o in labels): return False
+    if wild := [i for i, o in enumerate(labels) if not np.isfinite(o)]:
+        raise ValueError(f'Label {wild[0]} of {len(labels):,} is {labels[wild[0]]}: '
+                         'a model can learn finite numbers only.')
+    return True
+
+# %% ../nbs/internals/08_dataloader.ipynb #56c9ac51
+def checked_labels(labels, n, classes): # both as lists; numbers to predict have no classes: None
+    check_no_gaps(labels, n)
+    if several_each(labels):
+        labels = [list(o) for o in labels]
+        return labels, checked_classes([o for some in labels for o in some], classes)
+    if classes is None and all_numbers(labels): return labels, None
+    return labels, checked_classes(labels, classes)
 
 # %% ../nbs/internals/08_dataloader.ipynb #111538dd
 def label_transforms(labels, classes): # fastai's, as `checked_labels` gave both
@@ -796,6 +813,12 @@ def stratified_split(groups, valid_pct, seed):
     alone = ~np.isin(groups[valid], groups[train])
     return np.append(train, valid[alone]), valid[~alone]
 
+# %% ../nbs/internals/08_dataloader.ipynb #1809a845
+def label_groups(labels, classes): # (n,) int
+    if classes is None or isinstance(labels[0], list): return np.zeros(len(labels), int)
+    number = {o: i for i, o in enumerate(classes)}
+    return np.array([number[o] for o in labels])
+
 # %% ../nbs/internals/08_dataloader.ipynb #08d10013
 def class_dataloaders(
     texts, # list of str
@@ -817,11 +840,9 @@ def class_dataloaders(
         raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0.')
     if classes is not None and len(classes) < 2:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
-    one_each = classes is not None and not isinstance(labels[0], list)
-    number = {o: i for i, o in enumerate(classes)} if one_each else {}
-    groups = np.array([number[o] for o in labels] if one_each else [0]*len(texts))
+    parts = stratified_split(label_groups(labels, classes), valid_pct, seed)
     dls = []
-    for part, shuffle in zip(stratified_split(groups, valid_pct, seed), (True, False)):
+    for part, shuffle in zip(parts, (True, False)):
         if len(part) < 1 + shuffle: raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} leave {len(part)} '
             f'for {"training, which needs two" if shuffle else "validation, which needs one"}: more texts are needed.')
         some, theirs = [texts[i] for i in part], [labels[i] for i in part]
