@@ -216,6 +216,11 @@ class TransformerBlock(Module):
         x = x + self.drop(self.att(self.norm1(x), self.norm1(past)))
         return x + self.drop(self.ff(self.norm2(x)))
 
+# %% ../nbs/internals/18_transformer.ipynb #6b689df3
+def last_tokens(past, h, window): # (bs, n_past, n_hidden), (bs, sl, n_hidden) -> (bs, at most window - 1, n_hidden)
+    every = torch.cat([past, h], 1)
+    return every[:, max(0, every.shape[1] - window + 1):]
+
 # %% ../nbs/internals/18_transformer.ipynb #4b25b4ac
 class TransformerLM(StatefulModule):
     "A causal transformer that remembers, in every layer, what it has computed of the last tokens."
@@ -238,8 +243,7 @@ class TransformerLM(StatefulModule):
         h, past, memory = self.drop(self.i_h(x)), self.start(x), []
         for i, block in enumerate(self.blocks):
             old = h[:, :0] if past is None else past[i]
-            every = torch.cat([old, h], 1)
-            memory.append(every[:, max(0, every.shape[1] - self.window + 1):])
+            memory.append(last_tokens(old, h, self.window))
             h = block(h, old)
         self.keep(tuple(memory))
         raw = self.norm(h)

@@ -37,12 +37,7 @@ from .tokenizer import UNK
 from .codec import Codec, check_readable
 
 # %% ../nbs/internals/08_dataloader.ipynb #f71d51de
-def _doc_ids(doc, name):
-    "The ids of one document as a 1-d integer array."
-    if isinstance(doc, tuple) and doc and not isinstance(doc[0], (int, np.integer)): doc = doc[0]  # an item of Datasets
-    try: ids = doc.numpy(force=True) if isinstance(doc, Tensor) else np.asarray(doc)
-    except ValueError: raise ValueError(f'{name} is nested and uneven; a document is a flat sequence of ids.') from None
-    if ids.ndim == 1 and not len(ids): return ids.astype(np.uint8)
+def check_ids(ids, name): # is this array a document?
     if ids.dtype.kind in 'USO':
         raise TypeError(f'{name} holds {type(ids.flat[0]).__name__}, not ids: '
                         'tokenize and numericalize the texts first.')
@@ -51,7 +46,20 @@ def _doc_ids(doc, name):
     if ids.ndim != 1: raise ValueError(f'{name} has shape {ids.shape}; a document is flat, with one id after another. '
                                        'If each row is a document, pass list(x).')
     if ids.min() < 0: raise ValueError(f'{name} holds the id {ids.min()}; ids start at 0.')
+
+def doc_ids(doc, name): # the ids of one document as a 1-d integer array
+    if isinstance(doc, tuple) and doc and not isinstance(doc[0], (int, np.integer)): doc = doc[0]  # an item of Datasets
+    try: ids = doc.numpy(force=True) if isinstance(doc, Tensor) else np.asarray(doc)
+    except ValueError: raise ValueError(f'{name} is nested and uneven; a document is a flat sequence of ids.') from None
+    if ids.ndim == 1 and not len(ids): return ids.astype(np.uint8)
+    check_ids(ids, name)
     return ids
+
+# %% ../nbs/internals/08_dataloader.ipynb #5397cb80
+def concatenated(docs): # arrays -> ids, in the smallest type that holds them, and offsets
+    top = max((int(o.max()) for o in docs if len(o)), default=0)
+    ids = np.concatenate([np.zeros(0, np.uint8), *docs], dtype=np.min_scalar_type(top), casting='unsafe')
+    return ids, np.cumsum([0] + [len(o) for o in docs])
 
 # %% ../nbs/internals/08_dataloader.ipynb #b78e74f0
 class Documents:
@@ -75,49 +83,32 @@ class Documents:
 
     def choose(self, docs):
         "The documents with these numbers, in this order; they share the ids."
-        chosen, n = np.asarray(docs), len(self.offsets) - 1
-        if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in 'iu':
-            raise ValueError(f'docs should be a list of document numbers, at least one; it is {docs!r:.80}.')
-        if chosen.min() < 0 or chosen.max() >= n:
-            raise ValueError(f'docs holds {chosen.min()} to {chosen.max()}; the documents are 0 to {n-1}.')
-        if (count := np.bincount(chosen)).max() > 1:
-            raise ValueError(f'docs names document {count.argmax()} {count.max()} times; each may come once.')
-        return Documents(self.ids, self.offsets, chosen=chosen.astype(np.int64), **self.known)
+        chosen = checked_choice(docs, len(self.offsets) - 1)
+        return Documents(self.ids, self.offsets, chosen=chosen, **self.known)
 
     def decode(self, b, full=True): # what show_batch shows
         word = self.vocab.__getitem__ if hasattr(self, 'vocab') else str
         return tuple(TitledStr(' '.join(word(i) for i in o.tolist())) for o in b)
 
-    def __getstate__(self): # a file is not pickled, only where it is
-        mapped = mapped_file(self.ids) if len(self.ids) else None
-        return self.__dict__ | (dict(ids=mapped) if mapped else {})
-
-    def __setstate__(self, state):
-        if isinstance(state['ids'], tuple):
-            name, dtype, offset, n = state['ids']
-            state = state | dict(ids=np.asarray(np.memmap(name, dtype, 'r', offset, n)))
-        self.__dict__.update(state)
-
 # %% ../nbs/internals/08_dataloader.ipynb #ab3fe74a
+def is_corpus(data): return hasattr(data, 'ids') and hasattr(data, 'offsets')
+
 def to_documents(data, vocab=None, codec=None):
     "Read `data`, in any of the forms that are allowed, once."
     if isinstance(data, str): raise TypeError('A text came in, not ids: tokenize and numericalize it first.')
     codec = ifnone(codec, getattr(data, 'codec', None))
     if vocab is None and codec is not None: vocab = codec.vocab
-    if hasattr(data, 'ids') and hasattr(data, 'offsets'):
-        return Documents(*_check_corpus(data), ifnone(vocab, getattr(data, 'vocab', None)), codec=codec)
+    if is_corpus(data):
+        return Documents(*corpus_arrays(data), ifnone(vocab, getattr(data, 'vocab', None)), codec=codec)
     docs = [data] if isinstance(data, (np.ndarray, Tensor)) and data.dtype != object else list(data)
     if docs and isinstance(docs[0], (int, np.integer)): docs = [docs]
     if not docs and not isinstance(data, FilteredBase):
         raise ValueError('The list of documents is empty; at least two tokens are needed.')
-    docs = [_doc_ids(o, f'Document {i}') for i, o in enumerate(docs)]
-    top = max((int(o.max()) for o in docs if len(o)), default=0)
-    ids = np.concatenate([np.zeros(0, np.uint8), *docs], dtype=np.min_scalar_type(top), casting='unsafe')
-    return Documents(ids, np.cumsum([0] + [len(o) for o in docs]), vocab, codec=codec)
+    ids, offsets = concatenated([doc_ids(o, f'Document {i}') for i, o in enumerate(docs)])
+    return Documents(ids, offsets, vocab, codec=codec)
 
 # %% ../nbs/internals/08_dataloader.ipynb #8e101a1a
-def _check_corpus(data):
-    "The two arrays of `data`, not copied."
+def corpus_arrays(data): # its ids and offsets, checked and not copied
     ids, offsets = np.asarray(data.ids), np.asarray(data.offsets).astype(np.int64, copy=False)
     if ids.ndim != 1 or ids.dtype.kind not in 'iu': raise TypeError(
         f'.ids has shape {ids.shape} and dtype {ids.dtype}; it should be one flat array of integers.')
@@ -128,23 +119,36 @@ def _check_corpus(data):
         f'.offsets should rise from 0 to the number of ids, {len(ids)}; it is {offsets[:3]} … {offsets[-3:]}.')
     return ids, offsets
 
+# %% ../nbs/internals/08_dataloader.ipynb #5d2337ef
+def parts_between(ends, lens, lo, hi): # which documents have positions `lo` to `hi`, and from where to where in each
+    i, j = np.searchsorted(ends, (lo, hi-1), side='right').tolist()
+    some = slice(i, j+1)
+    before = ends[some] - lens[some]
+    return some, np.maximum(lo - before, 0), np.minimum(hi - before, lens[some])
+
+# %% ../nbs/internals/08_dataloader.ipynb #19853435
+def joined(starts, lens): # pieces of `ids` that follow one another there are one piece
+    first = np.flatnonzero(np.append(True, starts[1:] != starts[:-1] + lens[:-1]))
+    return starts[first], np.add.reduceat(lens, first)
+
+# %% ../nbs/internals/08_dataloader.ipynb #6c577993
+def row_view(ids, bs, bl): # (bs, bl + 1): not copied
+    return np.lib.stride_tricks.as_strided(ids, (bs, bl+1), (bl*ids.itemsize, ids.itemsize), writeable=False)
+
 # %% ../nbs/internals/08_dataloader.ipynb #df84ee1c
 class Stream:
     "Documents one after another in some order, concatenated only where they are read."
     def __init__(self, docs, order, backwards=False):
         starts, lens = docs.starts[order], docs.lens[order]
         starts, lens = starts[lens > 0], lens[lens > 0]
-        if not backwards:  # documents that follow one another in `ids`, too, are one
-            first = np.flatnonzero(np.append(True, starts[1:] != starts[:-1] + lens[:-1]))
-            starts, lens = starts[first], np.add.reduceat(lens, first)
+        if not backwards: starts, lens = joined(starts, lens)
         self.ids, self.starts, self.lens, self.backwards = docs.ids, starts, lens, backwards
         self.ends = np.cumsum(lens)
 
     def read(self, lo, hi, out):
         "Copy the tokens from position `lo` to `hi` into `out`."
-        i, j = np.searchsorted(self.ends, (lo, hi-1), side='right')
-        starts, lens, ends = self.starts[i:j+1], self.lens[i:j+1], self.ends[i:j+1]
-        a, b = np.maximum(lo - ends + lens, 0), np.minimum(hi - ends + lens, lens)  # the parts of these documents
+        some, a, b = parts_between(self.ends, self.lens, lo, hi)
+        starts, lens = self.starts[some], self.lens[some]
         if self.backwards: a, b = lens - b, lens - a
         step = -1 if self.backwards else 1
         np.concatenate([self.ids[s:e][::step] for s, e in zip((starts+a).tolist(), (starts+b).tolist())], out=out)
@@ -155,25 +159,27 @@ class Stream:
         lo, hi # columns
     ): # the first column that is there, and a (bs, columns) array
         "Columns `lo` to `hi` of `bs` rows, or more of them if it costs nothing."
-        if len(self.starts) == 1 and not self.backwards:
-            ids, step = self.ids[self.starts[0]+first:], self.ids.itemsize
-            return 0, np.lib.stride_tricks.as_strided(ids, (bs, bl+1), (bl*step, step), writeable=False)
+        if len(self.starts) == 1 and not self.backwards: return 0, row_view(self.ids[self.starts[0]+first:], bs, bl)
         res = np.empty((bs, hi-lo), self.ids.dtype)
         for i, row in enumerate(res): self.read(first + i*bl + lo, first + i*bl + hi, row)
         return lo, res
 
 # %% ../nbs/internals/08_dataloader.ipynb #1430f030
-def _check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, **sizes):
-    for k, v in (sizes | dict(world_size=world_size)).items():
+def check_sizes(**sizes): # is each a whole number, at least 1?
+    for k, v in sizes.items():
         if not isinstance(v, (int, np.integer)) or isinstance(v, bool):
             raise TypeError(f'{k} is {v!r}; it is a whole number, at least 1.')
         if v < 1: raise ValueError(f'{k} is {v}; it must be at least 1.')
+
+def check_seed(seed, shuffle, var_len, world_size): # is there one, where one is needed?
     if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
         raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0, or None.')
     if seed is None and var_len: raise ValueError('var_len needs a seed, so that the number of batches is known '
                                                   'before an epoch: pass seed=42, for example.')
     if seed is None and shuffle and world_size > 1: raise ValueError(f'{world_size} processes can shuffle alike '
                                        'only with the same seed: pass seed=42, for example, to all of them.')
+
+def check_places(rank, world_size, on_device, num_workers): # processes, devices, workers
     if rank not in range(world_size):
         raise ValueError(f'rank is {rank!r}; with world_size={world_size} it is one of 0 to {world_size-1}.')
     if on_device not in (True, False, 'auto'):
@@ -181,89 +187,142 @@ def _check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_wor
     if on_device is True and num_workers: raise ValueError(f'on_device=True needs num_workers=0, not {num_workers}: '
                                                'other processes cannot hand over what lies on a device.')
 
+def check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, **sizes):
+    check_sizes(**sizes, world_size=world_size)
+    check_seed(seed, shuffle, var_len, world_size)
+    check_places(rank, world_size, on_device, num_workers)
+
 # %% ../nbs/internals/08_dataloader.ipynb #16e2de42
-def _check_docs(docs, lens, bs, world_size):
-    "Refuse documents that do not fit `lens`, the number of rows or the vocab."
-    total, vocab = docs.total, docs.known['vocab']
-    if lens is not None and list(lens) != docs.lens.tolist():
-        raise ValueError(f'lens says {sum(lens):,} tokens in {len(lens)} documents, but there are {total:,} '
+def check_lens(docs, lens): # are these the lengths of the documents?
+    if list(lens) != docs.lens.tolist():
+        raise ValueError(f'lens says {sum(lens):,} tokens in {len(lens)} documents, but there are {docs.total:,} '
                          f'in {len(docs)}, or they are divided otherwise: leave lens out.')
-    if total <= bs*world_size and len(docs):
-        most = (total-1)//world_size
-        fix = f'take bs={most} or less, or more text' if most > 0 else 'more text is needed'
-        many = f' in each of {world_size} processes' if world_size > 1 else ''
-        raise ValueError(f'The corpus has {total} tokens, and bs={bs} rows{many} need at least {bs*world_size+1}, '
-                         f'an input and a target for each row: {fix}.')
-    if vocab is None or not total: return
-    ids, n = docs.ids, 2**16 # of a file of more than 1,024 n ids, only 1,024 stretches are looked at
+
+def check_fills_rows(total, bs, world_size=1): # are there tokens for each of the rows?
+    if total > bs*world_size: return
+    most = (total-1)//world_size
+    fix = f'take bs={most} or less, or more text' if most > 0 else 'more text is needed'
+    many = f' in each of {world_size} processes' if world_size > 1 else ''
+    raise ValueError(f'The corpus has {total} tokens, and bs={bs} rows{many} need at least {bs*world_size+1}, '
+                     f'an input and a target for each row: {fix}.')
+
+def check_vocab(ids, vocab): # does the vocab have a token for each id?
+    n = 2**16 # of a file of more than 1,024 n ids, only 1,024 stretches are looked at
     parts = [ids] if len(ids) <= 1024*n else [ids[i:i+n] for i in np.linspace(0, len(ids)-n, 1024, dtype=np.int64)]
     if (top := max(int(o.max()) for o in parts)) >= len(vocab):
         raise ValueError(f'The corpus holds the id {top}, and the vocab has {len(vocab)} tokens, 0 to {len(vocab)-1}: '
                          'numericalize with this vocab.')
+
+def check_docs(docs, lens, bs, world_size):
+    if lens is not None: check_lens(docs, lens)
+    if len(docs): check_fills_rows(docs.total, bs, world_size)
+    if docs.known['vocab'] is not None and docs.total: check_vocab(docs.ids, docs.known['vocab'])
+
+# %% ../nbs/internals/08_dataloader.ipynb #6010f600
+def batch_cuts(ends, bl): # -> list of int: from 0 to `bl`
+    return np.unique(np.minimum([0, *ends], bl)).tolist()
+
+# %% ../nbs/internals/08_dataloader.ipynb #0af48b9e
+class Window:
+    "Columns of all rows, read ahead from a stream."
+    def __init__(self, stream, first, bs, bl, size): # `first`: where row 0 starts; `size`: tokens to read at a time
+        self.stream, self.first, self.bs, self.bl, self.size, self.tokens = stream, first, bs, bl, size, None
+
+    def columns(self, lo, hi):
+        "Columns `lo` to `hi` of all rows, and one more for the last target: a slice of the window."
+        if self.tokens is None or not self.lo <= lo <= hi < self.lo + self.tokens.shape[1]:
+            end = min(self.bl, max(hi, lo + self.size//self.bs))
+            self.lo, self.tokens = self.stream.rows(self.first, self.bs, self.bl, lo, end+1)
+        return self.tokens[:, lo-self.lo:hi-self.lo+1]
+
+# %% ../nbs/internals/08_dataloader.ipynb #6454f047
+def inputs_and_targets(cols, pin_memory=False): # array or tensor (bs, n + 1) -> tensor (2, bs, n) int64
+    parts = cols[:, :-1], cols[:, 1:]
+    if isinstance(cols, Tensor): return torch.stack(parts)
+    xy = torch.empty((2, *parts[0].shape), dtype=torch.int64, pin_memory=pin_memory)
+    for o, part in zip(xy.numpy(), parts): o[:] = part
+    return xy
+
+# %% ../nbs/internals/08_dataloader.ipynb #628a8280
+def checked_order(order, n): # a permutation of the numbers of `n` documents, as an array
+    order = np.asarray(order, dtype=np.int64)
+    if len(order) != n or (n and (order.min() < 0 or (np.bincount(order, minlength=n) != 1).any())):
+        raise ValueError(f'order should name each of the {n} documents once, 0 to {n-1}; '
+                         f'it has {len(order)} entries.')
+    return order
 
 # %% ../nbs/internals/08_dataloader.ipynb #3654d1fc
 class RowLayout:
     "Documents in some order, laid out in rows; a batch is a few columns of them."
     _window_size = 2**21  # tokens
 
+    def __init__(self, docs, bs, seq_len, seed=None, backwards=False, var_len=False, rank=0, world_size=1):
+        self.docs, self.bs, self.seq_len, self.seed = docs, bs, seq_len, seed
+        self.backwards, self.var_len, self.rank, self.world_size = backwards, var_len, rank, world_size
+        self.bl, self.n_left_out = divmod(max(docs.total-1, 0), bs*world_size)
+        self.set_order(range(len(docs)))
+        self._plan(0)
+
     def set_order(self,
         order # a permutation of the document numbers
     ):
         "Lay the documents out in this order; nothing is read before a batch asks for it."
-        order, n = np.asarray(order, dtype=np.int64), len(self.docs)
-        if len(order) != n or (n and (order.min() < 0 or (np.bincount(order, minlength=n) != 1).any())):
-            raise ValueError(f'order should name each of the {n} documents once, 0 to {n-1}; '
-                             f'it has {len(order)} entries.')
-        self.order, self._stream, self._window = order, None, None
+        self.order, self._window = checked_order(order, len(self.docs)), None
 
     def _plan(self, epoch):
         "At which columns the batches of `epoch` start and end, and how many there are."
         if self.var_len: ends = np.cumsum(varied_lengths(self.bl, self.seq_len, self.seed, epoch))
         else: ends = np.arange(self.seq_len, self.bl + self.seq_len, self.seq_len)
-        self.cuts = np.unique(np.minimum([0, *ends], self.bl)).tolist()
+        self.cuts = batch_cuts(ends, self.bl)
         self.n_batches = len(self.cuts) - 1
         self.n = self.n_batches*self.bs
         self.last_len = self.cuts[-1] - self.cuts[-2] if self.n_batches else 0
 
-    def _columns(self, lo, hi):
-        "Columns `lo` to `hi` of all rows, and one more for the last target: a slice of the window."
-        if self._window is None or not self._at <= lo <= hi < self._at + self._window.shape[1]:
-            self._stream = self._stream or self._open()
-            end = min(self.bl, max(hi, lo + self._window_size//self.bs))
-            self._at, self._window = self._stream.rows(self.rank*self.bs*self.bl, self.bs, self.bl, lo, end+1)
-        return self._window[:, lo-self._at:hi-self._at+1]
+    def _open(self): return Stream(self.docs, self.order, self.backwards)
+    def _pair(self, cols): return inputs_and_targets(cols)
 
-    def batch(self,
-        k:int # number of the batch, from 0
-    ) -> tuple: # x and y, each (bs, seq_len) int64; the last batch may be shorter
-        "Inputs and targets of batch `k` of this epoch."
-        if not 0 <= k < self.n_batches: raise IndexError(f'There is no batch {k}: there are {self.n_batches}.')
-        cols = self._columns(self.cuts[k], self.cuts[k+1])
-        parts = cols[:, :-1], cols[:, 1:]
-        if isinstance(cols, Tensor): xy = torch.stack(parts)
-        else:
-            xy = torch.empty((2, *parts[0].shape), dtype=torch.int64, pin_memory=self._pins())
-            for o, part in zip(xy.numpy(), parts): o[:] = part
-            if self.device is not None and not self.fake_l.num_workers: xy = xy.to(self.device, non_blocking=True)
-        x, y = xy.unbind()
-        return torch.as_subclass(x, LMTensorText), torch.as_subclass(y, TensorText)
+# %% ../nbs/internals/08_dataloader.ipynb #0113daf6
+@patch
+def batch(self:RowLayout,
+    k:int # number of the batch, from 0
+) -> tuple: # x and y, each (bs, seq_len) int64; the last batch may be shorter
+    "Inputs and targets of batch `k` of this epoch."
+    if not 0 <= k < self.n_batches: raise IndexError(f'There is no batch {k}: there are {self.n_batches}.')
+    if self._window is None:
+        self._window = Window(self._open(), self.rank*self.bs*self.bl, self.bs, self.bl, self._window_size)
+    x, y = self._pair(self._window.columns(self.cuts[k], self.cuts[k+1])).unbind()
+    return torch.as_subclass(x, LMTensorText), torch.as_subclass(y, TensorText)
 
-    def _pins(self): # memory from which a GPU can copy by itself
-        return self.device is not None and self.device.type == 'cuda' and not self.fake_l.num_workers
+# %% ../nbs/internals/08_dataloader.ipynb #f753f276
+class Epochs(RowLayout):
+    "One epoch after another: the order of its documents, and the position of the next batch."
+    shuffle = False
+    epoch = property(lambda self: self._epoch, lambda self, epoch: self._go_to(epoch, 0),
+                     doc='Number of epochs that have begun.')
 
-    def _stays_on_device(self):
-        "Are the ids of all documents to be on the device?"
-        if self.on_device != 'auto' or self._ids is not None: return bool(self.on_device)
-        return self._pins() and self.docs.total*self.docs.ids.itemsize < torch.cuda.mem_get_info(self.device)[0]/4
+    def _go_to(self, epoch, batch):
+        "Let the next pass be `epoch`, from `batch` on."
+        self._epoch, self._position = epoch, (epoch, batch)
+        self._plan(epoch)
 
-    def _open(self):
-        "The documents in their order, to be read from memory, from a file or from the device."
-        if not self._stays_on_device(): return Stream(self.docs, self.order, self.backwards)
-        if self._ids is None: self._ids = DeviceStream.ids_on(self.device, self.docs)
-        return DeviceStream(self._ids, self.docs.lens, self.order, self.backwards)
+    def get_idxs(self):
+        "Begin the next epoch; the numbers of its items."
+        self._plan(self.epoch)
+        if self._position[0] != self.epoch: self._position = self.epoch, 0
+        idxs = range(self._position[1]*self.bs, self.n)
+        if self.shuffle: idxs = self.shuffle_fn(idxs)
+        self._epoch += 1
+        return idxs
+
+    def shuffle_fn(self, idxs):
+        "A new order of the documents; the numbers of the items stay as they are."
+        if self.seed is None: random.shuffle(order := self.order.tolist())
+        else: order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.docs))
+        self.set_order(order)
+        return idxs
 
 # %% ../nbs/internals/08_dataloader.ipynb #d635d394
-class LMDataLoader(RowLayout, TfmdDL):
+class LMDataLoader(Epochs, TfmdDL):
     "Batches for a language model, each row reading on where it stopped, with fastai's arithmetic and interface."
     @delegates(TfmdDL.__init__)
     def __init__(self,
@@ -284,53 +343,17 @@ class LMDataLoader(RowLayout, TfmdDL):
         codec=None, # what made the ids, for `dls.codec`; its vocab is used if there is no other
         _docs=None, **kwargs):
         bs = kwargs.pop('batch_size', None) or bs
-        _check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, bs=bs, seq_len=seq_len)
-        self.docs = to_documents(dataset, vocab, codec) if _docs is None else _docs
-        if docs is not None: self.docs = self.docs.choose(docs)
-        _check_docs(self.docs, lens, bs, world_size)
-        self.seq_len, self.seed, self.backwards, self.var_len = seq_len, seed, backwards, var_len
-        self.rank, self.world_size, self.on_device, self._ids = rank, world_size, on_device, None
-        self.bl, self.n_left_out = divmod(max(self.docs.total-1, 0), bs*world_size)
-        super().__init__(dataset if isinstance(dataset, FilteredBase) else self.docs,
-                         bs=bs, num_workers=num_workers, shuffle=shuffle, **kwargs)
+        check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, bs=bs, seq_len=seq_len)
+        data = to_documents(dataset, vocab, codec) if _docs is None else _docs
+        if docs is not None: data = data.choose(docs)
+        check_docs(data, lens, bs, world_size)
+        Epochs.__init__(self, data, bs, seq_len, seed, backwards, var_len, rank, world_size)
+        self.on_device, self._ids = on_device, None
+        TfmdDL.__init__(self, dataset if isinstance(dataset, FilteredBase) else data,
+                        bs=bs, num_workers=num_workers, shuffle=shuffle, **kwargs)
         self.epoch = 0
-        self.set_order(range(len(self.docs)))
-
-    epoch = property(lambda self: self._epoch, lambda self, epoch: self._go_to(epoch, 0),
-                     doc='Number of epochs that have begun.')
-
-    def _go_to(self, epoch, batch):
-        "Let the next pass be `epoch`, from `batch` on."
-        self._epoch, self._position = epoch, (epoch, batch)
-        self._plan(epoch)
-
-    def get_idxs(self):
-        "Begin the next epoch; the numbers of its items."
-        self._plan(self.epoch)
-        if self._position[0] != self.epoch: self._position = self.epoch, 0
-        idxs = range(self._position[1]*self.bs, self.n)
-        if self.shuffle: idxs = self.shuffle_fn(idxs)
-        self._epoch += 1
-        return idxs
-
-    def __iter__(self):
-        "The batches of one epoch, or of what is left of it."
-        try:
-            for b in super().__iter__() if self._by_items() else self._whole_batches():
-                epoch, k = self._position
-                self._position = (epoch, k+1) if k+1 < self.n_batches else (epoch+1, 0)
-                yield b
-        finally: self._plan(self.epoch)
 
 # %% ../nbs/internals/08_dataloader.ipynb #08d1000e
-@patch
-def shuffle_fn(self:LMDataLoader, idxs):
-    "A new order of the documents; the numbers of the items stay as they are."
-    if self.seed is None: random.shuffle(order := self.order.tolist())
-    else: order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.docs))
-    self.set_order(order)
-    return idxs
-
 @patch
 def _by_items(self:LMDataLoader):
     "Does anything have to see items, not only whole batches?"
@@ -347,6 +370,16 @@ def _whole_batches(self:LMDataLoader):
         b = self.batch(i // self.bs)
         yield self.after_batch(b) if len(self.after_batch.fs) else b
     self.after_iter()
+
+@patch
+def __iter__(self:LMDataLoader):
+    "The batches of one epoch, or of what is left of it."
+    try:
+        for b in super(LMDataLoader, self).__iter__() if self._by_items() else self._whole_batches():
+            epoch, k = self._position
+            self._position = (epoch, k+1) if k+1 < self.n_batches else (epoch+1, 0)
+            yield b
+    finally: self._plan(self.epoch)
 
 # %% ../nbs/internals/08_dataloader.ipynb #08d10002
 @patch
@@ -380,7 +413,7 @@ def one_batch(self:LMDataLoader):
 def to(self:LMDataLoader, device):
     "Move the batches to `device`."
     super(LMDataLoader, self).to(device)
-    self._ids = self._stream = self._window = None
+    self._ids = self._window = None
 
 # %% ../nbs/internals/08_dataloader.ipynb #08d10005
 @patch
@@ -393,7 +426,7 @@ def new(self:LMDataLoader, dataset=None, **kwargs):
     return super(LMDataLoader, self).new(dataset=dataset, **(same | kwargs))
 
 @patch
-def __getstate__(self:LMDataLoader): return self.__dict__ | dict(_ids=None, _stream=None, _window=None)
+def __getstate__(self:LMDataLoader): return self.__dict__ | dict(_ids=None, _window=None)
 
 @patch
 def __repr__(self:LMDataLoader):
@@ -437,6 +470,30 @@ def mapped_file(ids):
     mapped = isinstance(base, np.memmap) and base.filename is not None and base.mode == 'r'
     if not mapped or not ids.flags.c_contiguous: return None
     return str(base.filename), ids.dtype, base.offset + ids.ctypes.data - base.ctypes.data, len(ids)
+
+# %% ../nbs/internals/08_dataloader.ipynb #e5d47b7a
+@patch
+def __getstate__(self:Documents):
+    mapped = mapped_file(self.ids) if len(self.ids) else None
+    return self.__dict__ | (dict(ids=mapped) if mapped else {})
+
+@patch
+def __setstate__(self:Documents, state):
+    if isinstance(state['ids'], tuple):
+        name, dtype, offset, n = state['ids']
+        state = state | dict(ids=np.asarray(np.memmap(name, dtype, 'r', offset, n)))
+    self.__dict__.update(state)
+
+# %% ../nbs/internals/08_dataloader.ipynb #a2b1ddbe
+def checked_choice(docs, n): # numbers of some of `n` documents, as an array
+    chosen = np.asarray(docs)
+    if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in 'iu':
+        raise ValueError(f'docs should be a list of document numbers, at least one; it is {docs!r:.80}.')
+    if chosen.min() < 0 or chosen.max() >= n:
+        raise ValueError(f'docs holds {chosen.min()} to {chosen.max()}; the documents are 0 to {n-1}.')
+    if (count := np.bincount(chosen)).max() > 1:
+        raise ValueError(f'docs names document {count.argmax()} {count.max()} times; each may come once.')
+    return chosen.astype(np.int64)
 
 # %% ../nbs/internals/08_dataloader.ipynb #9e2d690b
 def varied_lengths(bl, seq_len, seed, epoch):
@@ -483,6 +540,28 @@ class DeviceStream:
         at = self.ends[doc] - 1 - at if self.backwards else at - self.ends[doc] + self.lens[doc]
         ids, bits = self.ids[self.starts[doc] + at].long(), 8*self.ids.element_size()
         return lo, ids if bits == 64 else ids & (2**bits - 1)  # as if unsigned
+
+# %% ../nbs/internals/08_dataloader.ipynb #1b89b3d9
+@patch
+def _pins(self:LMDataLoader): # memory from which a GPU can copy by itself
+    return self.device is not None and self.device.type == 'cuda' and not self.fake_l.num_workers
+
+@patch
+def _stays_on_device(self:LMDataLoader): # are the ids of all documents to be on the device?
+    if self.on_device != 'auto' or self._ids is not None: return bool(self.on_device)
+    return self._pins() and self.docs.total*self.docs.ids.itemsize < torch.cuda.mem_get_info(self.device)[0]/4
+
+@patch
+def _open(self:LMDataLoader): # the documents in their order, from memory, from a file or from the device
+    if not self._stays_on_device(): return super(LMDataLoader, self)._open()
+    if self._ids is None: self._ids = DeviceStream.ids_on(self.device, self.docs)
+    return DeviceStream(self._ids, self.docs.lens, self.order, self.backwards)
+
+@patch
+def _pair(self:LMDataLoader, cols): # on the device, unless a worker process has made it
+    xy = inputs_and_targets(cols, pin_memory=self._pins())
+    if isinstance(cols, Tensor) or self.device is None or self.fake_l.num_workers: return xy
+    return xy.to(self.device, non_blocking=True)
 
 # %% ../nbs/internals/08_dataloader.ipynb #af62dc7e
 def sharded_dl(
@@ -565,6 +644,12 @@ def codec_of_corpus(corpus, tok=None, codec=None): # None: the loaders ask the c
     if codec is not None: check_readable(corpus, codec)
     return codec
 
+# %% ../nbs/internals/08_dataloader.ipynb #1d3bcb91
+def lm_parts(texts, parts, tok=None, num=None, codec=None): # arguments of a loader for each part, and the codec
+    if is_corpus(texts): return [dict(dataset=texts, docs=part) for part in parts], codec_of_corpus(texts, tok, codec)
+    ids, codec = encode_parts([[texts[i] for i in part] for part in parts], tok, num, codec)
+    return [dict(dataset=o) for o in ids], codec
+
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b03
 def lm_dataloaders(
     texts, # list of str; or a corpus (`.ids` and `.offsets`), which brings its codec or needs its `tok`
@@ -580,19 +665,15 @@ def lm_dataloaders(
     **kwargs # for both `LMDataLoader`s
 ) -> DataLoaders: # with `.codec` and `.vocab`; training documents are shuffled at every epoch
     "Language-model batches from `texts`, for training and validation."
-    is_corpus = hasattr(texts, 'ids') and hasattr(texts, 'offsets')
-    if not is_corpus: texts = check_texts(texts)
-    check_split(n := len(texts.offsets) - 1 if is_corpus else len(texts), valid_pct)
+    if not is_corpus(texts): texts = check_texts(texts)
+    check_split(n := len(texts.offsets) - 1 if is_corpus(texts) else len(texts), valid_pct)
     parts = [np.array(part) for part in RandomSplitter(valid_pct, seed=seed)(range(n))]
-    if is_corpus: codec, data = codec_of_corpus(texts, tok, codec), [dict(dataset=texts, docs=part) for part in parts]
-    else:
-        ids, codec = encode_parts([[texts[i] for i in part] for part in parts], tok, num, codec)
-        data = [dict(dataset=o) for o in ids]
+    data, codec = lm_parts(texts, parts, tok, num, codec)
     dls = []
     for name, part, shuffle in zip(('training', 'validation'), data, (True, False)):
         try: dls.append(LMDataLoader(**part, codec=codec, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, **kwargs))
         except ValueError as e: raise ValueError(f'The {name} part: {e}') from e
-    if not is_corpus: check_readable(sum(ids, []), codec)
+    if not is_corpus(texts): check_readable([ids for part in data for ids in part['dataset']], codec)
     return DataLoaders(*dls, path=path, device=default_device() if device is None else device)
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b08
@@ -658,22 +739,35 @@ def checked_classes(names, classes): # the list of classes, each once, to which 
     return classes
 
 # %% ../nbs/internals/08_dataloader.ipynb #3a0a0680
-def checked_labels(labels, n, classes): # both as lists; numbers to predict have no classes: None
+def check_no_gaps(labels, n): # has each of the `n` texts its label?
     if len(labels) != n: raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: one for each is needed.')
     if gaps := [i for i, o in enumerate(labels) if is_missing(o)]:
         raise ValueError(f'Label {gaps[0]} of {n:,} is missing ({labels[gaps[0]]!r}): '
                          'remove the text, or give it a label.')
+
+def several_each(labels): # has each text a list of labels? all of them, or none
     is_group = [isinstance(o, (list, tuple, set, frozenset)) for o in labels]
     if any(is_group) and not all(is_group):
         i = is_group.index(False)
-        raise TypeError(f'Label {i} of {n:,} is {labels[i]!r}, and others are lists: give each text a list of labels.')
-    several = any(is_group)
-    if several: labels = [list(o) for o in labels]
-    elif classes is None and labels and all(isinstance(o, (float, np.floating)) for o in labels):
-        if wild := [i for i, o in enumerate(labels) if not np.isfinite(o)]:
-            raise ValueError(f'Label {wild[0]} of {n:,} is {labels[wild[0]]}: a model can learn finite numbers only.')
-        return labels, None
-    return labels, checked_classes([o for some in labels for o in some] if several else labels, classes)
+        raise TypeError(f'Label {i} of {len(labels):,} is {labels[i]!r}, and others are lists: '
+                        'give each text a list of labels.')
+    return any(is_group)
+
+def all_numbers(labels): # are they numbers to predict?
+    if not labels or not all(isinstance(o, (float, np.floating)) for o in labels): return False
+    if wild := [i for i, o in enumerate(labels) if not np.isfinite(o)]:
+        raise ValueError(f'Label {wild[0]} of {len(labels):,} is {labels[wild[0]]}: '
+                         'a model can learn finite numbers only.')
+    return True
+
+# %% ../nbs/internals/08_dataloader.ipynb #56c9ac51
+def checked_labels(labels, n, classes): # both as lists; numbers to predict have no classes: None
+    check_no_gaps(labels, n)
+    if several_each(labels):
+        labels = [list(o) for o in labels]
+        return labels, checked_classes([o for some in labels for o in some], classes)
+    if classes is None and all_numbers(labels): return labels, None
+    return labels, checked_classes(labels, classes)
 
 # %% ../nbs/internals/08_dataloader.ipynb #111538dd
 def label_transforms(labels, classes): # fastai's, as `checked_labels` gave both
@@ -719,6 +813,12 @@ def stratified_split(groups, valid_pct, seed):
     alone = ~np.isin(groups[valid], groups[train])
     return np.append(train, valid[alone]), valid[~alone]
 
+# %% ../nbs/internals/08_dataloader.ipynb #1809a845
+def label_groups(labels, classes): # (n,) int
+    if classes is None or isinstance(labels[0], list): return np.zeros(len(labels), int)
+    number = {o: i for i, o in enumerate(classes)}
+    return np.array([number[o] for o in labels])
+
 # %% ../nbs/internals/08_dataloader.ipynb #08d10013
 def class_dataloaders(
     texts, # list of str
@@ -740,11 +840,9 @@ def class_dataloaders(
         raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0.')
     if classes is not None and len(classes) < 2:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
-    one_each = classes is not None and not isinstance(labels[0], list)
-    number = {o: i for i, o in enumerate(classes)} if one_each else {}
-    groups = np.array([number[o] for o in labels] if one_each else [0]*len(texts))
+    parts = stratified_split(label_groups(labels, classes), valid_pct, seed)
     dls = []
-    for part, shuffle in zip(stratified_split(groups, valid_pct, seed), (True, False)):
+    for part, shuffle in zip(parts, (True, False)):
         if len(part) < 1 + shuffle: raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} leave {len(part)} '
             f'for {"training, which needs two" if shuffle else "validation, which needs one"}: more texts are needed.')
         some, theirs = [texts[i] for i in part], [labels[i] for i in part]

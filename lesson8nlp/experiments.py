@@ -115,6 +115,19 @@ def ladder_dls(
     words = dict() if k > 3 else dict(sl=3, every=False, in_order=k == 3)
     return stream_dls(human_ids()[0], bs=bs, **words)
 
+# %% ../nbs/internals/14_experiments.ipynb #d4fc00ae
+def ladder_model(k, n_hidden=64): # LMModel `k` for the 30 words of Human Numbers
+    cls = (LMModel1, LMModel2, LMModel3, LMModel4, LMModel5, LMModel6, LMModel7)[k - 1]
+    layers, dropout = [2]*(k > 4), [0.4]*(k > 6)
+    return cls(30, n_hidden, *layers, *dropout)
+
+def n_params(model): return sum(p.numel() for p in model.parameters())
+
+def timed_fit(learn, *args, **kwargs): # seconds that `fit_one_cycle` takes
+    begin = time.perf_counter()
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(*args, **kwargs)
+    return time.perf_counter() - begin
+
 # %% ../nbs/internals/14_experiments.ipynb #5cbb07b6
 def train_ladder(
     k:int, # which LMModel, 1 to 7
@@ -127,14 +140,11 @@ def train_ladder(
     dls, r = ladder_dls(k), ladder_recipes[k]
     if device: dls = dls.to(device)
     set_seed(seed, reproducible=True)
-    cls = (LMModel1, LMModel2, LMModel3, LMModel4, LMModel5, LMModel6, LMModel7)[k - 1]
-    model = cls(30, n_hidden, *([] if k < 5 else [2] if k < 7 else [2, 0.4]))
-    kw = dict(loss_func=CrossEntropyLossFlat(), metrics=accuracy)
+    model, kw = ladder_model(k, n_hidden), dict(loss_func=CrossEntropyLossFlat(), metrics=accuracy)
     learn = TextLearner(dls, model, **kw) if k == 7 else Learner(dls, model, cbs=[ModelResetter()]*(k > 2), **kw)
-    begin = time.perf_counter()
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs or r['epochs'], r['lr'], wd=r.get('wd'))
-    seconds, accs = time.perf_counter() - begin, [100*v[2] for v in learn.recorder.values]
-    return learn, dict(model=k, seed=seed, params=sum(p.numel() for p in model.parameters()), seconds=seconds,
+    seconds = timed_fit(learn, epochs or r['epochs'], r['lr'], wd=r.get('wd'))
+    accs = [100*v[2] for v in learn.recorder.values]
+    return learn, dict(model=k, seed=seed, params=n_params(model), seconds=seconds,
                        valid_loss=learn.recorder.values[-1][1], accuracy=accs[-1], best=max(accs))
 
 # %% ../nbs/internals/14_experiments.ipynb #d611b74d
@@ -170,13 +180,10 @@ def train_beyond(
     dls = stream_dls(ids, valid)
     set_seed(seed, reproducible=True)
     learn = TextLearner(dls, make(int(ids.max()) + 1), loss_func=CrossEntropyLossFlat(), metrics=accuracy, **kw)
-    begin = time.perf_counter()
-    with learn.no_bar(), learn.no_logging():
-        learn.fit_one_cycle(epochs or n_epochs, wd=0.1)
-        seconds = time.perf_counter() - begin
-        if name == 'ContinuousCache': learn.model = ContinuousCache(learn.model, **cache)
-        loss, acc = learn.validate()
-    return learn, dict(model=name, seed=seed, params=sum(p.numel() for p in learn.model.parameters()), seconds=seconds,
+    seconds = timed_fit(learn, epochs or n_epochs, wd=0.1)
+    if name == 'ContinuousCache': learn.model = ContinuousCache(learn.model, **cache)
+    with learn.no_bar(), learn.no_logging(): loss, acc = learn.validate()
+    return learn, dict(model=name, seed=seed, params=n_params(learn.model), seconds=seconds,
                        valid_loss=loss, accuracy=100*acc, perplexity=math.exp(loss))
 
 # %% ../nbs/internals/14_experiments.ipynb #13bdf58e
@@ -251,12 +258,42 @@ def few_labels_caption(
             f'labelled reviews ({"; ".join(some)}), and the shade is ± one standard deviation. '
             f'Measured on {r["hardware"]} ({max(r["date"] for r in rows)}) by `{r["command"]}`.')
 
-# %% ../nbs/internals/14_experiments.ipynb #6cd4fb13
+# %% ../nbs/internals/14_experiments.ipynb #1726bc63
 _curves = { # of each way: what it is called in the figure, color, marker
     'finetuned': ('pretrained,\nfine-tuned', '#b45309', 'o'), 'pretrained': ('pretrained', '#0b5d78', 's'),
     'ratios': ('bag of words,\nlog-count ratios', '#7b3f98', '^'), 'bag': ('bag of words,\nTF-IDF', '#4d7c0f', 'D'),
     'random': ('random weights', '#6b7280', 'v')}
 
+def curve_of(rows, way): # numbers of labels, accuracies and standard deviations of one way, by the number of labels
+    of = sorted((r for r in rows if r['way'] == way), key=lambda r: r['n_labels'])
+    return [np.array([r[k] or 0 for r in of]) for k in ('n_labels', 'ours', 'sd')]
+
+def draw_curve(ax, n, y, sd, color, marker):
+    ax.fill_between(n, y - sd, y + sd, color=color, alpha=.18, lw=0)
+    ax.plot(n, y, marker + '-', color=color, ms=4)
+
+def draw_axes(ax, ns): # `ns`: the numbers of labels; there is room for names on the right
+    ax.set(xscale='log', xlim=(ns[0]*.8, ns[-1]*(ns[-1]/ns[0])**.5), xlabel='labelled reviews (logarithmic)',
+           ylabel='reviews classified correctly, %', title='How many labels do you need?')
+    ax.set_xticks(ns, [f'{n:,}' for n in ns], fontsize=8)
+    ax.minorticks_off()
+    ax.spines[['top', 'right']].set_visible(False)
+
+# %% ../nbs/internals/14_experiments.ipynb #995a92f8
+def name_curves(ax, ends, x): # ends: (y, n, name, color) of each curve, sorted; x: where the names stand
+    low, high = ax.get_ylim()
+    gap = (high - low)*.115
+    at = high + gap*.5
+    for y, n, name, color in ends[::-1]:
+        at = min(y, at - gap)
+        ax.annotate(name, (n, y), (x, at), color=color, va='center', fontsize=9,
+                    arrowprops=dict(arrowstyle='-', color=color, lw=.5, relpos=(0, .5)))
+
+def name_short_curve(ax, end): # the same four for one curve
+    y, n, name, color = end
+    ax.annotate(name.replace('\n', ' '), (n, y), (6, 6), textcoords='offset points', color=color, fontsize=9)
+
+# %% ../nbs/internals/14_experiments.ipynb #6cd4fb13
 def few_labels_figure(
     rows:list # of dicts, as `few_labels_rows` gives them
 ): # the axes, or None if there are no rows
@@ -265,28 +302,12 @@ def few_labels_figure(
     ns, ends = sorted({r['n_labels'] for r in rows}), []
     ax = plt.subplots(figsize=(5.6, 4))[1]
     for way, (name, color, marker) in _curves.items():
-        of = sorted((r for r in rows if r['way'] == way), key=lambda r: r['n_labels'])
-        if not of: continue
-        n, y, sd = (np.array([r[k] or 0 for r in of]) for k in ('n_labels', 'ours', 'sd'))
-        ax.fill_between(n, y - sd, y + sd, color=color, alpha=.18, lw=0)
-        ax.plot(n, y, marker + '-', color=color, ms=4)
-        if n[-1] == ns[-1]: ends.append((y[-1], n[-1], name, color))
-        else: # a curve that is not measured so far has its name beside its last point
-            ax.annotate(name.replace('\n', ' '), (n[-1], y[-1]), (6, 6), textcoords='offset points', color=color,
-                        fontsize=9)
-    ax.set(xscale='log', xlim=(ns[0]*.8, ns[-1]*(ns[-1]/ns[0])**.5), xlabel='labelled reviews (logarithmic)',
-           ylabel='reviews classified correctly, %', title='How many labels do you need?')
-    ax.set_xticks(ns, [f'{n:,}' for n in ns], fontsize=8)
-    ax.minorticks_off()
-    ax.spines[['top', 'right']].set_visible(False)
-    _name_curves(ax, sorted(ends), x=ns[-1]*1.35)
+        n, y, sd = curve_of(rows, way)
+        if not len(n): continue
+        draw_curve(ax, n, y, sd, color, marker)
+        end = y[-1], n[-1], name, color
+        if n[-1] == ns[-1]: ends.append(end)
+        else: name_short_curve(ax, end)
+    draw_axes(ax, ns)
+    name_curves(ax, sorted(ends), x=ns[-1]*1.35)
     return ax
-
-def _name_curves(ax, ends, x): # names beside the ends, from the top down, so that none covers another
-    low, high = ax.get_ylim()
-    gap = (high - low)*.115
-    at = high + gap*.5
-    for y, n, name, color in ends[::-1]:
-        at = min(y, at - gap)
-        ax.annotate(name, (n, y), (x, at), color=color, va='center', fontsize=9,
-                    arrowprops=dict(arrowstyle='-', color=color, lw=.5, relpos=(0, .5)))

@@ -21,14 +21,14 @@ from fastai.basics import *
 from fastai.optimizer import weight_decay
 
 # %% ../nbs/internals/09_losses.ipynb #b745cce9
-def _recomputed(h, w, b, y, chunk, **kwargs): # in chunks, each computed again on the way back
+def recomputed_losses(h, w, b, y, chunk, **kwargs): # in chunks, each computed again on the way back
     def one(h, y):
         x = F.linear(h, w, b)
         return F.cross_entropy(x.to(torch.promote_types(x.dtype, torch.float32)), y, reduction='none', **kwargs)
     return torch.cat([checkpoint(one, *o, use_reentrant=False) for o in zip(h.split(chunk), y.split(chunk))])
 
 # %% ../nbs/internals/09_losses.ipynb #a349eb94
-def _loss_and_slope(x, y, keep, smooth): # logits (n, V) -> losses (n,) and slopes d loss/d logits, in the memory of `x`
+def loss_and_slope(x, y, keep, smooth): # logits (n, V) -> losses (n,) and slopes d loss/d logits, in the memory of `x`
     top, y = x.amax(1, keepdim=True), y[:, None]
     right = x.gather(1, y)
     mean = x.mean(1, keepdim=True) if smooth else 0.
@@ -39,29 +39,42 @@ def _loss_and_slope(x, y, keep, smooth): # logits (n, V) -> losses (n,) and slop
     if smooth: p.sub_(keep*(smooth/p.shape[1]))
     return (loss*keep).squeeze(1), p
 
+# %% ../nbs/internals/09_losses.ipynb #3b0a1ae7
+def add_grads(grads, slope, h, w, part): # what the rows `part` add to the gradients of features, weights and bias
+    gh, gw, gb = grads
+    if gb is not None: gb += slope.sum(0)
+    slope = slope.to(h.dtype)
+    if gh is not None: gh[part] = slope @ w
+    if gw is not None: gw.addmm_(slope.T, h[part]) if gw.dtype == h.dtype else gw.add_(slope.T @ h[part])
+
+# %% ../nbs/internals/09_losses.ipynb #2988453b
+def product_dtype(h): # of the matrix products: under autocast half precision
+    kind = h.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
+
+def sum_and_grads(h, w, b, y, keep, smooth, chunk, needed): # the sum of the losses and three gradients, or None for one
+    dtype = product_dtype(h)
+    acc = torch.promote_types(dtype, torch.float32) # for sums: at least fp32, for half precision too
+    hs, ws, bs = (None if o is None else o.detach().to(dtype) for o in (h, w, b))
+    total, memory = h.new_zeros((), dtype=acc), h.new_empty(min(chunk, len(h)), len(w), dtype=dtype)
+    grads = tuple(torch.zeros_like(o, dtype=acc) if need else None for o, need in zip((h, w, b), needed))
+    with torch.autocast(h.device.type, enabled=False):
+        for i in range(0, len(h), chunk):
+            part = slice(i, i + chunk)
+            x = torch.mm(hs[part], ws.T, out=memory[:len(y[part])])
+            if bs is not None: x.add_(bs)
+            loss, slope = loss_and_slope(x.to(acc), y[part], keep[part, None].to(acc), smooth)
+            total += loss.sum()
+            add_grads(grads, slope, hs, ws, part)
+    return total, grads
+
 # %% ../nbs/internals/09_losses.ipynb #e6f95ee1
 class _ChunkedSum(torch.autograd.Function): # the sum of the cross entropies, and its gradients with it
     @staticmethod
     def forward(ctx, h, w, b, y, keep, smooth, chunk, with_grad):
-        kind = h.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
-        acc = torch.promote_types(dtype, torch.float32) # for sums: at least fp32, for half precision too
         needed = [with_grad and o for o in ctx.needs_input_grad[:3]]
-        with torch.autocast(kind, enabled=False):
-            hs, ws, bs = (None if o is None else o.detach().to(dtype) for o in (h, w, b))
-            total, memory = h.new_zeros((), dtype=acc), h.new_empty(min(chunk, len(h)), len(w), dtype=dtype)
-            gh, gw, gb = (torch.zeros_like(o, dtype=acc) if need else None for o, need in zip((h, w, b), needed))
-            for i in range(0, len(h), chunk):
-                part = slice(i, i + chunk)
-                x = torch.mm(hs[part], ws.T, out=memory[:len(y[part])])
-                if bs is not None: x.add_(bs)
-                loss, slope = _loss_and_slope(x.to(acc), y[part], keep[part, None].to(acc), smooth)
-                total += loss.sum()
-                if gb is not None: gb += slope.sum(0)
-                slope = slope.to(dtype)
-                if gh is not None: gh[part] = slope @ ws
-                if gw is not None: gw.addmm_(slope.T, hs[part]) if dtype == acc else gw.add_(slope.T @ hs[part])
-        ctx.grads, ctx.dtypes = (gh, gw, gb), (h.dtype, w.dtype, None if b is None else b.dtype)
+        total, ctx.grads = sum_and_grads(h, w, b, y, keep, smooth, chunk, needed)
+        ctx.dtypes = h.dtype, w.dtype, None if b is None else b.dtype
         return total
 
     @staticmethod
@@ -71,6 +84,21 @@ class _ChunkedSum(torch.autograd.Function): # the sum of the cross entropies, an
                                'their memory is used again for the result.')
         grads, ctx.grads = ctx.grads, None
         return *(None if o is None else o.mul_(g).to(t) for o, t in zip(grads, ctx.dtypes)), *[None]*5
+
+# %% ../nbs/internals/09_losses.ipynb #972f6623
+def chunk_size(weight): return max(1, 2**25//len(weight)) # rows of logits that make 128 MB in fp32
+def even_chunk(n, size): # rows of a chunk, if `n` rows are divided evenly into as few as have at most `size`
+    n_chunks = max(1, -(-n//size))
+    return max(1, -(-n//n_chunks))
+
+# %% ../nbs/internals/09_losses.ipynb #94447d88
+def check_targets(n, y, keep, vocab_sz, reduction): # `n`: number of predictions; `keep`: which targets count
+    if reduction not in ('mean', 'sum', 'none'):
+        raise ValueError(f"reduction is {reduction!r}; it is one of 'mean', 'sum', 'none'.")
+    if n != len(y): raise ValueError(f'{n} predictions for {len(y)} targets: each prediction needs one target.')
+    if y.device.type == 'cpu' and len(y) and not ((y >= 0) & (y < vocab_sz) | ~keep).all():
+        raise ValueError(f'The targets go from {int(y.min())} to {int(y.max())}; this model knows 0 to {vocab_sz - 1}. '
+                         'Were they made with another vocab?')
 
 # %% ../nbs/internals/09_losses.ipynb #e09f05df
 def chunked_cross_entropy(
@@ -86,31 +114,36 @@ def chunked_cross_entropy(
     "`F.cross_entropy` of `F.linear(h, weight, bias)` without ever making all the logits."
     h, y = h.reshape(-1, h.shape[-1]), y.reshape(-1).long()
     keep = y != ignore_index
-    _check_targets(len(h), y, keep, len(weight), reduction)
-    n_chunks = -(-len(h)//ifnone(chunk, _chunk(weight)))
-    chunk = max(1, -(-len(h)//max(1, n_chunks))) # pieces of about one size
+    check_targets(len(h), y, keep, len(weight), reduction)
+    chunk = even_chunk(len(h), ifnone(chunk, chunk_size(weight)))
     if reduction == 'none':
-        return _recomputed(h, weight, bias, y, chunk, ignore_index=ignore_index, label_smoothing=label_smoothing)
+        return recomputed_losses(h, weight, bias, y, chunk, ignore_index=ignore_index, label_smoothing=label_smoothing)
     y, grad = y.masked_fill(~keep, 0), torch.is_grad_enabled()
     res = _ChunkedSum.apply(h, weight, bias, y, keep, label_smoothing, chunk, grad)
     if reduction == 'sum': return res
     n = keep.sum()
     return torch.where(n > 0, res/n.clamp(min=1), torch.nan) # as PyTorch: NaN where nothing counts, and no gradient
 
-def _check_targets(n, y, keep, vocab_sz, reduction):
-    if reduction not in ('mean', 'sum', 'none'):
-        raise ValueError(f"reduction is {reduction!r}; it is one of 'mean', 'sum', 'none'.")
-    if n != len(y): raise ValueError(f'{n} predictions for {len(y)} targets: each prediction needs one target.')
-    if y.device.type == 'cpu' and len(y) and not ((y >= 0) & (y < vocab_sz) | ~keep).all():
-        raise ValueError(f'The targets go from {int(y.min())} to {int(y.max())}; this model knows 0 to {vocab_sz - 1}. '
-                         'Were they made with another vocab?')
+# %% ../nbs/internals/09_losses.ipynb #9f6f5246
+class TensorOnDemand:
+    "What makes a tensor by `full()`, and does so for everything that it does not know itself."
+    def __getattr__(self, name): # `topk`, `softmax`, `view`: what is not defined here
+        if name.startswith('__') or name in getattr(type(self), '__dataclass_fields__', ()): raise AttributeError(name)
+        return getattr(self.full(), name)
 
-# %% ../nbs/internals/09_losses.ipynb #972f6623
-def _chunk(weight): return max(1, 2**25//len(weight)) # rows of logits that make 128 MB in fp32
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None): # torch.softmax(logits), F.cross_entropy(logits, y)
+        if func is torch.is_floating_point: return False # fastai's to_float asks, and so leaves the object as it is
+        full = lambda o: o.full() if isinstance(o, TensorOnDemand) else o
+        return func(*tree_map(full, args), **tree_map(full, kwargs or {}))
+
+_operators = 'add radd sub rsub mul rmul truediv rtruediv pow matmul neg abs len iter eq ne lt le gt ge'
+for _name in _operators.split(): # `logits + 1`: Python looks operators up in the class and not by __getattr__
+    setattr(TensorOnDemand, f'__{_name}__', lambda self, *args, _name=_name: getattr(self.full(), f'__{_name}__')(*args))
 
 # %% ../nbs/internals/09_losses.ipynb #ff73af6b
 @dataclass(eq=False, repr=False)
-class LazyLogits:
+class LazyLogits(TensorOnDemand):
     "The logits `F.linear(hidden, weight, bias)`, computed in chunks, or in full for whoever asks for more than that."
     hidden:Tensor # features, (..., n_hid)
     weight:Tensor # of the decoder, (vocab_sz, n_hid)
@@ -126,7 +159,7 @@ class LazyLogits:
 
     def argmax(self, dim=None, keepdim=False): # ids of the highest scores; without words as `dim` in full
         if dim not in (-1, len(self.shape) - 1): return self.full().argmax(dim, keepdim)
-        rows = self.hidden.detach().flatten(0, -2).split(_chunk(self.weight))
+        rows = self.hidden.detach().flatten(0, -2).split(chunk_size(self.weight))
         best = torch.cat([self._linear(o).argmax(-1) for o in rows]).view(self.shape[:-1])
         return best[..., None] if keepdim else best
 
@@ -140,22 +173,7 @@ class LazyLogits:
         if n_dims >= len(self.shape) or any(o is None or o is Ellipsis for o in index): return self.full()[i]
         return LazyLogits(self.hidden[i], self.weight, self.bias)
 
-    def __getattr__(self, name): # `topk`, `softmax`, `view`: what is not defined here
-        if name.startswith('__') or name in ('hidden', 'weight', 'bias'): raise AttributeError(name)
-        return getattr(self.full(), name)
-
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None): # torch.softmax(logits), F.cross_entropy(logits, y)
-        if func is torch.is_floating_point: return False # fastai's to_float asks, and so leaves the object as it is
-        full = lambda o: o.full() if isinstance(o, LazyLogits) else o
-        return func(*tree_map(full, args), **tree_map(full, kwargs or {}))
-
     def __repr__(self): return f'LazyLogits{tuple(self.shape)}'
-
-# %% ../nbs/internals/09_losses.ipynb #9e48d977
-_operators = 'add radd sub rsub mul rmul truediv rtruediv pow matmul neg abs len iter eq ne lt le gt ge'
-for _name in _operators.split(): # `logits + 1`: Python looks operators up in the class and not by __getattr__
-    setattr(LazyLogits, f'__{_name}__', lambda self, *args, _name=_name: getattr(self.full(), f'__{_name}__')(*args))
 
 # %% ../nbs/internals/09_losses.ipynb #f09b0a9a
 class ChunkedCrossEntropy(CrossEntropyLossFlat):
@@ -215,33 +233,38 @@ class SampledCrossEntropy(ChunkedCrossEntropy):
         if inp.bias is not None: bias = bias + inp.bias[words]
         return chunked_cross_entropy(inp.hidden, inp.weight[words], bias, index, chunk=512) # 512 rows stay in the cache
 
+# %% ../nbs/internals/09_losses.ipynb #2e32749a
+def check_grad(p): # can PyTorch's step take the gradient of this weight?
+    if not p.is_floating_point() or p.is_meta or p.grad.is_sparse or p.grad.dtype != p.dtype:
+        raise TypeError('fused_adam takes dense gradients of the type of their weights; '
+                        f'got {p.grad.dtype} on {p.device.type}: use fastai\'s Adam.')
+
+@torch.no_grad()
+def adam_step(p, state, hyper, update, fused): # `update`: PyTorch's function; state and settings: those of fastai's Adam
+    steps = torch.full((), float(state['step']), device=p.device if fused else 'cpu')
+    update([p], [p.grad], [state['grad_avg']], [state['sqr_avg']], [], [steps], fused=fused, foreach=False,
+           amsgrad=False, maximize=False, beta1=hyper['mom'], beta2=hyper['sqr_mom'], lr=hyper['lr'],
+           eps=hyper['eps'], weight_decay=hyper['wd']*state.get('do_wd', True))
+
 # %% ../nbs/internals/09_losses.ipynb #61c6a216
-class _FusedAdam(Optimizer):
+class FusedAdam(Optimizer):
     "fastai's `Adam` with PyTorch's fused step, on devices that have one."
     fused = True
     def step(self, closure=None):
         if closure is not None: raise NotImplementedError('fastai optimizers currently do not support closure')
         for p, pg, state, hyper in self.all_params(with_grad=True):
-            if not p.is_floating_point() or p.is_meta or p.grad.is_sparse or p.grad.dtype != p.dtype:
-                raise TypeError('fused_adam takes dense gradients of the type of their weights; '
-                                f'got {p.grad.dtype} on {p.device.type}: use fastai\'s Adam.')
+            check_grad(p)
             if 'grad_avg' not in state: state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p), step=0)
             self._update(p, state, hyper)
             state['step'] += 1
             self.state[p] = state
 
-    @torch.no_grad()
     def _update(self, p, state, hyper):
         update = adamw.adamw if weight_decay in self.cbs else adam.adam
-        def run(fused):
-            steps = torch.full((), float(state['step']), device=p.device if fused else 'cpu')
-            update([p], [p.grad], [state['grad_avg']], [state['sqr_avg']], [], [steps], fused=fused, foreach=False,
-                   amsgrad=False, maximize=False, beta1=hyper['mom'], beta2=hyper['sqr_mom'], lr=hyper['lr'],
-                   eps=hyper['eps'], weight_decay=hyper['wd']*state.get('do_wd', True))
         if self.fused:
-            try: return run(True)
+            try: return adam_step(p, state, hyper, update, fused=True)
             except RuntimeError: self.fused = False # PyTorch has no fused step for this device
-        run(False)
+        adam_step(p, state, hyper, update, fused=False)
 
     def zero_grad(self):
         for p, *_ in self.all_params(with_grad=True): p.grad = None
@@ -259,4 +282,4 @@ def fused_adam(
     "fastai's `Adam`: the same numbers in one pass over memory."
     hypers = dict(lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
     ref = Adam(params, **hypers, decouple_wd=decouple_wd)
-    return _FusedAdam(ref.param_lists, ref.cbs, **hypers)
+    return FusedAdam(ref.param_lists, ref.cbs, **hypers)

@@ -210,7 +210,7 @@ def test_the_whole_logits_never_exist(train):
     assert 7*vocab < vocab*12 < n*vocab
     import lesson8nlp.losses as mod
     with pytest.MonkeyPatch.context() as mp, Largest() as big:
-        mp.setattr(mod, '_chunk', lambda w: 5)
+        mp.setattr(mod, 'chunk_size', lambda w: 5)
         best = logits.argmax(-1)
     assert big.n <= 5*vocab and torch.equal(best, logits.full().argmax(-1))
 
