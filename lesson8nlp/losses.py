@@ -139,7 +139,8 @@ class TensorOnDemand:
 
 _operators = 'add radd sub rsub mul rmul truediv rtruediv pow matmul neg abs len iter eq ne lt le gt ge'
 for _name in _operators.split(): # `logits + 1`: Python looks operators up in the class and not by __getattr__
-    setattr(TensorOnDemand, f'__{_name}__', lambda self, *args, _name=_name: getattr(self.full(), f'__{_name}__')(*args))
+    _op = f'__{_name}__'
+    setattr(TensorOnDemand, _op, lambda self, *args, _op=_op: getattr(self.full(), _op)(*args))
 
 # %% ../nbs/internals/09_losses.ipynb #ff73af6b
 @dataclass(eq=False, repr=False)
@@ -240,7 +241,7 @@ def check_grad(p): # can PyTorch's step take the gradient of this weight?
                         f'got {p.grad.dtype} on {p.device.type}: use fastai\'s Adam.')
 
 @torch.no_grad()
-def adam_step(p, state, hyper, update, fused): # `update`: PyTorch's function; state and settings: those of fastai's Adam
+def adam_step(p, state, hyper, update, fused): # `update`: PyTorch's function; state and settings: fastai's
     steps = torch.full((), float(state['step']), device=p.device if fused else 'cpu')
     update([p], [p.grad], [state['grad_avg']], [state['sqr_avg']], [], [steps], fused=fused, foreach=False,
            amsgrad=False, maximize=False, beta1=hyper['mom'], beta2=hyper['sqr_mom'], lr=hyper['lr'],
