@@ -334,9 +334,10 @@ class PieceSplitter:
 
     def __call__(self, s):
         "Tokens of a piece of visible ASCII characters; None: spaCy should look at it."
-        if not self.can_split or not s or ' ' in s or not (s.isascii() and s.isprintable()): return None
         rules = self.rules
+        if not self.can_split or not s.isascii(): return None
         if s.isalpha(): return None if s in rules else [s]
+        if not s or ' ' in s or not s.isprintable(): return None
         (prefix, suffix), before, after = self.affixes, [], []
         while s not in rules:
             a, b = (0, 0) if s.isalpha() else affix_lengths(s, prefix, suffix)
@@ -418,13 +419,14 @@ def apply_rules(chunks):
     for i in close: flags[i], rows[i] = look_closely(chunks[i], first[i], rest[i])
     return first, rows, flags, close
 
-# %% ../nbs/internals/05_fasttok.ipynb #bb4b939d
-_word = re.compile(r'\w+')
-
+# %% ../nbs/internals/05_fasttok.ipynb #5e36f9e5
 def edge_hashes(words):
     "Hashes of 31 bits of the last word and of the only one; negative: there is none."
     last = hash(words[-1]) & 0x7fffffff if words else -2
     return last, last if len(words) == 1 else -1
+
+# %% ../nbs/internals/05_fasttok.ipynb #bb4b939d
+_word = re.compile(r'\w+')
 
 class RepeatedWords:
     "Where a word may come three times in a row, by the last and the only word of each chunk."
@@ -454,7 +456,7 @@ class RepeatedWords:
         twice = np.flatnonzero(self.last[c[:-2]] == self.only[c[1:-1]])
         return np.array([i for i in twice.tolist() if self.may_repeat(*c[i:i+3].tolist())], np.int64)
 
-# %% ../nbs/internals/05_fasttok.ipynb #11d0c0a9
+# %% ../nbs/internals/05_fasttok.ipynb #bcd84f85
 def replace_rows(flat, n, rows, items):
     "Lists of `n` numbers each, those of index `rows` replaced by a single one of `items`; and their lengths."
     ends, keep = np.cumsum(n), np.ones(len(flat), bool)
@@ -462,6 +464,7 @@ def replace_rows(flat, n, rows, items):
     flat[ends[rows] - n[rows]], n[rows] = items, 1
     return flat[keep], n
 
+# %% ../nbs/internals/05_fasttok.ipynb #11d0c0a9
 def tokenize_rows(rows, pieces, seams):
     "Token ids of rows of pieces, and how many each row has; a row with a seam inside is taken as one piece."
     numbers, lists = Numbers(), GrowingLists() # to keep them for the next texts saves no time
