@@ -42,6 +42,10 @@ def _load(path, classifier=False): # a model for a verb that needs a classifier,
 # %% ../nbs/internals/15_cli.ipynb #c7d1e2f3
 def _start(a): return None if a.start == 'reviews' else _load(a.start) # None: the one that ships
 
+def _check_paths(a): # an empty one is a variable of the shell that is not set: it would name the folder that you are in
+    for k in 'texts out start model'.split():
+        if getattr(a, k, None) is not None and not getattr(a, k).strip(): raise ValueError(f'{_flag(k)} is empty.')
+
 def _check_unused(a): # options that decide how a new model is made
     for f, names in ((make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size')):
         for k in names.split():
@@ -82,6 +86,8 @@ def _lines(encoding): # of standard input, decoded one by one; all at once where
             yield decode_text(o, f'Line {i} of standard input', encoding).rstrip('\r\n')
 
 def _source(a): # columns that come back with the answers, and an iterator of (cells, text)
+    if a.texts is None and (a.sep or a.column != 'text'):
+        raise ValueError('--column and --sep are for a table: give it with --texts. Standard input is one text per line.')
     if a.texts is None: return ['text'], (([t], newlines(t)) for t in _lines(a.encoding))
     if Path(a.texts).is_dir():
         return ['file'], (([shown(p)], read_text(p, a.encoding)) for p in text_files(a.texts))
@@ -115,7 +121,10 @@ def _writer(a, columns, answers): # a function that writes rows with their answe
     if a.format == 'json' and len(set(columns)) < len(columns):
         raise ValueError('Two columns of the table have the same name, and a JSON object cannot hold both: '
                          'use --format csv.')
-    names = [*columns, *(f'predicted_{c}' if c in columns else c for c in answers)]
+    names = list(columns)
+    for c in answers: # under a name that no column has
+        while c in names: c = f'predicted_{c}'
+        names.append(c)
     def write(rows, df):
         if not (bare or a.format == 'json' or write.begun): table.writerow(names)
         write.begun = True
@@ -193,6 +202,7 @@ def _parser():
 
 # %% ../nbs/internals/15_cli.ipynb #f2a3b4c5
 _typed = {r"SubwordTokenizer\(lang='\w+'\)": '--tokenizer subwords', r'CharTokenizer\(\)': '--tokenizer characters',
+          r", or repair the text: t\.encode.*'replace'\)": '', # a line of Python
           r'learning rate, GradientClip .* that you saved last': 'learning rate with --lr',
           r'Exception occured in `\w+` when calling event `\w+`:\s*': ''} # what fastai puts before a callback's error
 
@@ -207,15 +217,17 @@ def _as_typed(message, a): # a message of the library in the words of the comman
 # %% ../nbs/internals/15_cli.ipynb #c5d6e7f8
 def _main(argv=None) -> int: # exit code
     "The command `lesson8nlp`."
-    argv = sys.argv[1:] if argv is None else argv
-    a = _parser().parse_args(argv or ['--help'])
+    if not (sys.argv[1:] if argv is None else argv): return _parser().print_help(sys.stderr) or 2
+    a = _parser().parse_args(argv)
     for k in vars(a).keys() & set('texts out start model'.split()):
         if getattr(a, k): setattr(a, k, os.path.expanduser(getattr(a, k)))
     say = lambda what, *_, **__: _say(f'lesson8nlp {a.verb}: {_as_typed(what, a)}')
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8')
     with warnings.catch_warnings():
         warnings.showwarning = say
-        try: _verbs[a.verb][0](a)
+        try:
+            _check_paths(a)
+            _verbs[a.verb][0](a)
         except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
         except KeyboardInterrupt:
             more = ' Give the same command again, and it continues from the last checkpoint.' if 'out' in a else ''

@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/texts.html.md"""
 __all__ = ['each_text', 'check_texts', 'read_text', 'text_files', 'Table', 'read_table', 'read_labelled']
 
 # %% ../nbs/internals/02_texts.ipynb #b49a6883
-import bz2, codecs, csv, gzip, json, lzma, os, random, re, threading, unicodedata, zlib
+import bz2, codecs, csv, gzip, json, lzma, os, random, re, threading, unicodedata, warnings, zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +89,19 @@ def check_texts(
 # %% ../nbs/internals/02_texts.ipynb #c9150ab4
 def not_in(encoding, data, skip, name, e): # the error for a file in another encoding; `skip`: bytes of its mark
     line, at = e.object[:e.start].decode(encoding, 'replace').count('\n') + 1, skip + e.start
-    guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252'
+    western = sum(b > 127 for b in data[:10_000]) < 0.2*len(data[:10_000]) # few letters have accents
+    guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252' if western else 'cp1251'
+    other = '' if western else ' (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)'
     return ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}, in line {line:,}. '
-                      f'Save it as UTF-8, or name the encoding that it was written in, for example encoding={guess!r}.')
+                      f'Save it as UTF-8, or name the encoding that it was written in, for example encoding={guess!r}{other}.')
+
+# %% ../nbs/internals/02_texts.ipynb #fa010002
+def warn_utf8(data, text, encoding): # bytes that are valid UTF-8 were read in another encoding
+    if data.isascii() or codecs.lookup(encoding).name in ('utf-8', 'utf-8-sig'): return
+    try: right = data.decode()
+    except UnicodeDecodeError: return
+    if right != text: warnings.warn(f'A text was read as {encoding}, and it is valid UTF-8: if words look wrong, '
+                                    "such as 'cafÃ©', read it again with encoding='utf-8'.", stacklevel=3)
 
 # %% ../nbs/internals/02_texts.ipynb #f16bf55f
 _marks = [(codecs.BOM_UTF8, 'utf-8'), (codecs.BOM_UTF32_LE, 'utf-32-le'), (codecs.BOM_UTF32_BE, 'utf-32-be'),
@@ -109,17 +119,18 @@ def decode_text(
     except LookupError:
         raise ValueError(f'There is no encoding {encoding!r}: try utf-8, cp1252, latin-1 or utf-16.') from None
     except UnicodeDecodeError as e: raise not_in(encoding, data, len(mark), name, e) from e
+    warn_utf8(data[len(mark):], text, encoding)
     if '\0' in text and text.count('\0') > max(5, 0.4*len(text)):
         raise ValueError(f"{name} is not text in {encoding}, it is full of null characters. "
                          "If it comes from Windows, try encoding='utf-16-le'; else it is no text file.")
-    return text
+    return text.lstrip('\ufeff') # some programs write the mark twice
 
 # %% ../nbs/internals/02_texts.ipynb #237856d4
 def newlines(
     text:str
 ) -> str:
     "The text with `\\n` for every line end, whichever system wrote it."
-    return text.replace('\r\n', '\n').replace('\r', '\n') if '\r' in text else text
+    return re.sub('\r+\n|\r', '\n', text) if '\r' in text else text # \r\r\n: written twice by Windows
 
 # %% ../nbs/internals/02_texts.ipynb #f273914e
 def shown(
@@ -207,7 +218,7 @@ def text_files(
     path, seen = Path(path), set()
     files = [f for d in chosen_folders(path, folders) for f, why in walk_texts(d, seen) if not why]
     if not files: raise ValueError(f'No .txt file in {shown(path)}' + (f' below {folders}.' if folders else '.'))
-    if n is not None and n > len(files):
+    if n is not None and not 0 <= n <= len(files):
         raise ValueError(f'{n} files were asked for, and {shown(path.name)} has {len(files)}.')
     files.sort(key=lambda f: f.parts)
     return files if n is None else sorted(random.Random(seed).sample(files, n))
@@ -266,7 +277,8 @@ def uneven(wrong, header, sep, name): # the error for rows with more or fewer ce
 # %% ../nbs/internals/02_texts.ipynb #92beee58
 def parse_delimited(text, sep, name):
     "The header of a table, its rows, and the line in which each row begins."
-    text = text.replace('\r\n', '\n')
+    text = re.sub('\r+\n', '\n', text)
+    if m := re.match('"?sep=(.)"?\n', text): sep, text = m[1], '\n' + text[m.end():] # a line for Excel
     if '\n' not in text: text = newlines(text) # as on old Macs
     disguise = next(c for c in map(chr, range(0xe000, 0xf900)) if c not in text)
     lines = text.rstrip('\n').replace('\r', disguise).split('\n')
@@ -276,6 +288,8 @@ def parse_delimited(text, sep, name):
     header = rows[head]
     body = zip(rows[head + 1:], starts[head + 1:])
     body = [(r or [''], i) for r, i in body if r or len(header) == 1] # an empty line is no row
+    if again := [i for r, i in body if len(header) > 1 and [c.lstrip('\ufeff') for c in r] == header]:
+        raise ValueError(f'{name}, line {again[0]:,} is the header again, as if tables had been concatenated: remove it.')
     if wrong := [(len(r), i) for r, i in body if len(r) != len(header)]: raise uneven(wrong, header, sep, name)
     return header, [r for r, _ in body], [i for _, i in body]
 
@@ -313,6 +327,12 @@ def read_parquet(path, name):
 _formats = {'.csv': ',', '.tsv': '\t', '.tab': '\t',
             '.jsonl': 'json', '.ndjson': 'json', '.parquet': 'parquet', '.pq': 'parquet'}
 _unpackers = {'.gz': gzip.decompress, '.bz2': bz2.decompress, '.xz': lzma.decompress}
+_remedies = {'.xlsx .xls .xlsm .xlsb .ods': 'Save the spreadsheet as CSV (UTF-8); or in Python pass columns of '
+                                           'pandas.read_excel.',
+             '.json': 'Write it as .jsonl, one object a line; or in Python pass columns of pandas.read_json.',
+             '.zip .7z .rar .tar .tgz': 'Unpack the archive and give what is in it.',
+             '': "If it is one, say what separates its cells, for example sep=','. "
+                 'Texts in .txt files are read from a folder: give the folder.'}
 
 _instead = {'.json': 'Write one object per line (JSON Lines), and name the file .jsonl.'} | dict.fromkeys(
     ('.xlsx', '.xls', '.ods'), 'This is a spreadsheet: save its table as CSV in UTF-8, or as .tsv.')
@@ -324,15 +344,21 @@ def table_format(path, sep):
     end = Path(name.removesuffix(packed)).suffix
     sep = {'\\t': '\t'}.get(sep, sep) or _formats.get(end)
     if sep is None:
-        usual = ("If it is one, say what separates its cells, for example sep=','. "
-                 'Texts in .txt files are read from a folder: give the folder.')
-        raise ValueError(f'{shown(path)} does not look like a table: no .csv, .tsv, .jsonl or .parquet. '
-                         f'{_instead.get(end, usual)}')
+        remedy = next((r for ends, r in _remedies.items() if end and end in ends.split()), _remedies[''])
+        raise ValueError(f'{shown(path)} does not look like a table: no .csv, .tsv, .jsonl or .parquet. {remedy}')
     if sep not in ('json', 'parquet') and (len(sep) != 1 or sep in '"\r\n'):
         raise ValueError(f'sep is {sep!r}; it is a single character, for example ";".')
     return sep, packed
 
 # %% ../nbs/internals/02_texts.ipynb #5639b8cb
+_magic = {b'PK\x03\x04': 'a spreadsheet or another zip archive', b'\xd0\xcf\x11\xe0': 'a spreadsheet of old Excel',
+          b'\x1f\x8b': 'packed with gzip', b'PAR1': 'Parquet', b'%PDF': 'a PDF'}
+
+def check_content(data, name): # of what should be text, and has only its name
+    if kind := next((k for m, k in _magic.items() if data.startswith(m)), None):
+        raise ValueError(f'{name} is {kind}, not what its name says: give it the right name, or export it as CSV.')
+    return data
+
 def unpack(data, packed, name):
     "The bytes in a file whose name ends in `packed`."
     try: return _unpackers[packed](data) if packed else data
@@ -372,7 +398,7 @@ def read(cls:Table,
         f'{name} does not exist: give a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet).')
     sep, packed = table_format(path, sep)
     if sep == 'parquet': return cls(name, *read_parquet(path, name), 'row')
-    text = decode_text(unpack(path.read_bytes(), packed, name), name, encoding)
+    text = decode_text(check_content(unpack(path.read_bytes(), packed, name), name), name, encoding)
     if not text.strip(): raise ValueError(f'{name} is empty: a table begins with the names of its columns.')
     return cls(name, *(parse_json_lines(text, name) if sep == 'json' else parse_delimited(text, sep, name)))
 
@@ -385,9 +411,11 @@ def why_no_column(self:Table, column, argument):
                f'it has {first_few(map(repr, self.columns))}. ')
     if other := next((s for s in ';\t|,' if one and column in self.columns[0].split(s)), None):
         return f'{message}With sep={other!r} it has that column.'
-    likely = self.columns[-1 if argument == 'label' else 0] # where it is in most tables
-    head = 'The first line of a table is its header. ' if self.unit == 'line' else ''
-    return f'{message}{head}Name the right column, for example {argument}={likely!r}.'
+    if n: return f'{message}Give each column a name of its own.'
+    alike = [c for c in self.columns if c.strip().lower() == str(column).strip().lower()]
+    likely = [*alike, self.columns[-1 if argument == 'label' else 0]][0] # where it is in most tables
+    head = 'The first line of a table is its header: write one above the rows if there is none. '
+    return f'{message}{head*(self.unit == "line")}Name the right column, for example {argument}={likely!r}.'
 
 # %% ../nbs/internals/02_texts.ipynb #c7684e15
 @patch
@@ -409,19 +437,26 @@ def column(self:Table,
     return cells
 
 # %% ../nbs/internals/02_texts.ipynb #c26a06be
+invisible = dict.fromkeys(map(ord, '\u200b\u2060\ufeff\xad')) # of no width
+
+def seen_as(label): return ' '.join(unicodedata.normalize('NFC', label).translate(invisible).split())
+
 def check_labels(
     labels, # of str
     where # of str: where each of them stands, for error messages
 ) -> list: # the same labels
-    "Return `labels`, or say which of them is blank, or looks like another one: other capitals, a space, 1.0 and 1."
-    first, alike = {}, {}
+    "Return `labels`, or say which of them is blank, or looks like another one."
+    first, alike, folded = {}, {}, {}
     for label, place in zip(labels, where): first.setdefault(label, place)
     for label, place in first.items():
-        key = re.sub(r'(\d)\.0+$', r'\1', unicodedata.normalize('NFC', label).strip().lower()) # 1.0 is 1
+        key = seen_as(label)
         if not key: raise ValueError(f'{place}: the label {label!r} is blank.')
         if (other := alike.setdefault(key, label)) != label:
             raise ValueError(f'{place}: the label {label!r} looks like {other!r} ({first[other]}), and is another one. '
                              'Write them alike.')
+        if (near := folded.setdefault(key.casefold(), label)) != label:
+            warnings.warn(f'{place}: the label {label!r} differs from {near!r} ({first[near]}) in capitals alone, and is '
+                          'another class.')
     return labels
 
 # %% ../nbs/internals/02_texts.ipynb #b43ca9b6
@@ -470,6 +505,9 @@ def folder_labels(files, top): # of each file: the first level below `top`
     for o in dict.fromkeys(labels):
         if text_fault(o):
             raise ValueError(f'The name of {shown(top/o)} is not UTF-8, so it cannot be a label: rename it.')
+    if {*labels} <= {*'train test valid val dev'.split()} and any(len(p.relative_to(top).parts) > 2 for p in files):
+        raise ValueError(f'{first_few(dict.fromkeys(labels))} in {shown(top)} are parts of a data set, not labels: '
+                         f'give one of them, for example {shown(top/labels[-1])}.')
     return check_labels(labels, [shown(top/o) for o in labels])
 
 # %% ../nbs/internals/02_texts.ipynb #db0b4e55
@@ -482,7 +520,8 @@ def read_folder(top, labelled, encoding):
         files = [p for p in files if p.parent != top]
     if not files:
         more = ', or none in the folder of a label: the names of its subfolders are the labels' if labelled else ''
-        raise ValueError(f'No .txt file in {shown(top)}{more}.')
+        there = ''.join(f' Ignored, {o}.' for o in summary(ignored, top))
+        raise ValueError(f'No .txt file in {shown(top)}{more}.{there}')
     labels = folder_labels(files, top) if labelled else None
     if labelled:
         known = {*labels, *(p.name for p, _ in ignored)}
@@ -500,6 +539,10 @@ def read_labelled(
     sep:str=None # what separates the cells of a table, if the file's name does not tell
 ) -> Labelled: # texts (of a folder of UTF-8 files: their paths), labels, and what was ignored
     "The texts and labels in a folder or a table."
+    if not isinstance(where, (str, os.PathLike)):
+        raise TypeError(f'Expected the path of a folder or a table, got a {type(where).__name__}: texts and labels that '
+                        'you have go straight to finetune and train_classifier.')
+    if not str(where).strip(): raise ValueError('The path of the texts is empty: give a folder or a table.')
     where = Path(where)
     if where.is_dir(): return read_folder(where, bool(label), encoding)
     return Labelled(*read_table(where, text, label, encoding, sep), [])

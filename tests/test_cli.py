@@ -455,3 +455,62 @@ def test_killed_and_given_again(place, lm):
     assert code == 0 and 'Resumed' in out and not list(runs.iterdir()), err
     a, b = (TextModel.load(place/o).model.state_dict() for o in ('whole', 'cut'))
     assert all((a[k] == b[k]).all() for k in a) and a.keys() == b.keys()
+
+
+def test_the_version_and_the_help(here, tmp_path):
+    from lesson8nlp import __version__
+    assert here('--version', cwd=tmp_path)[:2] == (0, f'lesson8nlp {__version__}\n')
+    code, out, err = here(cwd=tmp_path)
+    assert code == 2 and 'lesson8nlp finetune --texts my_texts' in err and '--version' in err and 'required' not in err
+
+
+@pytest.mark.parametrize('args', [['classify', '--texts', '', '--from', 'lm', '--out', 'x'], ['classify', '--texts', 'texts', '--from', '', '--out', 'x'], ['finetune', '--texts', 'texts', '--out', ''],
+                                  ['predict', '--model', ''], ['predict', '--model', 'clas', '--texts', ''], ['generate', 'The', '--model', ' ']], ids=str)
+def test_a_variable_that_is_not_set(here, place, clas, args):
+    "--texts \"$TEXTS\" read the folder that one was in."
+    flag = args[[not o.strip() for o in args].index(True) - 1]
+    code, out, err = here(*args, cwd=place)
+    assert code == 1 and out == '' and err == f'lesson8nlp {args[0]}: {flag} is empty.\n' and not (place/'x').exists()
+
+
+def test_the_root_is_no_place_for_a_model(here, place, lm):
+    code, out, err = here('classify', '--texts', 'texts', '--from', 'lm', '--out', os.path.abspath(os.sep), cwd=place)
+    assert code == 1 and len(err.splitlines()) == 1 and ('the folder that you are in' in err or 'Nothing can be written' in err), err
+
+
+def test_a_spreadsheet(here, place, lm, clas):
+    (place/'t.xlsx').write_bytes(b'PK\3\4')
+    for args in (['classify', '--from', 'lm', '--out', 'x'], ['finetune', '--out', 'x'], ['predict', '--model', 'clas']):
+        code, out, err = here(args[0], '--texts', 't.xlsx', *args[1:], cwd=place)
+        assert code == 1 and 'Save the spreadsheet as CSV' in err and 'pandas.read_excel' in err and len(err.splitlines()) == 1 and not (place/'x').exists()
+
+
+def test_options_of_a_table_need_one(here, place, clas):
+    "`predict --column review < reviews.csv` classified the header and whole lines."
+    for option in (['--column', 'review'], ['--sep', ';']):
+        code, out, err = here('predict', '--model', 'clas', *option, given='review;n\nfine;1\n', cwd=place)
+        assert code == 1 and out == '' and 'give it with --texts' in err
+
+
+def test_answers_to_answers_keep_every_column(here, place, clas, tmp_path):
+    "What `predict` wrote is given to it again: no two columns of one name, and nothing is overwritten."
+    (tmp_path/'0.csv').write_text('text,label,predicted_label\nfine,a,mine\n')
+    for i in range(2):
+        code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/f'{i}.csv'), '--format', 'csv', cwd=place)
+        header, row = csv.reader(io.StringIO(out))
+        assert code == 0 and len(set(header)) == len(header) and row[1:3] == ['a', 'mine'], out
+        assert header[:4] == ['text', 'label', 'predicted_label', 'predicted_predicted_label']
+        (tmp_path/f'{i+1}.csv').write_text(out)
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'0.csv'), '--format', 'json', cwd=place)
+    assert list(json.loads(out).values())[:3] == ['fine', 'a', 'mine'] and len(json.loads(out)) == 5
+
+
+def test_a_prompt_that_is_no_text(here, place, lm):
+    code, out, err = here('generate', 'The \udcff', '--model', 'lm', cwd=place)
+    assert code == 1 and 'half of a surrogate pair' in err and 't.encode' not in err
+
+
+def test_utf8_lines_in_another_encoding_are_said_once(here, place, clas):
+    warnings.simplefilter('default')
+    code, out, err = here('predict', '--model', 'clas', '--encoding', 'cp1252', given='fine café\n'*20, cwd=place)
+    assert code == 0 and err.count('valid UTF-8') == 1 and '--encoding utf-8' in err, err

@@ -448,3 +448,80 @@ def test_threads_read_huge_cells(tmp_path):
         for t in threads: t.join()
     finally: sys.setswitchinterval(before)
     assert got == [300_000]*6 and csv.field_size_limit() == limit
+
+
+# ---- what else real tables and folders bring
+
+def test_tables_put_together(tmp_path):
+    "`cat a.csv b.csv` repeats the header, with or without a mark: its name would become a label."
+    for mark in ('', '\ufeff'): refuses('line 4 is the header again', table, tmp_path, f'text,label\na,pos\n\n{mark}text,label\nb,neg\n')
+    refuses('line 3 is the header again', table, tmp_path, 'text\tlabel\na\tpos\ntext\tlabel\n', 't.tsv')
+    assert read_table(put(tmp_path/'one.csv', 'text\na\ntext\n')) == (['a', 'text'], None)  # one column: a text may be that word
+    assert table(tmp_path, '\ufeff\ufefftext,label\na,pos\n') == (['a'], ['pos'])
+
+
+def test_line_ends_written_twice(tmp_path):
+    for head in ('text,label\r\r\n', 'text,label\n'): assert table(tmp_path, head + 'a,pos\r\r\n"b\r\r\nc",neg\r\r\n') == (['a', 'b\nc'], ['pos', 'neg'])
+    assert read_text(put(tmp_path/'t.txt', 'a\r\r\nb')) == 'a\nb'
+
+
+def test_a_line_for_excel(tmp_path):
+    for first in ('sep=;', '"sep=;"'): assert table(tmp_path, f'{first}\r\ntext;label\r\na, b;pos\r\n') == (['a, b'], ['pos'])
+    refuses("line 4: the cell of 'label' is empty", table, tmp_path, 'sep=|\ntext|label\na|b\nc|\n')
+    assert table(tmp_path, 'sep=\t\ntext\tlabel\n5" a\tb\n') == (['5" a'], ['b'])
+
+
+@pytest.mark.parametrize('other', ['pos\u200b', '\ufeffpos', 'p\xados', ' pos\xa0'], ids=ascii)
+def test_labels_that_differ_by_what_nobody_sees(tmp_path, other): refuses("line 3: the label .* looks like 'pos'", table, tmp_path, f'text,label\na,pos\nb,{other}\n')
+
+
+def test_spaces_and_capitals_in_labels(tmp_path):
+    refuses('looks like', table, tmp_path, 'text,label\na,very good\nb,very  good\n')
+    with pytest.warns(UserWarning, match="line 3: the label 'Pos' differs from 'pos' .* in capitals alone"): assert table(tmp_path, 'text,label\na,pos\nb,Pos\n')[1] == ['pos', 'Pos']
+
+
+def test_files_that_are_no_tables(tmp_path):
+    for name, words in (('t.xlsx', 'as CSV.*pandas.read_excel'), ('t.XLS', 'as CSV'), ('t.ods', 'as CSV'), ('t.json', r'as \.jsonl.*pandas.read_json'), ('t.csv.zip', 'Unpack')): refuses(words, table, tmp_path, b'PK\3\4', name)
+    for data, words in ((b'PK\3\4\x14\0\xfa', 'spreadsheet or another zip archive'), (gzip.compress(b'text,label\na,b\n'), 'packed with gzip'), (b'PAR1\x15', 'Parquet'), (b'%PDF-1.4\xe2', 'a PDF')):
+        for name in ('t.csv', 't.tsv', 't.jsonl'): refuses(f'{name} is .*{words}, not what its name says', table, tmp_path, data, name)
+
+
+def test_the_column_that_was_meant(tmp_path):
+    refuses("label='Label'", table, tmp_path, 'id,text,Label,n\n1,a,b,2\n')
+    refuses("label=' label'", table, tmp_path, 'text, label,n\na,b,2\n')
+    assert 'Name the right' not in refuses('a name of its own', table, tmp_path, 'text,label,label\na,1,2\n')
+    refuses('write one above the rows', table, tmp_path, 'good film,pos\nbad film,neg\n')
+
+
+def test_utf8_that_is_read_as_something_else(tmp_path):
+    for encoding in ('latin-1', 'cp1252'):
+        with pytest.warns(UserWarning, match=f"read as {encoding}, and it is valid UTF-8.*encoding='utf-8'"): assert read_text(put(tmp_path/'t.txt', 'café'), encoding) == 'cafÃ©'
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert read_text(put(tmp_path/'t.txt', 'café', 'cp1252'), 'cp1252') == 'café'
+        for encoding in ('utf-8', 'UTF8', 'utf-8-sig'): assert read_text(put(tmp_path/'t.txt', 'café'), encoding) == 'café'
+        for encoding in ('ascii', 'cp1252'): assert read_text(put(tmp_path/'t.txt', 'cafe'), encoding) == 'cafe'
+        assert read_text(put(tmp_path/'t.txt', 'café', 'utf-16'), 'cp1252') == read_text(put(tmp_path/'t.txt', 'café', 'utf-8-sig'), 'utf-8') == 'café'
+    refuses(r"encoding='cp1251' \(Cyrillic\)", read_text, put(tmp_path/'t.txt', 'хороший фильм', 'cp1251'))
+    refuses(r"encoding='cp1252'\.", read_text, put(tmp_path/'t.txt', 'a naïve film', 'cp1252'))
+
+
+def test_parts_of_a_data_set_are_no_labels(tmp_path):
+    for f in ('train/pos/1.txt', 'train/neg/2.txt', 'test/pos/3.txt'): put(tmp_path/'d'/f, 'x')
+    refuses('parts of a data set, not labels: give one of them, for example .*train', read_labelled, tmp_path/'d', label='x')
+    assert len(read_labelled(tmp_path/'d').texts) == 3 and read_labelled(tmp_path/'d'/'train', label='x').labels == ['neg', 'pos']
+    for f in ('train/1.txt', 'test/2.txt'): put(tmp_path/'e'/f, 'x')  # what they are called may be what they are about
+    assert read_labelled(tmp_path/'e', label='x').labels == ['test', 'train']
+
+
+def test_what_a_folder_has_instead(tmp_path):
+    put(tmp_path/'out.csv'/'part-0.csv', 'text,label\na,b\n')
+    refuses('Ignored, not .txt files: part-0.csv', read_labelled, tmp_path/'out.csv', label='label')
+
+
+def test_where_there_is_no_path(tmp_path, monkeypatch):
+    put(tmp_path/'a.txt', 'not asked for'), monkeypatch.chdir(tmp_path)
+    for empty in ('', ' '): refuses('path of the texts is empty', read_labelled, empty)
+    for wrong in (pd.DataFrame(dict(text=good)), good, None): refuses('Expected the path of a folder or a table', read_labelled, wrong, kind=TypeError)
+    refuses('-1 files were asked for', text_files, tmp_path, n=-1)
