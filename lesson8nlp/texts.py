@@ -334,9 +334,6 @@ _remedies = {'.xlsx .xls .xlsm .xlsb .ods': 'Save the spreadsheet as CSV (UTF-8)
              '': "If it is one, say what separates its cells, for example sep=','. "
                  'Texts in .txt files are read from a folder: give the folder.'}
 
-_instead = {'.json': 'Write one object per line (JSON Lines), and name the file .jsonl.'} | dict.fromkeys(
-    ('.xlsx', '.xls', '.ods'), 'This is a spreadsheet: save its table as CSV in UTF-8, or as .tsv.')
-
 def table_format(path, sep):
     "What separates the cells of a file, or 'json' or 'parquet'; and its ending, if it is packed."
     name = path.name.lower()
@@ -439,7 +436,9 @@ def column(self:Table,
 # %% ../nbs/internals/02_texts.ipynb #c26a06be
 invisible = dict.fromkeys(map(ord, '\u200b\u2060\ufeff\xad')) # of no width
 
-def seen_as(label): return ' '.join(unicodedata.normalize('NFC', label).translate(invisible).split())
+def seen_as(label): # in one way of writing: 1.0 is 1
+    plain = ' '.join(unicodedata.normalize('NFC', label).translate(invisible).split())
+    return re.sub(r'(?<=\d)\.0+$', '', plain)
 
 def check_labels(
     labels, # of str

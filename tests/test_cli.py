@@ -85,7 +85,7 @@ def clas(place, lm):
 
 
 @pytest.mark.parametrize('args,code,words', [
-    ([], 0, 'usage'), (['train'], 2, 'invalid choice'), (['finetune'], 2, 'required'), (['predict', '--model', 'nowhere'], 1, 'nowhere'),
+    ([], 2, 'usage'), (['train'], 2, 'invalid choice'), (['finetune'], 2, 'required'), (['predict', '--model', 'nowhere'], 1, 'nowhere'),
     (['finetune', '--texts', 'nowhere', '--out', 'x'], 1, 'does not exist'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--size', 'huge'], 1, 'huge'),
     (['finetune', '--texts', 'texts', '--out', '.'], 1, 'the folder that you are in'), (['finetune', '--texts', 'texts', '--out', 'texts'], 1, 'not a saved model'),
     (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--epochs', '0'], 1, 'epochs'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--bs', '0'], 1, 'bs'),
@@ -217,14 +217,6 @@ def test_answers_of_other_kinds(here, place, lm, tmp_path, kind, names, of):
     assert code == 0 and list(rows[0]) == list(want) == ['text', *names, *(['p(a)', 'p(b)'] if kind == 'several' else [])], err
     for k in want: assert [r[k] for r in rows] == (list(want[k]) if want[k].dtype == object or k == 'text' else pytest.approx(list(want[k]), abs=1e-5))
     assert here('predict', '--model', str(tmp_path/'m'), '--format', 'csv', given='fine\n', cwd=place)[1].splitlines()[0] == f'text,{names[0]}'
-
-
-def test_help_without_a_verb_and_version(here, place):
-    import lesson8nlp as package
-    code, out, err = here(cwd=place)
-    assert code == 0 and 'lesson8nlp finetune --texts' in out and 'generate' in out and not err
-    assert here('--version', cwd=place)[:2] == (0, f'lesson8nlp {package.__version__}\n')
-    assert here('--verbose', cwd=place)[0] == 2
 
 
 def test_many_rows_and_fast_answers(here, place, clas, monkeypatch):

@@ -345,8 +345,6 @@ def test_names_and_separators(tmp_path):
     for sep in ('', ';;', '"', '\n'): refuses('sep', table, tmp_path, semi, sep=sep) if sep else None
     refuses('does not look like a table.*folder', table, tmp_path, semi, 't.txt')
     for name in ('t', 't.xlsx', 't.json', 't.zip'): refuses('does not look like a table', table, tmp_path, semi, name)
-    refuses('spreadsheet: save its table as CSV', table, tmp_path, b'PK', 't.XLSX')
-    refuses('one object per line.*jsonl', table, tmp_path, '[]', 't.json')
     refuses('folder', read_table, tmp_path, kind=(IsADirectoryError, ValueError))
     refuses('does not exist', read_labelled, tmp_path/'no.csv', kind=FileNotFoundError)
 
@@ -366,7 +364,6 @@ def test_headers(tmp_path):
 def test_labels_of_a_table_that_look_alike(tmp_path):
     refuses("t.csv, line 4: the label 'pos ' looks like 'pos' .*line 2", table, tmp_path, 'text,label\na,pos\nb,neg\nc,pos \n')
     refuses('looks like', table, tmp_path, 'text,label\na,caf\u00e9\nb,cafe\u0301\n')
-    refuses("line 3: the label 'Pos' looks like 'pos'", table, tmp_path, 'text,label\na,pos\nb,Pos\nc,neg\n')
     refuses("'1' looks like '1.0'", table, tmp_path, '{"text": "a", "label": 1.0}\n{"text": "b", "label": 1}\n', 't.jsonl')
     assert table(tmp_path, 'text,label\na,1\nb,10\nc,01\n')[1] == ['1', '10', '01']
     refuses("line 3: the label ' ' is blank", table, tmp_path, 'text,label\na,pos\nb, \n')
