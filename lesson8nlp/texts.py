@@ -89,7 +89,7 @@ def check_texts(
 # %% ../nbs/internals/02_texts.ipynb #c9150ab4
 def not_in(encoding, data, skip, name, e): # the error for a file in another encoding; `skip`: bytes of its mark
     line, at = e.object[:e.start].decode(encoding, 'replace').count('\n') + 1, skip + e.start
-    western = sum(b > 127 for b in data[:10_000]) < 0.2*len(data[:10_000]) # few letters have accents
+    western = sum(b > 127 for b in data[:10_000]) < 0.3*len(data[:10_000]) # few letters have accents
     guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252' if western else 'cp1251'
     other = '' if western else ' (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)'
     return ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}, in line {line:,}. '

@@ -310,7 +310,7 @@ def check_writable(path): # can a folder be made there?
     except OSError as e:
         if e.errno == errno.ENAMETOOLONG:
             raise ValueError(f'{str(path):.60}... is too long for a path: give a shorter one.') from None
-    above = next(p for p in path.parents if p.exists())
+    above = next((p for p in path.parents if p.exists()), path) # '/' has no parents
     if not above.is_dir():
         raise FileExistsError(f'{above} is a file, so no folder can be made in it: give another path.')
     try:
@@ -507,9 +507,18 @@ def lm_learner(dls, codec, config, how, start):
         learn.model.load_state_dict(weights)
     return in_fast_dtype(learn)
 
+# %% ../nbs/internals/13_ulmfit.ipynb #fa030002
+def check_own(path): # a folder for checkpoints goes when the run is over, so it may hold nothing else
+    is_checkpoint = re.compile(r'\.?\d{8}\.\d{4}|rank\d+of\d+$|stage\d+$').match
+    if others := sorted(p.name for p in path.iterdir() if not is_checkpoint(p.name)) if path.is_dir() else []:
+        raise FileExistsError(f'{path} holds {first_few(others, 3)}, which would be lost with the checkpoints at the end '
+                              'of the run: give path a folder of its own, or none.')
+
+
 # %% ../nbs/internals/13_ulmfit.ipynb #faadf561
 def fit_or_go_on(learn, fit, path, identity, every, verbose): # checkpoints are in a folder that `identity` names
     work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path)
+    check_own(work)
     keep = CheckpointCallback(work, every=every, verbose=verbose, identity=identity)
     if verbose: fit(cbs=keep)
     else:
@@ -584,6 +593,15 @@ def grow_codec(
     new = [w for w, n in counts.most_common(most) if n >= min_freq]
     return Codec(codec.tok, list(codec.vocab) + new) if new else codec
 
+# %% ../nbs/internals/13_ulmfit.ipynb #fa020002
+def starting_model(lm, what): # the language model that the function `what` starts from
+    if lm is None: lm = TextModel.pretrained()
+    if not isinstance(lm, TextModel):
+        raise TypeError(f'lm is {lm!r:.60} ({type(lm).__name__}); it is a TextModel: load a saved one with '
+                        'TextModel.load(path).')
+    lm.need('language_model', what)
+    return lm
+
 # %% ../nbs/internals/13_ulmfit.ipynb #a862943c
 def finetune(
     texts, # a list of texts
@@ -601,8 +619,7 @@ def finetune(
     verbose:bool=True # show progress?
 ) -> TextModel:
     "Let a language model read your texts; if a call is interrupted, the same call continues."
-    lm = TextModel.pretrained() if lm is None else lm
-    lm.need('language_model', 'finetune')
+    lm = starting_model(lm, 'finetune')
     if hasattr(texts, 'offsets'):
         raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, and a Corpus '
                         'holds ids: pass the list of texts. pretrain takes a Corpus.')
@@ -781,8 +798,7 @@ def train_classifier(
     how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs or 1, bs=bs or 16)
     how = checked_settings(how, least_bs=2) # batch normalization needs two texts in a batch
     parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split_by_class(labels, how['valid'], how['seed'])]
-    lm = lm or TextModel.pretrained()
-    lm.need('language_model', 'train_classifier')
+    lm = starting_model(lm, 'train_classifier')
     check_readable(lm.codec.encode_all(texts), lm.codec)
     how |= by_number(len(parts[0][0]), epochs and how['epochs'], bs and how['bs'])
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)

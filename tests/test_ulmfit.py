@@ -544,3 +544,23 @@ def test_a_device_without_fast_numbers_says_nothing(reviews, lm, monkeypatch, dt
     with warnings.catch_warnings():
         warnings.filterwarnings('error', message='.*autocast.*')
         train_classifier(*reviews, lm, bs=16, **quiet)
+
+
+def test_a_path_or_another_kind_of_model_to_start_from(reviews, lm):
+    for wrong in ('my_lm', Path('my_lm'), lm.model, dict(lm=lm)):
+        with pytest.raises(TypeError, match=r'(?s)lm is .*it is a TextModel: load a saved one with TextModel.load\(path\)'): finetune(reviews[0], wrong)
+        with pytest.raises(TypeError, match='it is a TextModel'): train_classifier(*reviews, wrong)
+
+
+def test_the_root_of_the_disk_is_no_model_path():
+    with pytest.raises(OSError, match='the folder that you are in|Nothing can be written'): check_model_path(Path(Path.cwd().anchor))
+
+
+def test_checkpoints_have_a_folder_of_their_own(reviews, lm, tmp_path):
+    "Whatever stood in the folder `path` was removed with the checkpoints at the end."
+    (tmp_path/'work').mkdir(), (tmp_path/'work'/'thesis.txt').write_text('mine')
+    for call in (lambda **kw: finetune(reviews[0], lm, seq_len=20, **kw), lambda **kw: train_classifier(*reviews, lm, **kw)):
+        with pytest.raises(FileExistsError, match='holds thesis.txt, which would be lost'): call(path=tmp_path/'work', epochs=1, bs=4, verbose=False)
+    assert [p.name for p in (tmp_path/'work').iterdir()] == ['thesis.txt']
+    (tmp_path/'empty').mkdir()
+    assert finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False, path=tmp_path/'empty').info['n_texts'] == len(reviews[0])
