@@ -284,8 +284,9 @@ def test_another_start_or_label_is_another_run(reviews, lm, tmp_path, monkeypatc
     assert call().fingerprint() == whole.fingerprint() and not (tmp_path/'work').exists()
 
 
-def test_a_run_that_became_nan_is_an_error(reviews, lm):
-    with pytest.raises(ValueError, match='NaN|not finite|finite'): finetune(reviews[0], lm, epochs=1, lr=1e30, bs=4, seq_len=20, verbose=False)
+def test_a_run_that_became_nan_is_an_error(reviews, lm, tmp_path):
+    with pytest.raises(ValueError, match='NaN|not finite|finite'):
+        finetune(reviews[0], lm, epochs=1, lr=1e30, bs=4, seq_len=20, verbose=False, path=tmp_path/'run')  # what is left stays here
 
 
 def test_texts_that_the_codec_cannot_read(reviews, lm):
