@@ -284,6 +284,12 @@ def test_another_start_or_label_is_another_run(reviews, lm, tmp_path, monkeypatc
     assert call().fingerprint() == whole.fingerprint() and not (tmp_path/'work').exists()
 
 
+def test_settings_left_open_go_by_the_number_of_texts():
+    from lesson8nlp.ulmfit import by_number
+    assert by_number(299, 0, 0) == dict(epochs=4, bs=16) and by_number(300, 0, 0) == dict(epochs=3, bs=32)
+    assert by_number(299, 7, 0) == dict(epochs=7, bs=16) and by_number(300, 0, 5) == dict(epochs=3, bs=5)
+
+
 def test_a_run_that_became_nan_is_an_error(reviews, lm, tmp_path):
     with pytest.raises(ValueError, match='NaN|not finite|finite'):
         finetune(reviews[0], lm, epochs=1, lr=1e30, bs=4, seq_len=20, verbose=False, path=tmp_path/'run')  # what is left stays here
