@@ -339,30 +339,32 @@ def get_lengths(self:Tokenizer,
     lengths = [self.lengths.get(self.folder.name(o)) for o in items]
     return None if None in lengths else lengths
 
+# %% ../nbs/internals/03_tokenizing.ipynb #3f367a49
+def files_below(path, extensions, folders): # sorted, each real folder once
+    if not path.is_dir(): raise FileNotFoundError(f'There is no folder {path}.')
+    files = sorted(get_files(path, extensions=extensions, folders=folders), key=lambda f: (len(f.parts), f))
+    real, parents = {}, dict.fromkeys(f.parent for f in files)
+    for p in parents: real.setdefault(p.resolve(), p)
+    if not files: raise ValueError(f'{path} has no files that end in {" or ".join(extensions)}.')
+    return [f for f in files if f.parent in set(real.values())] if len(real) < len(parents) else files
+
+# %% ../nbs/internals/03_tokenizing.ipynb #23e6adee
+def content_key(files, path, encoding): # of all names and texts; an error that says which files are no text
+    key, bad = hashlib.sha256(), []
+    for f in files:
+        try: t = read_text(f, encoding)
+        except ValueError as e: bad.append(str(e))
+        else: key.update(f'{ascii(str(f.relative_to(path)))} {len(t)} {t}'.encode())
+    if not bad: return key.hexdigest()
+    raise ValueError(f'{len(bad)} of {len(files)} files are no {encoding} text; nothing was done. {bad[0]}')
+
 # %% ../nbs/internals/03_tokenizing.ipynb #d2e30b12
-class _TokenFolder:
+class TokenFolder:
     "The text files below `path`, and a second folder with the tokens of each and their counts."
     def __init__(self, path, encoding): self.path, self.encoding, self.output_dir = path, encoding, None
 
     def name(self, o): # of a file below `path`, or None
         return str(Path(o).relative_to(self.path)) if Path(o).is_relative_to(self.path) else None
-
-    def files(self, extensions, folders): # sorted, each real folder once
-        if not self.path.is_dir(): raise FileNotFoundError(f'There is no folder {self.path}.')
-        files = sorted(get_files(self.path, extensions=extensions, folders=folders), key=lambda f: (len(f.parts), f))
-        real, parents = {}, dict.fromkeys(f.parent for f in files)
-        for p in parents: real.setdefault(p.resolve(), p)
-        if not files: raise ValueError(f'{self.path} has no files that end in {" or ".join(extensions)}.')
-        return [f for f in files if f.parent in set(real.values())] if len(real) < len(parents) else files
-
-    def key(self, files): # of all names and texts; an error that says which files are no text
-        key, bad = hashlib.sha256(), []
-        for f in files:
-            try: t = read_text(f, self.encoding)
-            except ValueError as e: bad.append(str(e))
-            else: key.update(f'{ascii(self.name(f))} {len(t)} {t}'.encode())
-        if not bad: return key.hexdigest()
-        raise ValueError(f'{len(bad)} of {len(files)} files are no {self.encoding} text; nothing was done. {bad[0]}')
 
     def write(self, files, token_lists):
         counter, lengths = Counter(), {}
@@ -404,12 +406,12 @@ def from_folder(cls:Tokenizer,
     encoding:str='utf-8' # of the files
 ) -> Tokenizer: # gives the tokens of the file for each path in `path`
     "A `Tokenizer` for the text files in `path`, which are tokenized now, unless they already are."
-    res, folder = cls(tok, rules, mode='folder'), _TokenFolder(Path(path), encoding)
+    res, folder = cls(tok, rules, mode='folder'), TokenFolder(Path(path), encoding)
     real = folder.path.resolve()
     root = real.parent/f'{real.name}_tok' if output_dir is None else Path(output_dir).resolve()
     if root.is_relative_to(real): raise ValueError(f'output_dir={root} is inside {path}: its files would be texts.')
-    files = folder.files(list(L(extensions)) or ['.txt'], folders)
-    key = folder.key(files)
+    files = files_below(folder.path, list(L(extensions)) or ['.txt'], folders)
+    key = content_key(files, folder.path, encoding)
     if hasattr(res.tok, 'setup'): res.tok.setup((read_text(f, encoding) for f in files), res.rules)
     folder.output_dir = root/fingerprint(key, res.config())[:16]
     if not skip_if_exists: shutil.rmtree(folder.output_dir, ignore_errors=True)

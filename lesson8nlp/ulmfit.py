@@ -111,6 +111,17 @@ for k in range(1, 8):
     cls = getattr(ladder, f'LMModel{k}')
     register_architecture(cls.__name__, cls, _ladder_config(cls))
 
+# %% ../nbs/internals/13_ulmfit.ipynb #2d3a9df2
+def check_parts(model, codec, labels): # kind and configuration of a network, if codec and labels belong to it
+    kind, config = describe_model(model)
+    n, n_class = config['vocab_sz'], config.get('n_class')
+    if len(codec.vocab) != n:
+        raise ValueError(f'The vocab has {len(codec.vocab):,} entries and the model {n:,}: '
+                         'give the codec that the model was made for.')
+    if n_class and labels is not None and len(labels) != n_class:
+        raise ValueError(f'There are {len(labels)} labels for {n_class} outputs of the classifier: name each once.')
+    return kind, config
+
 # %% ../nbs/internals/13_ulmfit.ipynb #4537fa1f
 class TextModel:
     "A trained network with everything that is needed to use it: codec, labels, and what it has read."
@@ -121,30 +132,13 @@ class TextModel:
         info:dict=None, # plain values to keep with it: what it has read, how it was trained
         activation:str=None # of the outputs: 'softmax', 'sigmoid' for several labels a text, 'none' for numbers
     ):
-        self.kind, self.config = describe_model(model)
-        n, n_class = self.config['vocab_sz'], self.config.get('n_class')
-        if len(codec.vocab) != n:
-            raise ValueError(f'The vocab has {len(codec.vocab):,} entries and the model {n:,}: '
-                             'give the codec that the model was made for.')
-        if n_class and labels is not None and len(labels) != n_class:
-            raise ValueError(f'There are {len(labels)} labels for {n_class} outputs of the classifier: name each once.')
+        self.kind, self.config = check_parts(model, codec, labels)
+        n_class = self.config.get('n_class')
         if hasattr(model, 'reset'): model.reset()
         self.model, self.codec, self.info = model.eval(), codec, dict(info or {})
         is_number = n_class == 1 or self.config.get('y_range')
         self.activation = ('none' if is_number else activation or 'softmax') if n_class else None
         self.labels = list(labels) if labels is not None else [str(i) for i in range(n_class)] if n_class else None
-
-    @classmethod
-    def from_learner(cls,
-        learn:Learner, # its loaders have a codec
-        **info # plain values to keep with the model
-    ) -> 'TextModel': # shares the network with `learn`
-        "The model of a `Learner`, with what its loaders know."
-        codec, vocab = Codec.from_dls(learn.dls), getattr(learn.dls, 'vocab', None)
-        labels = list(vocab[1]) if vocab is not None and len(vocab) == 2 and not isinstance(vocab[0], str) else None
-        loss = getattr(learn.loss_func, 'func', learn.loss_func)
-        how = {nn.BCEWithLogitsLoss: 'sigmoid', nn.MSELoss: 'none', nn.L1Loss: 'none'}.get(type(loss))
-        return cls(plain_model(learn.model), codec, labels, info, how)
 
     @property
     def device(self): return next(self.model.parameters()).device
@@ -156,93 +150,84 @@ class TextModel:
         made = dict(language_model='finetune or pretrain', text_classifier='train_classifier')[kind]
         raise TypeError(f'This TextModel is a {self.kind}, and {what} needs a {kind}, which {made} makes.')
 
-    def predict(self,
-        texts, # a list of texts, a column of a table, or one text
-        bs:int=64, # texts at a time
-        all_labels:bool=False, # a column with the probability of each label?
-        fast:bool=False # in half precision where the device has units for it? Probabilities change in the third digit
-    ) -> pd.DataFrame: # a row for each text, with the index of a pandas column: text, label, probability
-        "The label of each text, and its probability; all labels above 0.5, or a value, from a model made for that."
-        self.need('text_classifier', 'predict')
-        index = texts.index if isinstance(texts, pd.Series) else None
-        texts = [texts] if isinstance(texts, str) else check_texts(texts)
-        if hardly_read(texts, self.codec):
-            warnings.warn(f'Most words of some texts are unknown to the vocab of {len(self.codec.vocab):,} entries, so '
-                          'the answers say little. Is it the language that the model was trained on?')
-        probs = classify(self, texts, bs=bs, fast=fast).numpy()
-        if self.activation == 'none': answers = dict(value=[p.item() if len(p) == 1 else p.tolist() for p in probs])
-        elif self.activation == 'sigmoid':
-            answers = dict(labels=[[o for o, v in zip(self.labels, p) if v > 0.5] for p in probs])
-        else:
-            best = probs.argmax(1) if len(texts) else []
-            answers = dict(label=[self.labels[i] for i in best],
-                           probability=[float(p[i]) for p, i in zip(probs, best)])
-        df = pd.DataFrame(dict(text=texts) | answers, index=index)
-        if all_labels and self.activation != 'none': df[[f'p({o})' for o in self.labels]] = probs
-        return df
-
-    def explain(self,
-        text:str # one text
-    ) -> Saliency: # displays as colored text
-        "Which words moved the answer."
-        self.need('text_classifier', 'explain')
-        return saliency(self, text)
-
-    def generate(self,
-        prompt:str, # the beginning of the text, or a list of prompts
-        **kwargs # for `generate`: max_tokens, temperature, top_p, n, seed, ...
-    ): # a text, or a list
-        "Continue a text."
-        if self.kind == 'text_classifier': self.need('language_model', 'generate')
-        return generate(self, prompt, **kwargs)
-
-    def perplexity(self,
-        texts, # a list of texts, or one text
-        bs:int=32 # texts at a time
-    ) -> float: # over all tokens together
-        "How surprised a language model is by `texts`, each of them read from its beginning."
-        if self.kind == 'text_classifier': self.need('language_model', 'perplexity')
-        check_whole(bs=bs)
-        texts = [texts] if isinstance(texts, str) else check_texts(texts)
-        return float(np.exp(mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)))
-
-    def untrained(self,
-        seed:int=42 # of the random weights
-    ) -> 'TextModel': # the same architecture and codec
-        "The same network with random weights, for comparison."
-        with temporary_seed(seed): model = architectures[self.kind][0](**self.config)
-        return TextModel(model.to(self.device), self.codec, self.labels, activation=self.activation)
-
-    def fingerprint(self) -> str: # 64 hexadecimal digits
-        "A key of the content: weights, configuration, codec and labels."
-        state = [[k, v.detach().cpu().contiguous().numpy().tobytes()] for k, v in self.model.state_dict().items()]
-        more = [self.activation] if self.activation == 'sigmoid' else []
-        return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state, *more)
-
     def __repr__(self):
         some = ', '.join(map(str, (self.labels or [])[:5])) + ', ...'*(len(self.labels or []) > 5)
         what = f'{len(self.labels)} labels: {some}' if self.labels else 'writes text'
         return f'TextModel({self.kind}, {self.n_params:,} parameters, vocab of {len(self.codec.vocab):,}, {what})'
 
-    def _repr_html_(self):
-        rows = dict(kind=self.kind, parameters=f'{self.n_params:,}', vocab=f'{len(self.codec.vocab):,}',
-                    tokenizer=self.codec.tok, labels=self.labels and ', '.join(map(str, self.labels))) | self.info
-        cells = [f'<tr><th>{html.escape(str(k))}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>'
-                 for k, v in rows.items() if v is not None]
-        return f'<table><caption>TextModel</caption>{"".join(cells)}</table>'
+# %% ../nbs/internals/13_ulmfit.ipynb #eee5c9c9
+@patch
+def _repr_html_(self:TextModel):
+    rows = dict(kind=self.kind, parameters=f'{self.n_params:,}', vocab=f'{len(self.codec.vocab):,}',
+                tokenizer=self.codec.tok, labels=self.labels and ', '.join(map(str, self.labels))) | self.info
+    cells = [f'<tr><th>{html.escape(str(k))}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>'
+             for k, v in rows.items() if v is not None]
+    return f'<table><caption>TextModel</caption>{"".join(cells)}</table>'
 
-# %% ../nbs/internals/13_ulmfit.ipynb #4464fb56
-@contextmanager
-def temporary_seed(
-    seed:int # of torch, NumPy and Python
-):
-    "Seed all random numbers in the block, and put the states of before back at its end."
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        set_seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(states[0]); np.random.set_state(states[1]); random.setstate(states[2])
+# %% ../nbs/internals/13_ulmfit.ipynb #e57a38fa
+@patch(cls_method=True)
+def from_learner(cls:TextModel,
+    learn:Learner, # its loaders have a codec
+    **info # plain values to keep with the model
+) -> 'TextModel': # shares the network with `learn`
+    "The model of a `Learner`, with what its loaders know."
+    codec, vocab = Codec.from_dls(learn.dls), getattr(learn.dls, 'vocab', None)
+    labels = list(vocab[1]) if vocab is not None and len(vocab) == 2 and not isinstance(vocab[0], str) else None
+    loss = getattr(learn.loss_func, 'func', learn.loss_func)
+    how = {nn.BCEWithLogitsLoss: 'sigmoid', nn.MSELoss: 'none', nn.L1Loss: 'none'}.get(type(loss))
+    return cls(plain_model(learn.model), codec, labels, info, how)
+
+# %% ../nbs/internals/13_ulmfit.ipynb #a635b6d0
+def answer_columns(probs, labels, activation): # of a table with a row for each text
+    if activation == 'none': return dict(value=[p.item() if len(p) == 1 else p.tolist() for p in probs])
+    if activation == 'sigmoid': return dict(labels=[[o for o, v in zip(labels, p) if v > 0.5] for p in probs])
+    best = [int(p.argmax()) for p in probs]
+    return dict(label=[labels[i] for i in best], probability=[float(p[i]) for p, i in zip(probs, best)])
+
+# %% ../nbs/internals/13_ulmfit.ipynb #cb493b50
+def hardly_read(texts, codec): # are most words of these texts unknown to `codec`, and more than two of them?
+    special = [i for i, t in enumerate(codec.vocab) if t in special_tokens and i != codec.unk_id]
+    ids = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, codec.encode_all(texts))])
+    unknown = (ids == codec.unk_id).sum() if codec.unk_id is not None else 0
+    return unknown > 2 and unknown > 0.5*np.isin(ids, special, invert=True).sum()
+
+# %% ../nbs/internals/13_ulmfit.ipynb #a8585e3b
+@patch
+def predict(self:TextModel,
+    texts, # a list of texts, a column of a table, or one text
+    bs:int=64, # texts at a time
+    all_labels:bool=False, # a column with the probability of each label?
+    fast:bool=False # in half precision where the device has units for it? Probabilities change in the third digit
+) -> pd.DataFrame: # a row for each text, with the index of a pandas column: text, label, probability
+    "The label of each text, and its probability; all labels above 0.5, or a value, from a model made for that."
+    self.need('text_classifier', 'predict')
+    index = texts.index if isinstance(texts, pd.Series) else None
+    texts = [texts] if isinstance(texts, str) else check_texts(texts)
+    if hardly_read(texts, self.codec):
+        warnings.warn(f'Most words of some texts are unknown to the vocab of {len(self.codec.vocab):,} entries, so '
+                      'the answers say little. Is it the language that the model was trained on?')
+    probs = classify(self, texts, bs=bs, fast=fast).numpy()
+    df = pd.DataFrame(dict(text=texts) | answer_columns(probs, self.labels, self.activation), index=index)
+    if all_labels and self.activation != 'none': df[[f'p({o})' for o in self.labels]] = probs
+    return df
+
+# %% ../nbs/internals/13_ulmfit.ipynb #c0c5400a
+@patch
+def explain(self:TextModel,
+    text:str # one text
+) -> Saliency: # displays as colored text
+    "Which words moved the answer."
+    self.need('text_classifier', 'explain')
+    return saliency(self, text)
+
+@patch
+def generate(self:TextModel,
+    prompt:str, # the beginning of the text, or a list of prompts
+    **kwargs # for `generate`: max_tokens, temperature, top_p, n, seed, ...
+): # a text, or a list
+    "Continue a text."
+    if self.kind == 'text_classifier': self.need('language_model', 'generate')
+    return generate(self, prompt, **kwargs)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #dd757233
 @torch.no_grad()
@@ -268,6 +253,48 @@ def check_whole(least=1, **values): # refuse what is no whole number, by its nam
         if isinstance(v, (bool, np.bool_)) or not isinstance(v, numbers.Integral) or not least <= v < 2**32:
             raise ValueError(f'{k} is {v!r}; it is a whole number, at least {least}.')
 
+# %% ../nbs/internals/13_ulmfit.ipynb #d30e0485
+@patch
+def perplexity(self:TextModel,
+    texts, # a list of texts, or one text
+    bs:int=32 # texts at a time
+) -> float: # over all tokens together
+    "How surprised a language model is by `texts`, each of them read from its beginning."
+    if self.kind == 'text_classifier': self.need('language_model', 'perplexity')
+    check_whole(bs=bs)
+    texts = [texts] if isinstance(texts, str) else check_texts(texts)
+    return float(np.exp(mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)))
+
+# %% ../nbs/internals/13_ulmfit.ipynb #4464fb56
+@contextmanager
+def temporary_seed(
+    seed:int # of torch, NumPy and Python
+):
+    "Seed all random numbers in the block, and put the states of before back at its end."
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        set_seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(states[0]); np.random.set_state(states[1]); random.setstate(states[2])
+
+# %% ../nbs/internals/13_ulmfit.ipynb #dadf0cc2
+@patch
+def untrained(self:TextModel,
+    seed:int=42 # of the random weights
+) -> 'TextModel': # the same architecture and codec
+    "The same network with random weights, for comparison."
+    with temporary_seed(seed): model = architectures[self.kind][0](**self.config)
+    return TextModel(model.to(self.device), self.codec, self.labels, activation=self.activation)
+
+# %% ../nbs/internals/13_ulmfit.ipynb #1d196d2c
+@patch
+def fingerprint(self:TextModel) -> str: # 64 hexadecimal digits
+    "A key of the content: weights, configuration, codec and labels."
+    state = [[k, v.detach().cpu().contiguous().numpy().tobytes()] for k, v in self.model.state_dict().items()]
+    more = [self.activation] if self.activation == 'sigmoid' else []
+    return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state, *more)
+
 # %% ../nbs/internals/13_ulmfit.ipynb #a32028a1
 def codec_of(texts, tok, min_freq, max_vocab): # `tok`, trained where it has to be, with the vocab of `texts`
     if hasattr(tok, 'setup'): tok.setup(texts)
@@ -292,13 +319,6 @@ def make_codec(
         raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
                          'Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
     return codec_of(check_texts(texts), kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
-
-# %% ../nbs/internals/13_ulmfit.ipynb #cb493b50
-def hardly_read(texts, codec): # are most words of these texts unknown to `codec`, and more than two of them?
-    special = [i for i, t in enumerate(codec.vocab) if t in special_tokens and i != codec.unk_id]
-    ids = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, codec.encode_all(texts))])
-    unknown = (ids == codec.unk_id).sum() if codec.unk_id is not None else 0
-    return unknown > 2 and unknown > 0.5*np.isin(ids, special, invert=True).sum()
 
 # %% ../nbs/internals/13_ulmfit.ipynb #4ee6ec93
 _model_remedy = 'Copy the folder again from where it was whole, or save the model again.'
@@ -594,7 +614,7 @@ def grow_codec(
     return Codec(codec.tok, list(codec.vocab) + new) if new else codec
 
 # %% ../nbs/internals/13_ulmfit.ipynb #fa020002
-def starting_model(lm, what): # the language model that the function `what` starts from
+def starting_model(lm, what) -> TextModel: # the language model that the function `what` starts from
     if lm is None: lm = TextModel.pretrained()
     if not isinstance(lm, TextModel):
         raise TypeError(f'lm is {lm!r:.60} ({type(lm).__name__}); it is a TextModel: load a saved one with '
