@@ -24,7 +24,7 @@ sizes = {50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, 5000: 2, 25000: 1}  # number of
 ways = {'bag': 'bag of words, TF-IDF, words and pairs', 'ratios': 'bag of words, log-count ratios, up to three words',
         'random': 'network from random weights', 'pretrained': 'pretrained network',
         'finetuned': 'pretrained network, fine-tuned'}
-from_random = dict(lr=5e-3, epochs=10)  # chosen on the tuning part; the others take the library's own settings
+from_random = dict(lr=5e-3, epochs=10)  # to be chosen with --test tune first; the others take the library's settings
 
 
 def number(f): return int(f.stem.split('_')[0])
