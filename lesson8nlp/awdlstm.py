@@ -21,7 +21,7 @@ from fastai.text.models import awdlstm as fa, core as fc
 def _check_p(**ps): # every dropout probability that came in, by name
     for name, p in ps.items():
         if not 0 <= p < 1:
-            raise ValueError(f'{name} is {p}; a probability of dropout is at least 0 and less than 1. '
+            raise ValueError(f'{name} is {p}; a dropout probability must be at least 0 and below 1. '
                              'With drop_mult, the product counts.')
 
 def dropout_mask(

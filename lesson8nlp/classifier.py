@@ -38,7 +38,7 @@ def concat_pool(
     "The last output, the maximum and the mean over each document."
     real, pad = (~mask).sum(1), mask[..., None]
     if not real.all():
-        raise ValueError('concat_pool got a document that is nothing but padding: a document has at least one token.')
+        raise ValueError('concat_pool got a document that consists of padding only: each document needs at least one token.')
     positions = torch.arange(mask.shape[1], device=mask.device)
     last = torch.where(mask, -1, positions).max(1).values
     wide = torch.promote_types(out.dtype, torch.float32) # sums of half precision lose digits
@@ -107,7 +107,7 @@ class PoolingLinearClassifier(Module):
         y_range:tuple=None # (low, high) of a sigmoid at the end, for regression
     ):
         if len(ps) != len(dims) - 1: raise ValueError(f'{len(dims)} sizes make {len(dims) - 1} layers, '
-                                                      f'got {len(ps)} dropout probabilities: one for each layer.')
+                                                      f'got {len(ps)} dropout probabilities: pass one for each layer.')
         acts = [nn.ReLU()]*(len(dims) - 2) + [None]
         layers = [LinBnDrop(i, o, p=p, act=a) for i, o, p, a in zip(dims, dims[1:], ps, acts)]
         self.layers = nn.Sequential(*layers, *([SigmoidRange(*y_range)] if y_range else []))
@@ -196,7 +196,7 @@ class Reader:
         dls = getattr(model, 'dls', None)
         if codec is None: codec = getattr(model, 'codec', None)
         if codec is None and dls is not None: codec = Codec.from_dls(dls)
-        if codec is None: raise TypeError('A network alone does not know how to read: pass codec=Codec(tok, vocab).')
+        if codec is None: raise TypeError('A network does not know how to turn text into ids: pass codec=Codec(tok, vocab).')
         self.codec, self.backwards = codec, bool(getattr(dls, 'backwards', False) if backwards is None else backwards)
         self.set_outputs(model, getattr(dls, 'vocab', ['']))
         self.check_sizes()
@@ -217,7 +217,7 @@ def check_sizes(self:Reader):
         raise ValueError(f'The vocab has {len(self.codec):,} entries and the model {n:,}: '
                          'pass the codec it was trained with.')
     if isinstance(self.codec, Codec) and self.codec.pad_id not in (pad, None):
-        raise ValueError(f'The model takes id {pad} for padding, and it is {self.codec.pad_id} in the vocab: '
+        raise ValueError(f'The model pads with id {pad}, but the id of padding is {self.codec.pad_id} in the vocab: '
                          'make it with pad_idx=codec.pad_id.')
 
 # %% ../nbs/internals/12_reader.ipynb #a5446bd3
@@ -252,7 +252,7 @@ def make_readers(models, codec, backwards): # one for each model; all of them mu
     if not models: raise ValueError('The list of models is empty: pass one classifier, or several.')
     backwards = [backwards]*len(models) if backwards is None or isinstance(backwards, bool) else list(backwards)
     if len(backwards) != len(models):
-        raise ValueError(f'{len(models)} models and {len(backwards)} values of backwards: one for each is needed.')
+        raise ValueError(f'{len(models)} models and {len(backwards)} values of backwards: give one for each model.')
     return [Reader(m, codec, b) for m, b in zip(models, backwards)]
 
 def check_answers(readers): # may their answers be averaged?
@@ -260,7 +260,7 @@ def check_answers(readers): # may their answers be averaged?
     if any(r.n_out != readers[0].n_out for r in readers) or any(list(o) != list(labels[0]) for o in labels):
         different = ' and '.join(map(str, labels)) or 'another number'
         raise ValueError(f'The models answer with different labels, {different}: '
-                         'an average needs the same ones in the same order.')
+                         'they can be averaged only if they have the same labels in the same order.')
 
 # %% ../nbs/internals/12_reader.ipynb #d7c96eab
 def classify(
@@ -273,7 +273,7 @@ def classify(
 ) -> Tensor: # probabilities, (len(texts), n_class) float32, in the order of the texts; for regression, the numbers
     "The probability of each class for each text."
     if not isinstance(bs, (int, np.integer)) or bs < 1:
-        raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
+        raise ValueError(f'bs is {bs!r}; it must be a whole number, at least 1.')
     texts, readers = check_texts(texts), make_readers(models, codec, backwards)
     check_answers(readers)
     return torch.stack([r.answers(texts, bs, fast) for r in readers]).mean(0)
@@ -333,9 +333,9 @@ def saliency(
 ) -> Saliency:
     "Gradient times input of the winning logit, for each token of `text`."
     reader = Reader(model, codec, backwards)
-    if reader.numbers: raise ValueError('saliency says what speaks for a class, and this model predicts a number.')
+    if reader.numbers: raise ValueError('saliency shows what speaks for a class, but this model predicts a number.')
     if classes is not None and len(classes) != reader.n_out:
-        raise ValueError(f'There are {len(classes)} classes for {reader.n_out} outputs of the model: name each once.')
+        raise ValueError(f'There are {len(classes)} classes for {reader.n_out} outputs of the model: give each a name of its own.')
     x = reader.ids([text])[0][None].to(next(reader.net.parameters()).device)
     logits, scores = contributions(reader.net, x)
     tokens, scores = [reader.codec.vocab[o] for o in x[0].tolist()], scores.float().cpu().numpy()

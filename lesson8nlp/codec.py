@@ -132,11 +132,11 @@ def vocab_list(vocab):
     "The tokens in the order of their ids, checked."
     vocab = getattr(vocab, 'vocab', vocab)
     if vocab is None or isinstance(vocab, str):
-        raise TypeError(f'A vocab is a list of tokens, or has one as .vocab; got {vocab!r:.40}.')
+        raise TypeError(f'Expected a vocab, which is a list of tokens or has one as .vocab; got {vocab!r:.40}.')
     if len(vocab) and not isinstance(vocab[0], str): vocab = vocab[0] # fastai's classifiers: [words, labels]
     vocab, seen = list(vocab), set()
     for t in vocab:
-        if not isinstance(t, str): raise TypeError(f'The vocab holds {t!r:.40}; each token is a string.')
+        if not isinstance(t, str): raise TypeError(f'The vocab holds {t!r:.40}; every token must be a string.')
         if t in seen and t != 'xxfake':
             raise ValueError(f'The vocab holds {t!r} more than once: each token can have only one id.')
         seen.add(t)
@@ -187,7 +187,7 @@ def tokens(self:Codec, text) -> list: # of str
     found = found if isinstance(found, str) else [*found]
     if isinstance(found, str) or not all(isinstance(t, str) for t in found):
         raise TypeError(f'The tokenizer gave {found!r:.60} for a text; expected a list of strings. '
-            'Is it called on a list of texts? Then wrap it: Tokenizer(tok).')
+            'If it expects a list of texts, wrap it: Tokenizer(tok).')
     return [str(t) for t in found]
 
 # %% ../nbs/internals/06_codec.ipynb #ac1622f3
@@ -362,7 +362,7 @@ def config(self:Codec,
     "What makes this codec again, beside its vocab."
     why = why_not_plain(self.tok)
     if why and not own_tok:
-        raise TypeError(f'The tokenizer holds {why}, and a folder of plain values holds no code. '
+        raise TypeError(f'The tokenizer holds {why}, and code cannot be saved in a folder of plain values. '
             f'Use tokenizers and rules of lesson8nlp.tokenizer only ({", ".join(_rules)}), '
             'or save with own_tok=True and give tok= again when you load.')
     return (dict(kind='own') if why else describe_tok(self.tok, folder)) | dict(probe=self.tokens(_probe))
@@ -385,7 +385,7 @@ def from_config(cls:Codec,
     "The codec that `config` described; a warning if it splits a test sentence differently here."
     name = Path(folder).name
     if tok is None and config.get('kind') == 'own':
-        raise ValueError(f'{name} was saved with a tokenizer that holds code of its owner, which is not in the folder: '
+        raise ValueError(f'{name} was saved with a tokenizer of your own, whose code is not in the folder: '
             'give it again as tok=.')
     codec = cls(make_tok(config, folder) if tok is None else tok, vocab)
     check_probe(codec, config['probe'], name)

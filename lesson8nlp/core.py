@@ -96,5 +96,5 @@ def load_results(path) -> list: # of dicts
     "Read what `save_results` wrote."
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f'{path.name} is not there yet: it is written by the command that measures it.')
+        raise FileNotFoundError(f'{path.name} does not exist yet: the command that measures it writes it.')
     return json.loads(path.read_text(encoding='utf-8'))

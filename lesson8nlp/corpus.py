@@ -188,7 +188,7 @@ class CorpusSettings:
             raise ValueError(f"errors is {self.errors!r}; it can be 'raise', 'skip' or 'replace'.")
         for k, least in dict(min_freq=0, max_vocab=1).items():
             if not isinstance(v := getattr(self, k), (int, np.integer)) or v < least:
-                raise ValueError(f'{k} is {v!r}; it is a whole number, at least {least}.')
+                raise ValueError(f'{k} is {v!r}; it must be a whole number, at least {least}.')
         if self.tok is None: self.tok = Tokenizer()
         if self.vocab is not None: self.vocab = Numericalize(self.vocab).vocab
         self.config = fingerprint(format_version, tokenizer_config(self.tok), unicodedata.unidata_version)
@@ -221,7 +221,7 @@ def data_folder(path): # the subfolder with the corpus in `path`; None if there 
         folder = f.parent/json.loads(f.read_text(encoding='utf-8'))['data']
         if folder.parent == f.parent and folder.is_dir(): return folder
     except (ValueError, KeyError, TypeError): pass
-    raise CorruptedError(f'{f} is not as it was written, or what it names is gone. {remedy}')
+    raise CorruptedError(f'{f} has changed since it was written, or a file that it names is missing. {remedy}')
 
 def read_info(path): # how the corpus in `path` was made, as far as that can be read
     try: folder = data_folder(path)
@@ -296,9 +296,9 @@ class CorpusBuilder:
 @patch
 def part_again(self:CorpusBuilder, f, items): # from its file, or from the texts if the file is gone or damaged
     if (part := load_part(f)) is not None: return part
-    if items is None: raise FileNotFoundError(f'{f} is gone, another process has built this corpus: run it again.')
+    if items is None: raise FileNotFoundError(f'{f} has disappeared, since another process has built this corpus: run this again.')
     part = encode_part(items, self.reader, self.settings.config, self.settings.tok, set())
-    if part['key'] != f.stem: raise ValueError('A text changed while the corpus was built: run it again.')
+    if part['key'] != f.stem: raise ValueError('A text changed while the corpus was being built: run this again.')
     save_part(f, part)
     return part
 
@@ -408,7 +408,7 @@ def open(cls:Corpus,
     "Open the corpus in `path`."
     path = Path(path)
     if (folder := data_folder(path)) is None:
-        raise FileNotFoundError(f'There is no corpus in {path}, it has no corpus.json: '
+        raise FileNotFoundError(f'There is no corpus in {path} (no corpus.json): '
                                 'build one with Corpus.from_files or Corpus.from_texts.')
     open_sealed(folder, 'corpus', verify, remedy)
     info, vocab = read_info(path), json.loads((folder/'vocab.json').read_text(encoding='utf-8'))

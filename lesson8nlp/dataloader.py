@@ -43,7 +43,7 @@ def check_ids(ids, name): # is this array a document?
                         'tokenize and numericalize the texts first.')
     if ids.dtype.kind not in 'iu':
         raise TypeError(f'{name} holds {ids.dtype}; ids are whole numbers. Convert it with .astype(int) if they are.')
-    if ids.ndim != 1: raise ValueError(f'{name} has shape {ids.shape}; a document is flat, with one id after another. '
+    if ids.ndim != 1: raise ValueError(f'{name} has shape {ids.shape}; a document is a flat sequence of ids. '
                                        'If each row is a document, pass list(x).')
     if ids.min() < 0: raise ValueError(f'{name} holds the id {ids.min()}; ids start at 0.')
 
@@ -95,7 +95,7 @@ def is_corpus(data): return hasattr(data, 'ids') and hasattr(data, 'offsets')
 
 def to_documents(data, vocab=None, codec=None):
     "Read `data`, in any of the forms that are allowed, once."
-    if isinstance(data, str): raise TypeError('A text came in, not ids: tokenize and numericalize it first.')
+    if isinstance(data, str): raise TypeError('Got a text instead of ids: tokenize and numericalize it first.')
     codec = ifnone(codec, getattr(data, 'codec', None))
     if vocab is None and codec is not None: vocab = codec.vocab
     if is_corpus(data):
@@ -168,24 +168,24 @@ class Stream:
 def check_sizes(**sizes): # is each a whole number, at least 1?
     for k, v in sizes.items():
         if not isinstance(v, (int, np.integer)) or isinstance(v, bool):
-            raise TypeError(f'{k} is {v!r}; it is a whole number, at least 1.')
+            raise TypeError(f'{k} is {v!r}; it must be a whole number, at least 1.')
         if v < 1: raise ValueError(f'{k} is {v}; it must be at least 1.')
 
 def check_seed(seed, shuffle, var_len, world_size): # is there one, where one is needed?
     if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
-        raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0, or None.')
+        raise ValueError(f'seed is {seed!r}; it must be a whole number, at least 0, or None.')
     if seed is None and var_len: raise ValueError('var_len needs a seed, so that the number of batches is known '
                                                   'before an epoch: pass seed=42, for example.')
-    if seed is None and shuffle and world_size > 1: raise ValueError(f'{world_size} processes can shuffle alike '
+    if seed is None and shuffle and world_size > 1: raise ValueError(f'{world_size} processes shuffle alike '
                                        'only with the same seed: pass seed=42, for example, to all of them.')
 
 def check_places(rank, world_size, on_device, num_workers): # processes, devices, workers
     if rank not in range(world_size):
         raise ValueError(f'rank is {rank!r}; with world_size={world_size} it is one of 0 to {world_size-1}.')
     if on_device not in (True, False, 'auto'):
-        raise ValueError(f"on_device is {on_device!r}; it is True, False or 'auto'.")
+        raise ValueError(f"on_device is {on_device!r}; it must be True, False or 'auto'.")
     if on_device is True and num_workers: raise ValueError(f'on_device=True needs num_workers=0, not {num_workers}: '
-                                               'other processes cannot hand over what lies on a device.')
+                                               'worker processes cannot pass on tensors that are on a device.')
 
 def check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, **sizes):
     check_sizes(**sizes, world_size=world_size)
@@ -195,8 +195,8 @@ def check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_work
 # %% ../nbs/internals/08_dataloader.ipynb #16e2de42
 def check_lens(docs, lens): # are these the lengths of the documents?
     if list(lens) != docs.lens.tolist():
-        raise ValueError(f'lens says {sum(lens):,} tokens in {len(lens)} documents, but there are {docs.total:,} '
-                         f'in {len(docs)}, or they are divided otherwise: leave lens out.')
+        raise ValueError(f'lens adds up to {sum(lens):,} tokens in {len(lens)} documents, but there are {docs.total:,} '
+                         f'in {len(docs)}, or of other lengths: leave lens out.')
 
 def check_fills_rows(total, bs, world_size=1): # are there tokens for each of the rows?
     if total > bs*world_size: return
@@ -492,7 +492,7 @@ def checked_choice(docs, n): # numbers of some of `n` documents, as an array
     if chosen.min() < 0 or chosen.max() >= n:
         raise ValueError(f'docs holds {chosen.min()} to {chosen.max()}; the documents are 0 to {n-1}.')
     if (count := np.bincount(chosen)).max() > 1:
-        raise ValueError(f'docs names document {count.argmax()} {count.max()} times; each may come once.')
+        raise ValueError(f'docs names document {count.argmax()} {count.max()} times; name each at most once.')
     return chosen.astype(np.int64)
 
 # %% ../nbs/internals/08_dataloader.ipynb #9e2d690b
@@ -599,7 +599,7 @@ def loader_setting(dl): # what must be the same for a position to have the same 
 def state_dict(self:LMDataLoader) -> dict: # plain values
     "The position of the next batch, to be kept with a checkpoint."
     if self.shuffle and self.seed is None:
-        raise ValueError('A shuffled loader without a seed cannot find its order again: '
+        raise ValueError('A loader that shuffles without a seed cannot restore its order: '
                          'make it with seed=42, for example.')
     epoch, batch = self._position if self._position[1] else (self.epoch, 0)
     return dict(epoch=int(epoch), batch=int(batch), setting=loader_setting(self))
@@ -612,13 +612,13 @@ def load_state_dict(self:LMDataLoader,
     "Let the next pass start at the position that `state` names."
     ours, theirs = loader_setting(self), state['setting']
     if wrong := [f'{k} was {theirs.get(k)!r} and is {v!r}' for k, v in ours.items() if v != theirs.get(k)]:
-        raise ValueError(f"This state belongs to another loader: {'; '.join(wrong)}. Make the loader as it was.")
+        raise ValueError(f"This state belongs to another loader: {'; '.join(wrong)}. Create the loader with the same settings.")
     self._go_to(state['epoch'], state['batch'])
 
 # %% ../nbs/internals/08_dataloader.ipynb #13c08f20
 def check_split(n, valid_pct): # can a part of `n` texts be set aside?
     if not isinstance(valid_pct, numbers.Real) or not 0 < valid_pct < 1:
-        raise ValueError(f'valid_pct is {valid_pct!r}; it is a fraction between 0 and 1, for example 0.1.')
+        raise ValueError(f'valid_pct is {valid_pct!r}; it must be a fraction between 0 and 1, for example 0.1.')
     n_valid = int(valid_pct*n)
     if n_valid < 1 or n - n_valid < 1:
         raise ValueError(f'{n} texts with valid_pct={valid_pct} make {n - n_valid} for training and {n_valid} for '
@@ -708,7 +708,7 @@ def encode_texts(texts, codec, backwards=False, instead=None): # the ids of each
     texts = check_texts(texts)
     if not isinstance(codec, Codec): raise TypeError(f'codec is a {type(codec).__name__}; pass Codec(tok, vocab), '
                                                      'with the tokenizer and vocab that the model was trained with.')
-    if codec.pad_id is None: raise ValueError('The vocab has no xxpad, and batches of documents need padding: add it.')
+    if codec.pad_id is None: raise ValueError('The vocab has no xxpad, but batches of documents need padding: add it to the vocab.')
     ids = [TensorText(o.flip(0) if backwards else o) for o in codec.encode_all(texts)]
     if empty := [i for i, o in enumerate(ids) if not len(o)]:
         if instead is not None: return [o if len(o) else TensorText([instead]) for o in ids]
@@ -740,7 +740,7 @@ def checked_classes(names, classes): # the list of classes, each once, to which 
 
 # %% ../nbs/internals/08_dataloader.ipynb #3a0a0680
 def check_no_gaps(labels, n): # has each of the `n` texts its label?
-    if len(labels) != n: raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: one for each is needed.')
+    if len(labels) != n: raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: give one label for each text.')
     if gaps := [i for i, o in enumerate(labels) if is_missing(o)]:
         raise ValueError(f'Label {gaps[0]} of {n:,} is missing ({labels[gaps[0]]!r}): '
                          'remove the text, or give it a label.')
@@ -757,7 +757,7 @@ def all_numbers(labels): # are they numbers to predict?
     if not labels or not all(isinstance(o, (float, np.floating)) for o in labels): return False
     if wild := [i for i, o in enumerate(labels) if not np.isfinite(o)]:
         raise ValueError(f'Label {wild[0]} of {len(labels):,} is {labels[wild[0]]}: '
-                         'a model can learn finite numbers only.')
+                         'a model can only learn finite numbers.')
     return True
 
 # %% ../nbs/internals/08_dataloader.ipynb #56c9ac51
@@ -790,7 +790,7 @@ def class_dl(
 ) -> ClassDataLoader: # of (ids (bs, longest) int64, label (bs,) int64)
     "Batches of texts of similar length, padded on the right."
     if not isinstance(bs, (int, np.integer)) or bs < 1:
-        raise ValueError(f'bs is {bs!r}; it is a whole number, at least 1.')
+        raise ValueError(f'bs is {bs!r}; it must be a whole number, at least 1.')
     if labels is not None: labels = labels_for(texts, labels)
     ids = encode_texts(texts, codec, backwards)
     items, tfms = [(o,) for o in ids], [[ItemGetter(0), EncodeText(codec, backwards)]]
@@ -837,7 +837,7 @@ def class_dataloaders(
     labels, classes = checked_labels(labels, len(texts), classes)
     check_split(len(texts), valid_pct)
     if not isinstance(seed, numbers.Integral) or seed < 0:
-        raise ValueError(f'seed is {seed!r}; it is a whole number, at least 0.')
+        raise ValueError(f'seed is {seed!r}; it must be a whole number, at least 0.')
     if classes is not None and len(classes) < 2:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
     parts = stratified_split(label_groups(labels, classes), valid_pct, seed)

@@ -78,7 +78,7 @@ def stream_dls(
 ) -> DataLoaders: # batches (bs, sl)
     "The training part and the validation part of one text, in windows of `sl` words."
     if not (len(valid) == 2 and 0 < valid[0] < valid[1] <= 1):
-        raise ValueError(f'valid is {valid}; it is the beginning and the end of the validation part '
+        raise ValueError(f'valid is {valid}; it must be the beginning and the end of the validation part '
                          'as fractions of the text, such as (0.8, 1).')
     x, y = word_windows(ids, sl, every)
     a, b = (int(len(x)*f) for f in valid)

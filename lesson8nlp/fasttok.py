@@ -657,7 +657,7 @@ class FastTokenizer:
         max_chunks:int=800_000 # the dictionaries are emptied when they hold more
     ):
         if not isinstance(max_chunks, int) or max_chunks < 1:
-            raise ValueError(f'max_chunks is {max_chunks!r}; it is a whole number, at least 1.')
+            raise ValueError(f'max_chunks is {max_chunks!r}; it must be a whole number, at least 1.')
         self.tok, self.max_chunks = Tokenizer() if tok is None else tok, max_chunks
         self.n_texts = self.n_slow = 0
         self.by_chunk = splits_at_spaces(self.tok)

@@ -30,7 +30,7 @@ from .learner import LMLearner
 # %% ../nbs/internals/11_search.ipynb #43a6f8a9
 def check_value(name, value, allowed, ok, kind=numbers.Real): # or an error that says what is allowed
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind) or not ok(value):
-        raise ValueError(f'{name} is {value!r}; it is {allowed}.')
+        raise ValueError(f'{name} is {value!r}; it must be {allowed}.')
 
 # %% ../nbs/internals/11_search.ipynb #6c0ce18a
 def check_choice(temperature, top_k, top_p, min_p):
@@ -305,9 +305,9 @@ def check(self:Writer):
 def check_beams(self:Writer):
     "Does beam search fit the other settings?"
     if self.beams > 1 and (self.temperature != 1 or self.top_k or self.top_p not in (1, None) or self.min_p):
-        raise ValueError('Beam search draws nothing: leave temperature, top_k, top_p and min_p, or take beams=1.')
+        raise ValueError('Beam search does not sample: leave out temperature, top_k, top_p and min_p, or use beams=1.')
     if 1 < self.beams < self.n:
-        raise ValueError(f'A beam of {self.beams} cannot give n={self.n} texts: make it at least as wide.')
+        raise ValueError(f'A beam of {self.beams} cannot give n={self.n} texts: make it at least that wide.')
 
 # %% ../nbs/internals/11_search.ipynb #9ff13e8f
 @patch
@@ -460,11 +460,11 @@ def beam_search(self:Writer,
 def model_and_codec(model, codec):
     owner, model = model, model if isinstance(model, nn.Module) else getattr(model, 'model', None)
     if not isinstance(model, nn.Module):
-        raise TypeError(f'generate takes a model, or what has one as .model (a Learner); got a {type(owner).__name__}.')
+        raise TypeError(f'generate expects a model, or an object with a .model such as a Learner; got a {type(owner).__name__}.')
     model = get_model(model)
     if not hasattr(model, 'reset'):
         raise TypeError(f'{type(model).__name__} has no reset() method: '
-            'generate needs a model that keeps its hidden state and can forget it.')
+            'generate needs a model whose hidden state can be reset.')
     if codec is not None: return model, codec if isinstance(codec, Codec) else Codec(None, codec)
     if isinstance(owner, nn.Module):
         raise ValueError('No codec: give codec=Codec(tok, vocab), or the list of tokens that the model knows.')
@@ -474,7 +474,7 @@ def model_and_codec(model, codec):
 def ids_of_prompt(o, codec): # of a text, or ids that are checked
     found = codec.encode(o).tolist() if isinstance(o, (str, Path)) else codec.checked(o)
     if not found:
-        raise ValueError(f'The prompt {o!r} is empty: the model needs a token to go on from, such as {BOS!r}.')
+        raise ValueError(f'The prompt {o!r} is empty: the model needs a token to start from, such as {BOS!r}.')
     if isinstance(o, (str, Path)) and codec.unk_id in found and (unknown := set(codec.tokens(o)) - set(codec.o2i)):
         note = f'Not in the vocab of {len(codec):,} entries, and read as {UNK}: {", ".join(sorted(unknown))}'
         warnings.warn(note, stacklevel=4)
@@ -483,7 +483,7 @@ def ids_of_prompt(o, codec): # of a text, or ids that are checked
 # %% ../nbs/internals/11_search.ipynb #f78dd82a
 def read_prompts(prompt, codec): # -> lists of ids, and whether there may be several
     if prompt is None:
-        if BOS not in codec.o2i: raise ValueError(f'Give a prompt: this vocab has no {BOS}, with which a text begins.')
+        if BOS not in codec.o2i: raise ValueError(f'Give a prompt: this vocab has no {BOS} to begin a text with.')
         prompt = [codec.o2i[BOS]]
     if isinstance(prompt, (bytes, dict, set, numbers.Number, pd.DataFrame)):
         raise TypeError(f'A prompt is a text, the ids of one, or a list of these; got a {type(prompt).__name__}.')

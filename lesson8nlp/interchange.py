@@ -59,7 +59,7 @@ def hf_tokenizer(
 ) -> HFTokenizer: # .tokenizer, and what of it is exact
     "The codec for Hugging Face's library `tokenizers`."
     hf = _package('tokenizers', 'hf_tokenizer')
-    if codec.unk_id is None: raise ValueError(f'The vocab has no {UNK}, and their table needs one for unknown tokens.')
+    if codec.unk_id is None: raise ValueError(f'The vocab has no {UNK}, but their table needs one for unknown tokens.')
     new, tok = hf.Tokenizer(hf.models.WordLevel(codec.o2i, unk_token=UNK)), getattr(codec.tok, 'tok', None)
     if isinstance(tok, CharTokenizer) and not codec.tok.rules and codec.tok.post_rules == [replace_space]:
         new.normalizer, new.pre_tokenizer = _characters(hf, tok)
@@ -150,10 +150,10 @@ def to_onnx(self:TextModel,
 ) -> Path:
     "Write a classifier as an ONNX graph: ids (bs, L) int64 with padding at the end -> probabilities (bs, n_class)."
     self.need('text_classifier', 'to_onnx')
-    if self.activation == 'sigmoid': raise ValueError('to_onnx writes the probabilities of a single label, and here a '
-                                                      'text may have several: ask classify in Python.')
+    if self.activation == 'sigmoid': raise ValueError('to_onnx writes the probabilities of a single label, but here a '
+                                                      'text can have several: use classify in Python.')
     if self.config['bidir']:
-        raise ValueError('to_onnx reads a document as a whole, and a bidirectional encoder reads it in pieces: '
+        raise ValueError('to_onnx reads a document as a whole, but a bidirectional encoder reads it in pieces: '
                          'train a classifier with bidir=False.')
     g, enc, head = OnnxGraph(), self.model[0], self.model[1]
     real = g('Not', g('Equal', 'ids', np.int64(enc.pad_idx)))

@@ -80,8 +80,8 @@ class _ChunkedSum(torch.autograd.Function): # the sum of the cross entropies, an
     @staticmethod
     def backward(ctx, g):
         if ctx.grads is None:
-            raise RuntimeError('The gradients of a chunked cross entropy can be taken once: '
-                               'their memory is used again for the result.')
+            raise RuntimeError('A chunked cross entropy can run backward only once: '
+                               'its memory is reused for the result.')
         grads, ctx.grads = ctx.grads, None
         return *(None if o is None else o.mul_(g).to(t) for o, t in zip(grads, ctx.dtypes)), *[None]*5
 
@@ -94,7 +94,7 @@ def even_chunk(n, size): # rows of a chunk, if `n` rows are divided evenly into 
 # %% ../nbs/internals/09_losses.ipynb #94447d88
 def check_targets(n, y, keep, vocab_sz, reduction): # `n`: number of predictions; `keep`: which targets count
     if reduction not in ('mean', 'sum', 'none'):
-        raise ValueError(f"reduction is {reduction!r}; it is one of 'mean', 'sum', 'none'.")
+        raise ValueError(f"reduction is {reduction!r}; it must be one of 'mean', 'sum', 'none'.")
     if n != len(y): raise ValueError(f'{n} predictions for {len(y)} targets: each prediction needs one target.')
     if y.device.type == 'cpu' and len(y) and not ((y >= 0) & (y < vocab_sz) | ~keep).all():
         raise ValueError(f'The targets go from {int(y.min())} to {int(y.max())}; this model knows 0 to {vocab_sz - 1}. '
@@ -216,7 +216,7 @@ class SampledCrossEntropy(ChunkedCrossEntropy):
         super().__init__()
         self.p = np.asarray(counts, float) + 1
         if self.p.ndim != 1 or not (self.p >= 1).all():
-            raise ValueError(f'counts are of shape {self.p.shape}: one number for each word is needed, none below 0.')
+            raise ValueError(f'counts are of shape {self.p.shape}: it needs one number for each word, none below 0.')
         self.p /= self.p.sum()
 
     def log_in_batch(self, words, n): # log-probability that each of `words` is among `n` tokens, float32

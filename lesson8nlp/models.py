@@ -140,7 +140,7 @@ class Dropout(Module):
         p:float # probability of zero, 0 to 1
     ):
         if not 0 <= p <= 1:
-            raise ValueError(f'p is the probability that an activation is dropped, between 0 and 1; got {p}.')
+            raise ValueError(f'p, the probability that an activation is dropped, must be between 0 and 1; got {p}.')
         self.p = p
 
     def forward(self, x):

@@ -167,9 +167,9 @@ class CheckpointCallback(Callback):
         identity:dict=None # plain values that decide the result besides what the learner holds
     ):
         if every != 'epoch' and (not isinstance(every, int) or every < 1):
-            raise ValueError(f"every is {every!r}; it is a number of steps, at least 1, or 'epoch'.")
+            raise ValueError(f"every is {every!r}; it must be a number of steps, at least 1, or 'epoch'.")
         if not isinstance(keep, int) or keep < 1:
-            raise ValueError(f'keep is {keep!r}; at least 1 checkpoint has to stay.')
+            raise ValueError(f'keep is {keep!r}; at least 1 checkpoint must be kept.')
         self.root, self.every, self.keep, self.verbose = Path(path), every, keep, verbose
         self.identity, self.n_done = identity or {}, 0
 
@@ -182,7 +182,7 @@ class CheckpointCallback(Callback):
     def _check_loader(self):
         dl = self.learn.dls.train
         if self.every != 'epoch' and not hasattr(dl, 'state_dict'):
-            raise TypeError(f"A {type(dl).__name__} cannot say which batch is the next, so a checkpoint in the middle "
+            raise TypeError(f"A {type(dl).__name__} cannot tell which batch comes next, so a checkpoint in the middle "
                 "of an epoch would be of no use: take every='epoch', or a loader with state_dict and load_state_dict "
                 "such as LMDataLoader.")
 
@@ -228,7 +228,7 @@ def _save(self:CheckpointCallback, epoch, it, finished=False):
     "Write the state at step `it` of `epoch`, and remove what is older than the last `keep`."
     learn, model, scaler = self.learn, plain_model(self.learn.model), getattr(self.learn, 'scaler', None)
     if bad := [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]:
-        raise ValueError(f'The weights are not finite any more (first in {bad[0]}): this state is not saved, and the '
+        raise ValueError(f'The weights are no longer finite (first in {bad[0]}): this state is not saved, and the '
             f'checkpoints in {self.files.root} stay as they are. Try a lower learning rate or gradient clipping, '
             'in another folder.')
     grads = {n: 0 if self.stepped else p.grad for n, p in model.named_parameters() if p.grad is not None}
@@ -247,7 +247,7 @@ def check_run(self:CheckpointCallback, state):
     was, now = state['what'], self.what
     if wrong := [f'{k} was {was.get(k)} and is {now.get(k)}' for k in now | was if was.get(k) != now.get(k)]:
         raise ValueError(f'The checkpoints in {self.files.root} belong to another run: {"; ".join(wrong)[:800]}. '
-            'Call the fit as it was; or remove this folder to start over, or give the new run a folder of its own.')
+            'Call fit with the same settings, remove this folder to start over, or give the new run a folder of its own.')
 
 # %% ../nbs/internals/10_resume.ipynb #414d5182
 def load_weights(model, state): # and gradients: 0 stands for those that are used up

@@ -78,7 +78,7 @@ def atomic_folder(
     "Give a temporary folder that takes the name `path` only when the block ends without an error."
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise FileExistsError(f'{path} is there and is no folder, so it is not replaced by one: give another path.')
+        raise FileExistsError(f'{path} exists and is not a folder, so it is not replaced: give another path.')
     path.parent.mkdir(parents=True, exist_ok=True)
     new, old = (path.with_name(f'.{path.name}.{o}') for o in ('new', 'old'))
     if replace:
@@ -153,10 +153,10 @@ def read_manifest(
     wrong = lambda what: CorruptedError(f'{what} {remedy}')
     try: m = json.loads((path/'manifest.json').read_text(encoding='utf-8'))
     except FileNotFoundError:
-        raise wrong(f'{path.name} has no manifest.json, so it is no {kind} folder, or not all of it.') from None
+        raise wrong(f'{path.name} has no manifest.json: it is not a {kind} folder, or an incomplete one.') from None
     except ValueError: raise wrong(f'manifest.json of {path.name} is truncated or altered.') from None
     if not isinstance(m, dict) or m.get('format') != 'lesson8nlp':
-        raise wrong(f'manifest.json of {path.name} is not one of lesson8nlp.')
+        raise wrong(f'manifest.json of {path.name} was not written by lesson8nlp.')
     if not isinstance(m.get('version'), int) or m['version'] > format_version:
         raise ValueError(f'{path.name} has format version {m.get("version")}, and this lesson8nlp reads up to '
                          f'{format_version}: update it (pip install -U lesson8nlp).')

@@ -115,7 +115,7 @@ def train_pieces(tok, texts, vocab_sz): # -> the bytes of a SentencePiece model
 # %% ../nbs/internals/03_subwords.ipynb #3ada247b
 def sized_model(tok, texts): # the same, with a default for the number of pieces, and errors in words
     if not any(t.strip() for t in texts):
-        raise ValueError(f'SubwordTokenizer learns from texts, and got {len(texts)} texts without a single word.')
+        raise ValueError(f'SubwordTokenizer learns from texts, but got {len(texts)} texts without a single word.')
     n = len({w for t in texts for w in t.split()})//4
     vocab_sz = tok.vocab_sz or max(min(n + -n%8, tok.max_vocab_sz), 29)
     try: return train_pieces(tok, texts, vocab_sz)

@@ -121,8 +121,8 @@ def decode_text(
     except UnicodeDecodeError as e: raise not_in(encoding, data, len(mark), name, e) from e
     warn_utf8(data[len(mark):], text, encoding)
     if '\0' in text and text.count('\0') > max(5, 0.4*len(text)):
-        raise ValueError(f"{name} is not text in {encoding}, it is full of null characters. "
-                         "If it comes from Windows, try encoding='utf-16-le'; else it is no text file.")
+        raise ValueError(f"{name} is not text in {encoding}: it is full of null characters. "
+                         "If it comes from Windows, try encoding='utf-16-le'; otherwise it is not a text file.")
     return text.lstrip('\ufeff') # some programs write the mark twice
 
 # %% ../nbs/internals/02_texts.ipynb #237856d4
@@ -219,7 +219,7 @@ def text_files(
     files = [f for d in chosen_folders(path, folders) for f, why in walk_texts(d, seen) if not why]
     if not files: raise ValueError(f'No .txt file in {shown(path)}' + (f' below {folders}.' if folders else '.'))
     if n is not None and not 0 <= n <= len(files):
-        raise ValueError(f'{n} files were asked for, and {shown(path.name)} has {len(files)}.')
+        raise ValueError(f'{n} files were asked for, but {shown(path.name)} has {len(files)}.')
     files.sort(key=lambda f: f.parts)
     return files if n is None else sorted(random.Random(seed).sample(files, n))
 
@@ -260,7 +260,7 @@ def parse_tsv(lines, name):
         return tabbed, range(1, len(lines) + 1)
     if tabbed is None or len(tabbed) == len(rows): return rows, starts
     odd = next(i for i, (a, b) in enumerate(zip(rows, tabbed)) if a != b) + 1
-    raise ValueError(f'{name}, line {odd:,}: a cell begins with a quote, and one in a later line may end it, or not. '
+    raise ValueError(f'{name}, line {odd:,}: a cell begins with a quote, and it is not clear where it ends. '
                      'Write a quote inside a cell as two, and put that cell between quotes.')
 
 # %% ../nbs/internals/02_texts.ipynb #6d4390c4
@@ -344,7 +344,7 @@ def table_format(path, sep):
         remedy = next((r for ends, r in _remedies.items() if end and end in ends.split()), _remedies[''])
         raise ValueError(f'{shown(path)} does not look like a table: no .csv, .tsv, .jsonl or .parquet. {remedy}')
     if sep not in ('json', 'parquet') and (len(sep) != 1 or sep in '"\r\n'):
-        raise ValueError(f'sep is {sep!r}; it is a single character, for example ";".')
+        raise ValueError(f'sep is {sep!r}; it must be a single character, for example ";".')
     return sep, packed
 
 # %% ../nbs/internals/02_texts.ipynb #5639b8cb
@@ -451,11 +451,11 @@ def check_labels(
         key = seen_as(label)
         if not key: raise ValueError(f'{place}: the label {label!r} is blank.')
         if (other := alike.setdefault(key, label)) != label:
-            raise ValueError(f'{place}: the label {label!r} looks like {other!r} ({first[other]}), and is another one. '
+            raise ValueError(f'{place}: the label {label!r} looks like {other!r} ({first[other]}), but is not the same. '
                              'Write them alike.')
         if (near := folded.setdefault(key.casefold(), label)) != label:
-            warnings.warn(f'{place}: the label {label!r} differs from {near!r} ({first[near]}) in capitals alone, and is '
-                          'another class.')
+            warnings.warn(f'{place}: the label {label!r} differs from {near!r} ({first[near]}) only in capitals, so it is '
+                          'a class of its own.')
     return labels
 
 # %% ../nbs/internals/02_texts.ipynb #b43ca9b6
@@ -465,10 +465,10 @@ def labels_for(
 ) -> list: # of whatever they are
     "The labels as a list, or say why it is not clear which text each of them belongs to."
     if getattr(labels, 'ndim', 1) > 1:
-        raise TypeError(f'labels has shape {tuple(labels.shape)}: give for each text a list with its labels.')
+        raise TypeError(f'labels has shape {tuple(labels.shape)}: give a list of labels for each text.')
     labels = column_of(labels, 'labels')
     if isinstance(texts, pd.Series) and isinstance(labels, pd.Series) and not texts.index.equals(labels.index):
-        raise ValueError('texts and labels are columns with different indexes, so labels would stand beside texts of '
+        raise ValueError('texts and labels are columns with different indexes, so labels would be paired with texts of '
                          'other rows: take both from one table, or pass .tolist() of each if their order is the same.')
     return labels.tolist() if hasattr(labels, 'tolist') else list(labels)
 

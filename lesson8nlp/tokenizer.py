@@ -54,7 +54,7 @@ def _blank(lang): # spaCy's rules for a language, or an error that says what is 
                 "or 'xx' for a language that it does not have.") from e
         mecab = ', and the program MeCab with its Korean dictionary (mecab-ko, mecab-ko-dic)' if lang == 'ko' else ''
         raise ValueError(f'spaCy needs more for lang={lang!r}: pip install {" ".join(_packages[lang])}{mecab}. '
-            f'Or take SubwordTokenizer(lang={lang!r}) or CharTokenizer(), which need no others.') from e
+            f'Or use SubwordTokenizer(lang={lang!r}) or CharTokenizer(), which need no other packages.') from e
 
 def _any_of(words): # a regular expression that finds each of `words`, the longest first
     return '|'.join(map(re.escape, sorted(words, key=len, reverse=True))) or '(?!)'
@@ -409,7 +409,7 @@ def from_folder(cls:Tokenizer,
     res, folder = cls(tok, rules, mode='folder'), TokenFolder(Path(path), encoding)
     real = folder.path.resolve()
     root = real.parent/f'{real.name}_tok' if output_dir is None else Path(output_dir).resolve()
-    if root.is_relative_to(real): raise ValueError(f'output_dir={root} is inside {path}: its files would be texts.')
+    if root.is_relative_to(real): raise ValueError(f'output_dir={root} is inside {path}: its files would be read as texts.')
     files = files_below(folder.path, list(L(extensions)) or ['.txt'], folders)
     key = content_key(files, folder.path, encoding)
     if hasattr(res.tok, 'setup'): res.tok.setup((read_text(f, encoding) for f in files), res.rules)

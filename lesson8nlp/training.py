@@ -94,7 +94,7 @@ def _read_tensors(path, device='cpu'):
                          "a stranger's code: it is not opened. Save the state_dict of the model alone.") from e
     except FileNotFoundError: raise
     except (RuntimeError, EOFError, OSError) as e: # what torch says of a file that was cut off
-        raise ValueError(f'{Path(path).name} is damaged or no file of weights ({e}): it is not opened.') from e
+        raise ValueError(f'{Path(path).name} is damaged, or not a file of weights ({e}): it is not opened.') from e
 
 # %% ../nbs/internals/11_training.ipynb #11e00025
 class _PlainUnpickler(pickle.Unpickler):
@@ -108,10 +108,10 @@ def _read_vocab(path):
     try:
         with open(path, 'rb') as f: vocab = json.load(f) if path.suffix == '.json' else _PlainUnpickler(f).load()
     except (pickle.UnpicklingError, EOFError, ValueError) as e:
-        raise ValueError(f'{path.name} is no plain list of words: {e}. It is not opened; '
+        raise ValueError(f'{path.name} is not a plain list of words: {e}. It is not opened; '
                          'write the words to a .json file.') from e
     if len(vocab) and not isinstance(vocab[0], str): vocab = vocab[0] # of a classifier: words and labels
-    if not all(isinstance(w, str) for w in vocab): raise ValueError(f'{path.name} holds other things than words.')
+    if not all(isinstance(w, str) for w in vocab): raise ValueError(f'{path.name} holds other things besides words.')
     return list(vocab)
 
 # %% ../nbs/internals/11_training.ipynb #0f81dfae
@@ -286,7 +286,7 @@ def _pretrained_files(learn, arch, backwards, pretrained, fnames): # weights and
         return [learn.path/learn.model_dir/f'{n}.{ext}' for n, ext in zip(fnames, ('pth', 'pkl'))]
     meta, url = _model_meta[arch], 'url_bwd' if backwards else 'url'
     if pretrained and url not in meta:
-        warn(f'There are no pretrained weights for {arch.__name__}: it begins with random ones.')
+        warn(f'There are no pretrained weights for {arch.__name__}: it starts from random ones.')
     return _fetch(meta, url) if pretrained and url in meta else None
 
 # %% ../nbs/internals/11_training.ipynb #dc24f6e2

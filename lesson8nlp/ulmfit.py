@@ -119,7 +119,7 @@ def check_parts(model, codec, labels): # kind and configuration of a network, if
         raise ValueError(f'The vocab has {len(codec.vocab):,} entries and the model {n:,}: '
                          'give the codec that the model was made for.')
     if n_class and labels is not None and len(labels) != n_class:
-        raise ValueError(f'There are {len(labels)} labels for {n_class} outputs of the classifier: name each once.')
+        raise ValueError(f'There are {len(labels)} labels for {n_class} outputs of the classifier: give each a name of its own.')
     return kind, config
 
 # %% ../nbs/internals/13_ulmfit.ipynb #4537fa1f
@@ -205,7 +205,7 @@ def predict(self:TextModel,
     texts = [texts] if isinstance(texts, str) else check_texts(texts)
     if hardly_read(texts, self.codec):
         warnings.warn(f'Most words of some texts are unknown to the vocab of {len(self.codec.vocab):,} entries, so '
-                      'the answers say little. Is it the language that the model was trained on?')
+                      'the answers say little. Are they in the language that the model was trained on?')
     probs = classify(self, texts, bs=bs, fast=fast).numpy()
     df = pd.DataFrame(dict(text=texts) | answer_columns(probs, self.labels, self.activation), index=index)
     if all_labels and self.activation != 'none': df[[f'p({o})' for o in self.labels]] = probs
@@ -251,7 +251,7 @@ def mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fir
 def check_whole(least=1, **values): # refuse what is no whole number, by its name
     for k, v in values.items():
         if isinstance(v, (bool, np.bool_)) or not isinstance(v, numbers.Integral) or not least <= v < 2**32:
-            raise ValueError(f'{k} is {v!r}; it is a whole number, at least {least}.')
+            raise ValueError(f'{k} is {v!r}; it must be a whole number, at least {least}.')
 
 # %% ../nbs/internals/13_ulmfit.ipynb #d30e0485
 @patch
@@ -313,7 +313,7 @@ def make_codec(
     "A codec for these texts."
     kinds = dict(words=lambda: Tokenizer(WordTokenizer(lang)), characters=lambda: Tokenizer(CharTokenizer(), rules=[]),
                  subwords=lambda: Tokenizer(SubwordTokenizer(lang, vocab_sz=vocab_size)))
-    if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it is words, subwords or characters.')
+    if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it must be words, subwords or characters.')
     check_whole(vocab_size=vocab_size, min_freq=min_freq)
     if vocab_size <= len(special_tokens):
         raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
@@ -357,9 +357,9 @@ def check_model_path(
     if path in Path.cwd().resolve().parents or path == Path.cwd().resolve():
         raise FileExistsError(f'{path} is the folder that you are in, which cannot be replaced: name a new folder.')
     if inside and 'manifest.json' not in inside:
-        raise FileExistsError(f'{path} is there and is not a saved model: give another path, or remove it.')
+        raise FileExistsError(f'{path} exists and is not a saved model: give another path, or remove it.')
     if foreign := sorted(set(inside) - set(_model_files)):
-        raise FileExistsError(f'{path} holds {first_few(foreign, 3)}, no part of a saved model, which would be lost '
+        raise FileExistsError(f'{path} holds {first_few(foreign, 3)}, not part of a saved model, which would be lost '
                               'with the folder: give another path, or move what you want to keep.')
     if kind and (there := kind_at(path)) and (there == 'text_classifier') != (kind == 'text_classifier'):
         raise FileExistsError(f'{path} holds a {there}, which a {kind} would replace: give another path.')
@@ -474,12 +474,12 @@ sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, 
 def split_aside(n, valid, seed): # positions for training, and those set aside
     if isinstance(valid, numbers.Real):
         if isinstance(valid, bool) or not 0 <= valid < 1:
-            raise ValueError(f'valid is {valid}; it is the fraction of texts to set aside, or a list of positions.')
+            raise ValueError(f'valid is {valid}; it must be the fraction of texts to set aside, or a list of positions.')
         order = np.random.default_rng(seed).permutation(n)
         valid = order[:max(1, int(n*valid)) if valid else 0]
     at = np.asarray(valid)
     if at.ndim != 1 or at.size and at.dtype.kind not in 'iu':
-        raise ValueError(f'valid is {valid!r:.60}; it is the fraction of texts to set aside, or a list of positions.')
+        raise ValueError(f'valid is {valid!r:.60}; it must be the fraction of texts to set aside, or a list of positions.')
     valid, count = np.unique(at.astype(np.int64), return_counts=True)
     if at.size and (valid[0] < 0 or valid[-1] >= n or count.max() > 1):
         raise ValueError(f'valid goes from {valid[0]} to {valid[-1]}{", some twice" if count.max() > 1 else ""}; '
@@ -495,7 +495,7 @@ def checked_settings(how, least_bs=1): # before the work -> the same as plain va
         v = how[k]
         positive = not isinstance(v, bool) and isinstance(v, numbers.Real) and 0 < v < np.inf
         if not positive and not (k == 'drop_mult' and v == 0):
-            raise ValueError(f'{k} is {v!r}; it is a positive number.')
+            raise ValueError(f'{k} is {v!r}; it must be a positive number.')
     return {k: np.asarray(v).tolist() for k, v in how.items()}
 
 # %% ../nbs/internals/13_ulmfit.ipynb #2e79c9fd
@@ -591,7 +591,7 @@ def pretrain(
     "Train a language model from random weights; if a call is interrupted, the same call continues."
     config = sizes.get(size) if isinstance(size, str) else size
     if not isinstance(config, dict) or set(config) != set(sizes['tiny']):
-        raise ValueError(f'size is {size!r}; it is {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
+        raise ValueError(f'size is {size!r}; it must be {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
     if hasattr(texts, 'offsets'): check_codec_of(texts, codec)
     else: texts = check_texts(texts)
     how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
@@ -641,8 +641,8 @@ def finetune(
     "Let a language model read your texts; if a call is interrupted, the same call continues."
     lm = starting_model(lm, 'finetune')
     if hasattr(texts, 'offsets'):
-        raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, and a Corpus '
-                        'holds ids: pass the list of texts. pretrain takes a Corpus.')
+        raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, but a Corpus '
+                        'holds only ids: pass the list of texts. pretrain takes a Corpus.')
     how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
                                 seed=seed))
     texts = check_texts(texts)
@@ -672,7 +672,7 @@ def bag_of_words(
     "The labels that a linear model gives to counts of words."
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    if weigh not in ('tfidf', 'ratios'): raise ValueError(f"weigh is {weigh!r}; it is 'tfidf' or 'ratios'.")
+    if weigh not in ('tfidf', 'ratios'): raise ValueError(f"weigh is {weigh!r}; it must be 'tfidf' or 'ratios'.")
     how = dict(min_df=2, ngram_range=(1, n_words), analyzer='char' if characters else 'word')
     counts = TfidfVectorizer(sublinear_tf=True, **how) if weigh == 'tfidf' else CountVectorizer(binary=True, **how)
     y, fit = np.asarray(labels), LogisticRegression
@@ -693,7 +693,7 @@ def bag_of_words(
 def one_label_each(texts, labels): # as strings, with their classes
     n = len(labels)
     if n != len(texts):
-        raise ValueError(f'There are {len(texts):,} texts and {n:,} labels: one for each is needed.')
+        raise ValueError(f'There are {len(texts):,} texts and {n:,} labels: give one label for each text.')
     for i, o in enumerate(labels):
         if is_missing(o) or isinstance(o, str) and o == '':
             raise ValueError(f'Label {i} of {n} is missing ({o!r}): remove the text, or give it a label.')

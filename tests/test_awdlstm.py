@@ -316,7 +316,7 @@ def test_models_can_be_exported(lazy, strict):
 def test_probabilities(p):
     for f in (lambda: RNNDropout(p), lambda: EmbeddingDropout(nn.Embedding(3, 2), p), lambda: WeightDropout(nn.LSTM(2, 2), p), lambda: LinearDecoder(3, 2, p),
               lambda: dropout_mask(torch.ones(1), (2,), p), *[lambda k=k: AWD_LSTM(V, 4, 4, 1, **{k: p}) for k in ('hidden_p', 'input_p', 'embed_p', 'weight_p')]):
-        with expect_fail(ValueError, 'less than 1'): f()
+        with expect_fail(ValueError, 'below 1'): f()
 
 
 def test_sizes_and_ids():

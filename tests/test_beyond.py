@@ -217,9 +217,9 @@ def test_a_pointer_learns_to_copy_what_no_weight_knows():
 
 def test_wrong_arguments_are_explained():
     for bad in (0, -1, 2.5, '8'):
-        with expect_fail(ValueError, 'integer from 1 on'): ContinuousCache(lstm(), window=bad)
-        with expect_fail(ValueError, 'integer from 1 on'): PointerSentinel(lstm(), N, window=bad)
-        with expect_fail(ValueError, 'integer from 1 on'): TransformerLM(V, N, 2, 0.1, window=bad)
+        with expect_fail(ValueError, 'whole number, at least 1'): ContinuousCache(lstm(), window=bad)
+        with expect_fail(ValueError, 'whole number, at least 1'): PointerSentinel(lstm(), N, window=bad)
+        with expect_fail(ValueError, 'whole number, at least 1'): TransformerLM(V, N, 2, 0.1, window=bad)
     for bad in (-.1, 1., 2): 
         with expect_fail(ValueError, 'got'): ContinuousCache(lstm(), lam=bad)
     for bad in (-1, float('nan')):

@@ -250,7 +250,7 @@ def test_encodings_go_the_whole_way(here, place, clas):
 def test_the_reader_of_a_message_is_at_a_terminal():
     a = _parser().parse_args('finetune --texts t --out o'.split())
     for library, typed in (("pass encoding='cp1252'.", 'pass --encoding cp1252.'), ("sep=';'", "--sep ';'"), ("With text='my column' it", "With --column 'my column' it"), ('Try seq_len=9.', 'Try --seq-len 9.'),
-                           ("Or take SubwordTokenizer(lang='th') or CharTokenizer(), which", 'Or take --tokenizer subwords or --tokenizer characters, which'), ("device='cpu'", "device='cpu'"), ('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'), ('x\n y', 'x y')):
+                           ("Or use SubwordTokenizer(lang='th') or CharTokenizer(), which", 'Or take --tokenizer subwords or --tokenizer characters, which'), ("device='cpu'", "device='cpu'"), ('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'), ('x\n y', 'x y')):
         assert _as_typed(library, a) == typed
 
 
@@ -346,7 +346,7 @@ def test_folders_go_the_whole_way(here, place, lm, tmp_path):
     assert not (place/'x').exists()
 
 
-@pytest.mark.parametrize('out, words', [('FILE/m', 'is a file, so no folder can be made in it'), ('pipe', 'is a file; a model is saved as a folder'), ('app', 'holds main.py, no part of a saved model'), ('lm', 'holds a language_model, which a text_classifier would replace'), ('texts/', 'not a saved model'), ('.', 'the folder that you are in'), ('..', 'the folder that you are in')])
+@pytest.mark.parametrize('out, words', [('FILE/m', 'is a file, so no folder can be made in it'), ('pipe', 'is a file; a model is saved as a folder'), ('app', 'holds main.py, not part of a saved model'), ('lm', 'holds a language_model, which a text_classifier would replace'), ('texts/', 'not a saved model'), ('.', 'the folder that you are in'), ('..', 'the folder that you are in')])
 def test_where_no_classifier_can_go(here, place, lm, monkeypatch, out, words):
     "Before the training, and nothing that was there is touched: not the language model that it starts from either."
     monkeypatch.setattr(cli, 'train_classifier', None)  # whoever trains fails
@@ -375,7 +375,7 @@ def test_where_a_model_can_go(here, place, lm, monkeypatch, tmp_path, out):
     assert TextModel.load(path).fingerprint() == TextModel.load(lm).fingerprint() and not (tmp_path/'~').exists()
 
 
-@pytest.mark.parametrize('option, words', [('--seed=-1', 'seed is -1'), ('--seed=99999999999999999999', 'seed is 99999999999999999999'), ('--lr=0', 'lr is 0.0'), ('--lr=nan', 'lr is nan'), ('--bs=1', 'bs is 1; it is a whole number, at least 2'), ('--epochs=-2', 'epochs is -2')])
+@pytest.mark.parametrize('option, words', [('--seed=-1', 'seed is -1'), ('--seed=99999999999999999999', 'seed is 99999999999999999999'), ('--lr=0', 'lr is 0.0'), ('--lr=nan', 'lr is nan'), ('--bs=1', 'bs is 1; it must be a whole number, at least 2'), ('--epochs=-2', 'epochs is -2')])
 def test_settings_of_classify(here, place, lm, option, words):
     code, out, err = here('classify', '--texts', 'texts', '--from', 'lm', '--out', 'x', option, cwd=place)
     assert code == 1 and words in err and out == '' and len(err.splitlines()) == 1 and not (place/'x').exists()
@@ -481,7 +481,7 @@ def test_options_of_a_table_need_one(here, place, clas):
     "`predict --column review < reviews.csv` classified the header and whole lines."
     for option in (['--column', 'review'], ['--sep', ';']):
         code, out, err = here('predict', '--model', 'clas', *option, given='review;n\nfine;1\n', cwd=place)
-        assert code == 1 and out == '' and 'give it with --texts' in err
+        assert code == 1 and out == '' and 'they need --texts' in err
 
 
 def test_answers_to_answers_keep_every_column(here, place, clas, tmp_path):

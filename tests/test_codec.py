@@ -206,7 +206,7 @@ def test_a_folder_from_elsewhere_says_what_is_wrong(tmp_path):
     with expect_fail(FileNotFoundError, 'no model file'): Codec.from_config(config, sub.vocab, tmp_path)
 
 
-@pytest.mark.parametrize('vocab, words', [(None, 'list of tokens'), ('abc', 'list of tokens'), ([], 'is empty'), (['a', 'b', 'a'], "'a' more than once"), (['a', 3], 'each token is a string')], ids=str)
+@pytest.mark.parametrize('vocab, words', [(None, 'list of tokens'), ('abc', 'list of tokens'), ([], 'is empty'), (['a', 'b', 'a'], "'a' more than once"), (['a', 3], 'every token must be a string')], ids=str)
 def test_a_vocab_that_is_none_is_refused(vocab, words):
     with expect_fail((TypeError, ValueError), words): Codec(None, vocab)
 

@@ -37,7 +37,7 @@ def test_a_kill_leaves_no_half_folder(tmp_path):
 def test_human_numbers_notices_a_changed_file(tmp_path):
     code = 'from lesson8nlp.data import *\np = human_numbers()\n(p/"valid.txt").write_text("nine \\n")\nhuman_numbers()'
     out, err = python(code, tmp_path).communicate(timeout=120)
-    assert 'is not the file that belongs there: remove the folder' in err
+    assert 'is not the expected file: remove the folder' in err
 
 
 def tgz(path, names):

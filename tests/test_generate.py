@@ -424,7 +424,7 @@ def test_beams_with_a_penalty_do_not_repeat():
 @pytest.mark.parametrize('kw, words', [(dict(temperature=-1), 'temperature is -1'), (dict(temperature=math.nan), 'temperature is nan'), (dict(temperature=math.inf), 'temperature is inf'),
     (dict(top_k=-1), 'top_k is -1'), (dict(top_k=1.5), 'top_k is 1.5'), (dict(top_p=0), 'top_p is 0'), (dict(top_p=1.01), 'top_p is 1.01'), (dict(top_p=math.nan), 'top_p is nan'),
     (dict(repetition_penalty=0), 'repetition_penalty is 0'), (dict(max_tokens=0), 'max_tokens is 0'), (dict(max_tokens=2.5), 'max_tokens is 2.5'), (dict(n=0), 'n is 0'),
-    (dict(beams=0), 'beams is 0'), (dict(beams=2, n=3), 'cannot give n=3'), (dict(beams=2, top_k=5), 'draws nothing'), (dict(stop='nowhere'), "stop holds 'nowhere'"),
+    (dict(beams=0), 'beams is 0'), (dict(beams=2, n=3), 'cannot give n=3'), (dict(beams=2, top_k=5), 'does not sample'), (dict(stop='nowhere'), "stop holds 'nowhere'"),
     (dict(banned=[V]), f'banned holds {V}'), (dict(banned=vocab), 'nothing is left'), (dict(prompt=[]), 'is empty'), (dict(prompt=[V]), f'id {V}'), (dict(prompt=[-1]), 'id -1'),
     (dict(prompt=[1.5]), 'whole numbers'), (dict(codec=None), 'No codec'), (dict(codec=vocab[:-1]), '29 entries'), (dict(prompt=[[1], []]), 'is empty')], ids=str)
 def test_wrong_arguments_say_so(kw, words):
@@ -433,7 +433,7 @@ def test_wrong_arguments_say_so(kw, words):
 
 def test_what_is_no_language_model_is_refused():
     with expect_fail(TypeError, 'no reset()'): generate(nn.Linear(2, 2), 'a', codec=vocab)
-    with expect_fail(TypeError, 'takes a model'): generate('gpt', 'a', codec=vocab)
+    with expect_fail(TypeError, 'expects a model'): generate('gpt', 'a', codec=vocab)
     with expect_fail(ValueError, 'prediction after every token'): ask(LMModel3(V, 8))
 
 
@@ -602,7 +602,7 @@ def test_values_of_numpy_and_none_are_taken():
 
 @pytest.mark.parametrize('kw, words', [(dict(seed=1.5), 'seed is 1.5'), (dict(seed='a'), "seed is 'a'"), (dict(seed=True), 'seed is True'), (dict(seed=2**64), 'seed is 18446744073709551616'), (dict(temperature=None), 'temperature is None'),
     (dict(temperature='0.7'), "temperature is '0.7'"), (dict(top_k='5'), "top_k is '5'"), (dict(top_k=math.nan), 'top_k is nan'), (dict(top_k=math.inf), 'top_k is inf'), (dict(min_p=2), 'min_p is 2'), (dict(min_p=math.nan), 'min_p is nan'),
-    (dict(repetition_penalty=None), 'repetition_penalty is None'), (dict(length_penalty=math.nan), 'length_penalty is nan'), (dict(beams=2, min_p=.1), 'draws nothing'), (dict(max_tokens=None), 'max_tokens is None'),
+    (dict(repetition_penalty=None), 'repetition_penalty is None'), (dict(length_penalty=math.nan), 'length_penalty is nan'), (dict(beams=2, min_p=.1), 'does not sample'), (dict(max_tokens=None), 'max_tokens is None'),
     (dict(stop=[1.5]), 'stop holds 1.5'), (dict(banned=['w1', None]), 'banned holds None')], ids=str)
 def test_more_wrong_arguments_say_so(kw, words):
     with expect_fail(ValueError, words): generate(model('LMModel6'), **dict(dict(prompt=[2, 3], codec=vocab), **kw))

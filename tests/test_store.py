@@ -21,7 +21,7 @@ def calls(monkeypatch):
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, calls):
     "Without fsync, the name may outlive a power failure and the bytes may not: nothing but the order of the calls shows it."
-    with atomic_file(tmp_path/'a.txt') as f: f.write('all of it')
+    with atomic_file(tmp_path/'a.txt') as f: f.write('an incomplete one')
     assert calls == [('fsync', (tmp_path/'a.txt').stat().st_ino), ('rename', 'a.txt')]
 
 
@@ -56,6 +56,6 @@ def test_what_is_no_folder_is_never_replaced_by_one(tmp_path, kind):
     else: os.mkfifo(path)
     was = path.stat().st_mode
     for replace in (False, True):
-        with pytest.raises(FileExistsError, match='x is there and is no folder'):
+        with pytest.raises(FileExistsError, match='x exists and is not a folder'):
             with atomic_folder(path, replace=replace): pass
     assert path.stat().st_mode == was and [p.name for p in tmp_path.iterdir()] == ['x']

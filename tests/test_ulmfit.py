@@ -487,7 +487,7 @@ def test_what_stands_in_the_way_of_a_model(tmp_path, monkeypatch):
     for name in ('app', 'notes'): shutil.copytree(m, tmp_path/name), (tmp_path/name/f'{name}.txt').write_text('mine')
     (tmp_path/'app'/'config.json').unlink()  # many programs have a manifest.json
     os.mkfifo('pipe') if hasattr(os, 'mkfifo') else None
-    for bad, err, match in (('file/m', FileExistsError, 'file is a file, so no folder can be made in it'), ('pipe', FileExistsError, 'is a file'), ('app', FileExistsError, 'holds app.txt, no part of a saved model'), ('notes', FileExistsError, 'holds notes.txt')):
+    for bad, err, match in (('file/m', FileExistsError, 'file is a file, so no folder can be made in it'), ('pipe', FileExistsError, 'is a file'), ('app', FileExistsError, 'holds app.txt, not part of a saved model'), ('notes', FileExistsError, 'holds notes.txt')):
         if bad == 'pipe' and not hasattr(os, 'mkfifo'): continue
         for f in (check_model_path, lambda p: save_model(learner(), p)):
             with pytest.raises(err, match=match): f(bad)
