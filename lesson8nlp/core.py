@@ -32,7 +32,7 @@ def data_root() -> Path: # an existing folder
 def token_grid(
     tokens, # any sequence: tokens or ids
     n_cols=15 # tokens in a row
-) -> pd.DataFrame: # one token a cell; the last row is filled up with ''
+) -> pd.DataFrame: # one token a cell; the last row is padded with ''
     "Lay `tokens` out in rows of `n_cols`."
     tokens = list(tokens)
     if n_cols < 1: raise ValueError(f'n_cols is {n_cols}; a grid needs at least 1 column.')
@@ -56,7 +56,7 @@ def bar(
 def show_progress(
     on:bool=True # show them?
 ) -> bool: # were they shown before?
-    "One switch for all progress bars: those of this library, and fastai's of learners that are made from now on."
+    "Switch all progress bars on or off: this library's, and fastai's in learners that you make from now on."
     from fastai.callback.progress import ProgressCallback
     before, _bars['on'] = _bars['on'], bool(on)
     kept = [cb for cb in defaults.callbacks if cb is not ProgressCallback]
