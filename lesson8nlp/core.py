@@ -56,7 +56,7 @@ def bar(
 def show_progress(
     on:bool=True # show them?
 ) -> bool: # were they shown before?
-    "Switch all progress bars on or off: this library's, and fastai's in learners that you make from now on."
+    "One switch for all progress bars: those of this library, and fastai's of learners that are made from now on."
     from fastai.callback.progress import ProgressCallback
     before, _bars['on'] = _bars['on'], bool(on)
     kept = [cb for cb in defaults.callbacks if cb is not ProgressCallback]
