@@ -1,4 +1,4 @@
-"""How everything we write gets onto the disk: whole or not at all, with checksums, and without a pickle.
+"""How everything that we write gets onto the disk: whole or not at all, with checksums, and without a pickle.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/store.html.md"""
 
