@@ -32,7 +32,7 @@ def data_root() -> Path: # an existing folder
 def token_grid(
     tokens, # any sequence: tokens or ids
     n_cols=15 # tokens in a row
-) -> pd.DataFrame: # one token a cell; the last row is filled up with ''
+) -> pd.DataFrame: # one token a cell; the last row is padded with ''
     "Lay `tokens` out in rows of `n_cols`."
     tokens = list(tokens)
     if n_cols < 1: raise ValueError(f'n_cols is {n_cols}; a grid needs at least 1 column.')

@@ -207,7 +207,7 @@ def open_sealed(
     return manifest
 
 # %% ../nbs/internals/01_store.ipynb #4c2eb78f
-def pack_tensor(o, tensors): # into the dict `tensors`; views of the same memory are written once
+def pack_tensor(o, tensors): # into the dict `tensors`; a tensor that occurs twice is written once
     o = o.detach().as_subclass(Tensor).cpu().contiguous()
     name = f'{o.data_ptr()}.{o.dtype}.{list(o.shape)}' if o.numel() else str(len(tensors))
     tensors.setdefault(name, o)
