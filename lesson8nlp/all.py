@@ -1,4 +1,4 @@
-"""One line brings every public name of the library into a notebook of your own.
+"""One line brings the names of the library into a notebook of your own.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/all.html.md"""
 
