@@ -210,7 +210,10 @@ def open_sealed(
 def pack_tensor(o, tensors): # into the dict `tensors`; a tensor that occurs twice is written once
     o = o.detach().as_subclass(Tensor).cpu().contiguous()
     name = f'{o.data_ptr()}.{o.dtype}.{list(o.shape)}' if o.numel() else str(len(tensors))
-    tensors.setdefault(name, o)
+    if name not in tensors: # safetensors writes no two tensors that share memory, such as `x` and `x[:2]`
+        memory = o.untyped_storage().data_ptr()
+        shared = any(t.untyped_storage().data_ptr() == memory for t in tensors.values())
+        tensors[name] = o.clone() if shared else o
     return {'tensor': name}
 
 def pack(o, tensors): # `o` as JSON can hold it, with its tensors put into the dict `tensors`

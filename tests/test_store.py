@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from lesson8nlp import store
 from lesson8nlp.store import *
@@ -21,7 +22,7 @@ def calls(monkeypatch):
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, calls):
     "Without fsync, the name may outlive a power failure and the bytes may not: nothing but the order of the calls shows it."
-    with atomic_file(tmp_path/'a.txt') as f: f.write('an incomplete one')
+    with atomic_file(tmp_path/'a.txt') as f: f.write('all of it')
     assert calls == [('fsync', (tmp_path/'a.txt').stat().st_ino), ('rename', 'a.txt')]
 
 
@@ -59,3 +60,13 @@ def test_what_is_no_folder_is_never_replaced_by_one(tmp_path, kind):
         with pytest.raises(FileExistsError, match='x exists and is not a folder'):
             with atomic_folder(path, replace=replace): pass
     assert path.stat().st_mode == was and [p.name for p in tmp_path.iterdir()] == ['x']
+
+
+def test_a_state_with_views_of_one_memory(tmp_path):
+    "Slices and other shapes of a tensor are written too; the same tensor twice is written once."
+    x = torch.arange(6.)
+    state = dict(x=x, again=x, part=x[:2], shape=x.view(2, 3), t=x.view(2, 3).t(), empty=[torch.ones(0), torch.ones(0, 3)])
+    save_state(tmp_path/'s', state)
+    back = load_state(tmp_path/'s')
+    assert all(torch.equal(back[k], state[k]) for k in ('x', 'again', 'part', 'shape', 't')) and back['again'] is back['x']
+    assert [list(o.shape) for o in back['empty']] == [[0], [0, 3]]
