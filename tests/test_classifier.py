@@ -107,7 +107,7 @@ def test_saliency_is_the_gradient():
 
 def test_html_is_escaped(): assert '<b>' not in Saliency(['<b>'], torch.tensor([1.]).numpy(), '<b>', .5)._repr_html_()
 
-@pytest.mark.parametrize('kw, words', [(dict(labels=['x']), 'one for each'), (dict(labels=['x', 'z']), "'z'")])
+@pytest.mark.parametrize('kw, words', [(dict(labels=['x']), 'one label for each'), (dict(labels=['x', 'z']), "'z'")])
 def test_labels_that_do_not_fit(kw, words):
     with pytest.raises(ValueError, match=words): class_dl(['good', 'bad'], codec=codec, classes=['x', 'y'], **kw)
 
@@ -236,7 +236,7 @@ def test_models_with_other_labels_are_not_averaged(trained):
     "Answers are averaged by position: ['neg', 'pos'] and ['pos', 'neg'] would cancel out."
     from lesson8nlp.ulmfit import TextModel
     one, other = TextModel.from_learner(trained), TextModel(trained.model, codec, ['pos', 'neg'])
-    with pytest.raises(ValueError, match=r"\['neg', 'pos'\] and \['pos', 'neg'\].*same ones in the same order"): classify([one, other], texts[:3])
+    with pytest.raises(ValueError, match=r"\['neg', 'pos'\] and \['pos', 'neg'\].*same labels in the same order"): classify([one, other], texts[:3])
     with pytest.raises(ValueError, match='different labels'): classify([one, learner([float(o == 'pos') for o in sides])], texts[:3])
     torch.testing.assert_close(classify([one, trained, trained.model], texts[:3], codec), classify(one, texts[:3]))
 

@@ -250,7 +250,7 @@ def test_encodings_go_the_whole_way(here, place, clas):
 def test_the_reader_of_a_message_is_at_a_terminal():
     a = _parser().parse_args('finetune --texts t --out o'.split())
     for library, typed in (("pass encoding='cp1252'.", 'pass --encoding cp1252.'), ("sep=';'", "--sep ';'"), ("With text='my column' it", "With --column 'my column' it"), ('Try seq_len=9.', 'Try --seq-len 9.'),
-                           ("Or use SubwordTokenizer(lang='th') or CharTokenizer(), which", 'Or take --tokenizer subwords or --tokenizer characters, which'), ("device='cpu'", "device='cpu'"), ('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'), ('x\n y', 'x y')):
+                           ("Or use SubwordTokenizer(lang='th') or CharTokenizer(), which", 'Or use --tokenizer subwords or --tokenizer characters, which'), ("device='cpu'", "device='cpu'"), ('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'), ('x\n y', 'x y')):
         assert _as_typed(library, a) == typed
 
 
