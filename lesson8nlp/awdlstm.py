@@ -59,7 +59,7 @@ class EmbeddingDropout(Module):
                              'its rows would be shortened before they are masked.')
         self.emb, self.embed_p = emb, embed_p
 
-    def forward(self, words, scale=None): # (bs, sl) int64 -> (bs, sl, emb_sz)
+    def forward(self, words, scale=None): # (bs, sl) int64 -> (bs, sl, emb_sz), times `scale` if you give one
         res = self.emb(words)
         if self.training and self.embed_p != 0:
             mask = dropout_mask(self.emb.weight.data, (self.emb.num_embeddings, 1), self.embed_p)
