@@ -1,4 +1,4 @@
-"""How `generate` writes several texts at once, repeats them from a seed, searches with beams, and leaves the model as it was.
+"""How `generate` writes many texts at once, repeats them from a seed, and leaves the model as it was.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/search.html.md"""
 
