@@ -1,4 +1,4 @@
-"""A document gets the same answer whatever else is in the batch: encoder, head, learner and `classify` see to that.
+"""A document gets the same answer whatever else is in the batch: encoder, head, learner and `classify` make sure of it.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/reader.html.md"""
 
@@ -176,7 +176,7 @@ def text_classifier_learner(
 # %% ../nbs/internals/12_reader.ipynb #43da02b0
 @contextmanager
 def reading(model):
-    "Hold the model's lock and have it in evaluation mode; every part gets its own mode back."
+    "Hold the model's lock with the model in evaluation mode; afterwards every module gets its own mode back."
     with model_lock(model):
         modes = [(m, m.training) for m in model.modules()]
         model.eval()

@@ -1,4 +1,4 @@
-"""Many documents become one stream of ids on disk: in parallel, in little memory, and safe when the power goes.
+"""Turn many documents into one stream of ids on disk: in parallel, in little memory, and safe from a power cut.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/corpus.html.md"""
 

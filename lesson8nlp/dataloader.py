@@ -1,4 +1,4 @@
-"""Behind `LMDataLoader`: views of a large corpus, shards, worker processes, the GPU, resuming; a classifier's loaders.
+"""Behind `LMDataLoader`: a corpus larger than memory, several processes, the GPU, resuming; a classifier's loaders.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/dataloader.html.md"""
 

@@ -1,4 +1,4 @@
-"""Several texts at once, seeds that hold in any company, beams that reorder the state, a model left as it was.
+"""How `generate` writes many texts at once, repeats them from a seed, and leaves the model as it was.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/search.html.md"""
 
@@ -114,7 +114,7 @@ def random_draws(seed, n, steps): # (n, steps) float64: rows do not depend on n,
 # %% ../nbs/internals/11_search.ipynb #fcde61c6
 def penalize(
     logits:torch.Tensor, # scores, (rows, vocab)
-    seen:torch.Tensor, # which tokens each row has had, (rows, vocab) bool
+    seen:torch.Tensor, # which tokens each row already holds, (rows, vocab) bool
     penalty:float # 1 changes nothing; the paper found 1.2 good
 ) -> torch.Tensor: # (rows, vocab)
     "Lower the scores of the tokens that have been seen."
@@ -132,7 +132,7 @@ def model_lock(
 
 # %% ../nbs/internals/11_search.ipynb #109a426f
 class ModelState:
-    "What the modules of a model hold beside their parameters, to be put back."
+    "What the modules of a model hold besides their parameters, to be restored."
     def __init__(self, model):
         self.tensors, self.weights = {}, {self.memory(p) for p in model.parameters()}
         self.modules = [(m, m.training, self.copy(self.own(m)), self.copy(dict(m._buffers))) for m in model.modules()]
@@ -140,7 +140,7 @@ class ModelState:
     def own(self, m): return {k: v for k, v in vars(m).items() if k not in _every_module}
     def memory(self, o): return o.untyped_storage().data_ptr()
 
-    def copy(self, o): # containers are copied; of tensors that are no view of the weights, the values are noted
+    def copy(self, o): # copies containers, and saves the values of tensors that share no memory with the weights
         if type(o) in (list, tuple): return type(o)(self.copy(v) for v in o)
         if type(o) is dict: return {k: self.copy(v) for k, v in o.items()}
         if isinstance(o, torch.Tensor) and not o.requires_grad and self.memory(o) not in self.weights:
@@ -192,7 +192,7 @@ def read_zeros(model, n): # one token in each of `n` rows
 def state_axes(
     model:nn.Module # reads ids (rows, sl), keeps a state, has reset()
 ) -> dict: # path of a tensor: (name of its module, attribute, index in it...) -> its axis that counts the rows
-    "Find the tensors of the hidden state that follow the rows of the batch; the state itself is reset."
+    "Find the tensors of the hidden state that have an axis for the rows of the batch; resets the state."
     def shapes(n): # after one token in each of `n` rows
         read_zeros(model, n)
         found = {}
@@ -209,10 +209,10 @@ def state_axes(
 # %% ../nbs/internals/11_search.ipynb #5f191eba
 def take_rows(
     model:nn.Module, # has read something
-    rows:torch.Tensor, # for each new row, which old row it goes on from, (n,) int64
+    rows:torch.Tensor, # for each new row, the old row that it continues, (n,) int64
     axes:dict # of `state_axes(model)`
 ):
-    "Reorder the rows of the hidden state; rows may be left out and doubled."
+    "Reorder the rows of the hidden state; rows may be left out or duplicated."
     if hasattr(model, 'take_rows'): return model.take_rows(rows)
     new, n_old = {}, []
     def note(path, o):
@@ -530,7 +530,7 @@ def generate(
     codec=None, # a `Codec`, or a list of tokens; by default that of `model`
     details:bool=False, # return `Generated` objects in place of texts?
     **kwargs # of `Writer`: how each token is chosen, and where a text ends
-): # a text; a list of `n` (fewer only where a beam finds fewer); for several prompts, a list of these
+): # a text; a list of `n` (fewer only if a beam finds fewer); for several prompts, a list of these
     "Continue `prompt`, one token at a time."
     model, codec = model_and_codec(model, codec)
     writer = Writer(model, codec, max_tokens, **kwargs)
@@ -543,7 +543,7 @@ def generate(
 # %% ../nbs/internals/11_search.ipynb #5e1c07a3
 @patch
 def predict(self:LMLearner,
-    text:str, # what to go on from
+    text:str, # the text to continue
     n_words:int=1, # how many tokens to write
     no_unk:bool=True, # never write `xxunk`?
     temperature:float=1., # 0: greedy

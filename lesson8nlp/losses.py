@@ -1,4 +1,4 @@
-"""With a large vocab the last layer costs the most: cross entropy in chunks, a sampled loss, a fused optimizer.
+"""With a large vocab the last layer costs the most. Cross entropy in chunks and a sampled loss help.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/losses.html.md"""
 

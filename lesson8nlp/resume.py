@@ -1,4 +1,4 @@
-"""A long training run has to survive its process. It goes on where it stopped, with the same weights to the last bit.
+"""A long run must survive its process, and continue where it stopped with the same weights to the last bit.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/resume.html.md"""
 

@@ -1,4 +1,4 @@
-"""Below the surface of a learner: metrics, safe files, two vocabularies, a schedule, a guard, half precision.
+"""Under the hood of a learner: metrics, safe files, two vocabs, gradual unfreezing, NaN, half precision.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/training.html.md"""
 
@@ -68,7 +68,7 @@ class TokenAccuracy(TokenLoss):
 
 # %% ../nbs/internals/11_training.ipynb #8025ece0
 def lm_metrics() -> list: # accuracy, perplexity, bits per token
-    "What a language model is measured by, each over all tokens together."
+    "The metrics of a language model, each over all tokens together."
     return [TokenAccuracy(), TokenPerplexity(), BitsPerToken()]
 
 # %% ../nbs/internals/11_training.ipynb #11e00017
@@ -216,7 +216,7 @@ def load_pretrained(self:SafeLearner,
     vocab_fname, # its vocabulary, a `.pkl` or `.json` file with a list of words
     model=None # what to fill, if it is not the learner's model
 ):
-    "Load a pretrained language model, its words put in the order of the data's vocabulary, and freeze it."
+    "Load a pretrained language model, with its rows in the order of the data's vocab, and freeze it."
     distrib_barrier()
     old_vocab, new_vocab = _read_vocab(vocab_fname), _vocab_of(self.dls)
     wgts = _read_tensors(wgts_fname)
