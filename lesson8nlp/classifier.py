@@ -193,6 +193,11 @@ class Reader:
         self.net = model if isinstance(model, nn.Module) else getattr(model, 'model', None)
         if not isinstance(self.net, nn.Module):
             raise TypeError(f'Expected a network, a Learner or a TextModel, got a {type(model).__name__}.')
+        self.net = plain_model(self.net)
+        if not hasattr(next(self.net.children(), None), 'module'):
+            what = f'a TextModel that is a {kind}' if (kind := getattr(model, 'kind', '')) else type(self.net).__name__
+            raise TypeError(f'Expected a text classifier, whose first part reads documents, got {what}: '
+                            'train_classifier or text_classifier_learner makes one.')
         dls = getattr(model, 'dls', None)
         if codec is None: codec = getattr(model, 'codec', None)
         if codec is None and dls is not None: codec = Codec.from_dls(dls)

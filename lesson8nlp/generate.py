@@ -11,7 +11,7 @@ __all__ = ['float_type', 'next_probs', 'draw', 'penalize', 'model_lock', 'keep_s
 # %% ../nbs/internals/11_search.ipynb #66858ad3
 import numbers, threading, warnings, weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -470,6 +470,13 @@ def model_and_codec(model, codec):
         raise ValueError('No codec: give codec=Codec(tok, vocab), or the list of tokens that the model knows.')
     return model, Codec.from_dls(getattr(owner, 'dls', owner))
 
+# %% ../nbs/internals/11_search.ipynb #51b13e0e
+def check_names(settings): # are they settings of a `Writer`?
+    known = [o.name for o in fields(Writer)][2:]
+    if wrong := [k for k in settings if k not in known]:
+        raise TypeError(f'generate has no argument {wrong[0]!r}; how it writes is set by {", ".join(known)}.')
+
+
 # %% ../nbs/internals/11_search.ipynb #5985e8cf
 def ids_of_prompt(o, codec): # of a text, or ids that are checked
     found = codec.encode(o).tolist() if isinstance(o, (str, Path)) else codec.checked(o)
@@ -532,6 +539,7 @@ def generate(
     **kwargs # of `Writer`: how each token is chosen, and where a text ends
 ): # a text; a list of `n` (fewer only where a beam finds fewer); for several prompts, a list of these
     "Continue `prompt`, one token at a time."
+    check_names(kwargs)
     model, codec = model_and_codec(model, codec)
     writer = Writer(model, codec, max_tokens, **kwargs)
     prompts, many = read_prompts(prompt, codec)

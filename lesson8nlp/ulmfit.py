@@ -318,7 +318,13 @@ def make_codec(
     if vocab_size <= len(special_tokens):
         raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
                          'Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
-    return codec_of(check_texts(texts), kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
+    texts = check_texts(texts)
+    if not any(map(str.strip, texts)): raise ValueError(f'All {len(texts):,} texts are empty: there is nothing to read.')
+    codec = codec_of(texts, kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
+    if {*codec.vocab} <= {*special_tokens, 'xxfake'}:
+        raise ValueError(f'No token of these {len(texts):,} texts occurs min_freq={min_freq} times, so the vocab would '
+                         'hold special tokens only: take a smaller min_freq, for few texts 1.')
+    return codec
 
 # %% ../nbs/internals/13_ulmfit.ipynb #4ee6ec93
 _model_remedy = 'Copy the folder again from where it was whole, or save the model again.'
@@ -395,12 +401,16 @@ def load(cls:TextModel,
     tok=None # the tokenizer, where it holds code of your own (see `save`)
 ) -> TextModel:
     "Read a saved model, after checking that every file is as it was written."
-    path = Path(path).expanduser()
+    if not str(path).strip(): raise ValueError('The path is empty: give the one that TextModel.save wrote.')
+    path = Path(path).expanduser().resolve()
     finish_replace(path)
     if path.is_file():
         raise ValueError(f"{path.name} is a file, and TextModel.load reads a folder that TextModel.save wrote. "
                          "fastai's .pth files go into learn.load or learn.load_encoder, which read tensors only.")
     if not path.exists(): raise FileNotFoundError(f'There is no {path}: give the path that TextModel.save wrote.')
+    if not (names := sorted(p.name for p in path.iterdir())) or not {*names} & {*_model_files}:
+        raise ValueError(f'{path} holds no model ({first_few(names, 5) or "it is empty"}): give the folder that '
+                         'TextModel.save wrote.')
     open_sealed(path, 'model', remedy=_model_remedy)
     try: return load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:

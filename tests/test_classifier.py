@@ -261,3 +261,16 @@ def test_a_saved_model_answers_as_its_learner(kind, tmp_path):
     else:
         assert list(df) == ['text', 'value'] and df.value.tolist() == pytest.approx(want[:, 0].tolist(), abs=1e-5)
         assert df.value[1] > df.value[0]
+
+
+def test_a_language_model_is_no_classifier(tmp_path):
+    "In any company, as a TextModel, a network or a learner: the message says what came in and what makes the right thing."
+    from lesson8nlp.ulmfit import TextModel
+    from small_runs import learner, vocab
+    learn = learner()
+    lm = TextModel(learn.model, Codec(str.split, vocab))
+    clf = TextModel(get_text_classifier(AWD_LSTM, len(vocab), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec)
+    for models, what in (([clf, lm], 'a TextModel that is a language_model'), (lm, 'language_model'), ([lm.model], 'SequentialRNN'), (learn, 'SequentialRNN'), (torch.nn.Linear(2, 2), 'Linear')):
+        with pytest.raises(TypeError, match=f'Expected a text classifier.*got {what}|{what}.*train_classifier'): classify(models, ['w1 w2'], codec=lm.codec)
+    with pytest.raises(TypeError, match='Expected a text classifier'): saliency(lm, 'w1 w2')
+    assert classify([clf, clf], ['w1 w2']).shape == (1, 2)

@@ -143,8 +143,18 @@ def test_nothing_there(tmp_path):
     (tmp_path/'mine').mkdir()
     (tmp_path/'mine'/'thesis.txt').write_text('years of work')
     with pytest.raises(FileExistsError, match='another path'): save_model(learner(), tmp_path/'mine')
-    with pytest.raises(ValueError, match='no manifest'): load_model(tmp_path/'mine')
+    with pytest.raises(ValueError, match=r'mine holds no model \(thesis.txt\): give the folder') as e: load_model(tmp_path/'mine')
+    assert not isinstance(e.value, CorruptedError)
+    (tmp_path/'empty').mkdir()
+    with pytest.raises(ValueError, match='it is empty'): load_model(tmp_path/'empty')
+    for nothing in ('', ' '):
+        with pytest.raises(ValueError, match='The path is empty: give the one that TextModel.save wrote'): load_model(nothing)
     assert (tmp_path/'mine'/'thesis.txt').read_text() == 'years of work'
+
+
+def test_a_model_in_the_folder_that_one_is_in(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_model('.').fingerprint() == load_model(folder).fingerprint()
 
 
 def test_needs_a_vocab_and_a_known_model(tmp_path):
@@ -288,6 +298,21 @@ def test_settings_left_open_go_by_the_number_of_texts():
     from lesson8nlp.ulmfit import by_number
     assert by_number(299, 0, 0) == dict(epochs=4, bs=16) and by_number(300, 0, 0) == dict(epochs=3, bs=32)
     assert by_number(299, 7, 0) == dict(epochs=7, bs=16) and by_number(300, 0, 5) == dict(epochs=3, bs=5)
+
+
+@pytest.mark.parametrize('texts', [['']*40, [' \n\t']*40, ['']*30 + ['a good film']*10])
+def test_empty_texts_are_called_empty(lm, texts):
+    for f in (lambda: finetune(texts, lm), lambda: train_classifier(texts, ['a', 'b']*20, lm), lambda: pretrain(texts)):
+        with pytest.raises(ValueError, match=r'of these texts are empty: remove|All 40 texts are empty|occurs min_freq=3'): f()
+    with pytest.raises(ValueError, match='are empty') as e: finetune(texts, lm)
+    assert 'tokenizer' not in str(e.value)
+
+
+@pytest.mark.parametrize('kind', ['words', 'characters'])
+def test_a_vocab_of_special_tokens_only_is_none(reviews, kind):
+    with pytest.raises(ValueError, match='No token of these 80 texts occurs min_freq=1000000 times.*smaller min_freq'): make_codec(reviews[0], kind, min_freq=10**6)
+    for empty in ([], [''], [' ', '\n']):
+        with pytest.raises(ValueError, match='texts are empty'): make_codec(empty, kind)
 
 
 def test_defaults_are_those_that_were_chosen_and_measured():
@@ -452,7 +477,7 @@ def test_settings_are_checked_before_the_work(reviews, lm, monkeypatch, k, v):
 
 @pytest.mark.parametrize('call, match', [(lambda r, lm: train_classifier(*r, lm, bs=1), 'bs is 1; .*at least 2'), (lambda r, lm: train_classifier(*r, lm, max_len=0), 'max_len is 0'), (lambda r, lm: train_classifier(*r, lm, valid=[i for i, o in enumerate(r[1]) if o == 'pos']), "All texts with the label 'pos' are set aside"),
     (lambda r, lm: finetune(r[0], lm, seq_len=0), 'seq_len is 0'), (lambda r, lm: finetune(r[0], lm, min_freq=0), 'min_freq is 0'), (lambda r, lm: pretrain(r[0], lm.codec, size=dict(emb_sz=4)), 'size is .*emb_sz, n_hid and n_layers'), (lambda r, lm: make_codec(r[0], vocab_size=1e4), 'vocab_size is 10000.0'), (lambda r, lm: make_codec(r[0], min_freq=None), 'min_freq is None'),
-    (lambda r, lm: lm.perplexity(r[0], bs=0), 'bs is 0'), (lambda r, lm: train_classifier(['']*80, r[1], lm), '100% of these texts are a single token')], ids=range(10))
+    (lambda r, lm: lm.perplexity(r[0], bs=0), 'bs is 0'), (lambda r, lm: train_classifier(['']*80, r[1], lm), '100% of these texts are empty: remove')], ids=range(10))
 def test_more_settings(reviews, lm, call, match):
     with pytest.raises(ValueError, match=match): call(reviews, lm)
 
