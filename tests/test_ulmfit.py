@@ -7,6 +7,7 @@ from fastai.basics import nn
 
 from lesson8nlp import ulmfit
 from lesson8nlp.awdlstm import *
+from lesson8nlp.classifier import get_text_classifier
 from lesson8nlp.codec import *
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import *
@@ -298,6 +299,57 @@ def test_settings_left_open_go_by_the_number_of_texts():
     from lesson8nlp.ulmfit import by_number
     assert by_number(299, 0, 0) == dict(epochs=4, bs=16) and by_number(300, 0, 0) == dict(epochs=3, bs=32)
     assert by_number(299, 7, 0) == dict(epochs=7, bs=16) and by_number(300, 0, 5) == dict(epochs=3, bs=5)
+
+
+def test_a_ruined_model_gives_no_answers(reviews, lm):
+    "Weights that are NaN gave a label with probability nan, a perplexity of nan, or a message of scikit-learn."
+    texts, labels = reviews
+    bad, clf = lm.untrained(), TextModel(get_text_classifier(AWD_LSTM, len(lm.codec), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec)
+    bad.model[0].encoder.weight.data[5] = [m for m in clf.model.modules() if isinstance(m, nn.Linear)][-1].weight.data[0] = float('nan')
+    for f in (lambda: bad.perplexity(texts), lambda: clf.predict(texts[:3]), lambda: train_classifier(texts, labels, bad), lambda: finetune(texts, bad)):
+        with pytest.raises(ValueError, match='holds NaN or infinity, as after a training that diverged. Train it again with a lower'): f()
+
+
+def test_what_is_hardly_read_is_said_by_every_call(lm):
+    clf, zh = TextModel(get_text_classifier(AWD_LSTM, len(lm.codec), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec), '今天 天气 很好 啊'
+    for f in (lambda: clf.predict([zh]), lambda: clf.explain(zh), lambda: lm.perplexity([zh])):
+        with pytest.warns(UserWarning, match='Most words of some texts are unknown to the vocab'): f()
+
+
+def test_a_label_that_is_not_set_aside_is_said(reviews, lm):
+    with pytest.warns(UserWarning, match="No text with the label 'rare' is set aside, so the accuracy says nothing about it"):
+        train_classifier(reviews[0], ['rare']*2 + ['common']*78, lm, epochs=1, bs=16, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ulmfit.split_by_class(['a', 'b']*20, .1, 1)
+
+
+def test_training_leaves_all_random_states(reviews, lm):
+    "fastai's loaders draw from Python's random numbers when they are made."
+    state = lambda: (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), np.random.get_state()[2])
+    for f in (lambda: finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False), lambda: train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False), lambda: pretrain(reviews[0], lm.codec, **kw)):
+        before = state()
+        f()
+        assert state() == before
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
+def test_weights_of_any_precision(reviews, lm, tmp_path, dtype):
+    a = TextModel.load(lm.save(tmp_path/'m'), 'cpu')
+    a.model.to(dtype)
+    assert len({a.fingerprint(), lm.fingerprint()}) == 2 and a.fingerprint() == a.fingerprint()
+    assert TextModel.load(a.save(tmp_path/'c', compact=True), 'cpu').perplexity(reviews[0][:4]) == pytest.approx(lm.perplexity(reviews[0][:4]), rel=.05)
+    assert train_classifier(*reviews, a, epochs=1, bs=16, verbose=False).info['accuracy'] >= 0
+
+
+def test_a_default_of_double_precision_changes_no_answer(reviews, lm):
+    clf = train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False)
+    want, text = clf.predict(reviews[0][:3]).probability, lm.generate('The film', seed=1, max_tokens=5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert np.allclose(clf.predict(reviews[0][:3]).probability, want, atol=1e-6) and lm.generate('The film', seed=1, max_tokens=5) == text
+        assert train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False).info['accuracy'] >= 0
+    finally: torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize('texts', [['']*40, [' \n\t']*40, ['']*30 + ['a good film']*10])
