@@ -28,7 +28,7 @@ from .dataloader import encode_texts
 from .awdlstm import *
 from .learner import *
 from .learner import _fetch, _vocab_of
-from .generate import model_lock
+from .generate import model_lock, not_finite
 
 # %% ../nbs/internals/12_reader.ipynb #39627de7
 def concat_pool(
@@ -193,6 +193,11 @@ class Reader:
         self.net = model if isinstance(model, nn.Module) else getattr(model, 'model', None)
         if not isinstance(self.net, nn.Module):
             raise TypeError(f'Expected a network, a Learner or a TextModel, got a {type(model).__name__}.')
+        self.net = plain_model(self.net)
+        if not hasattr(next(self.net.children(), None), 'module'):
+            what = f'a TextModel that is a {kind}' if (kind := getattr(model, 'kind', '')) else type(self.net).__name__
+            raise TypeError(f'Expected a text classifier, whose first part reads documents, got {what}: '
+                            'train_classifier or text_classifier_learner makes one.')
         dls = getattr(model, 'dls', None)
         if codec is None: codec = getattr(model, 'codec', None)
         if codec is None and dls is not None: codec = Codec.from_dls(dls)
@@ -237,13 +242,14 @@ def fast_numbers(device, fast=True): # a context: half precision, if you ask for
 def answers(self:Reader, texts, bs, fast=False):
     "Probabilities or numbers, (len(texts), n_out) float32, long texts first and back in order."
     ids = self.ids(texts)
-    res, order = torch.empty(len(ids), self.n_out), sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    res, order = torch.empty(len(ids), self.n_out, dtype=torch.float32), sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     device = next(self.net.parameters()).device
     with reading(self.net), fast_numbers(device, fast):
         for i in bar(range(0, len(order), bs), 'Classifying', unit='batches'):
             some = order[i:i+bs]
             x = pad_sequence([ids[j] for j in some], batch_first=True, padding_value=self.codec.pad_id)
             res[some] = self.activation(self.net(x.to(device))[0].float()).cpu()
+    if res.isnan().any(): raise not_finite(self.net)
     return res
 
 # %% ../nbs/internals/12_reader.ipynb #b9b10c04
@@ -315,10 +321,11 @@ def contributions(net, x):
         seen.append(out.detach().requires_grad_())
         return seen[-1]
     with reading(net), in_one_piece(net[0], x.shape[1]):
-        hook = net[0].module.encoder.register_forward_hook(keep)
+        enc = net[0].module
+        hook = getattr(enc, 'encoder_dp', enc.encoder).register_forward_hook(keep) # fastai's does not call `encoder`
         try:
-            with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False): # no backward pass outside training
-                logits = net(x)[0][0]
+            with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False): # no backward pass outside training
+                logits = net(x.clone())[0][0]
                 grads = torch.autograd.grad(logits.max(), seen)
         finally: hook.remove()
     return logits.detach(), torch.cat([(g*o).sum(-1) for g, o in zip(grads, seen)], 1)[0].detach()

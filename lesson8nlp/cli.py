@@ -17,7 +17,7 @@ from fastcore.docments import docments
 
 from . import __version__
 from .texts import *
-from .texts import decode_text, newlines, shown
+from .texts import decode_text, is_wide, newlines, shown
 from .ulmfit import *
 
 # %% ../nbs/internals/15_cli.ipynb #f36e7e40
@@ -75,11 +75,12 @@ def _generate(a):
     print('\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/internals/15_cli.ipynb #2502500f
-def _lines(encoding): # of standard input, decoded one by one; all at once where a line end is no byte: UTF-16 and -32
+def _lines(encoding): # of standard input, decoded one by one; all at once where a line end is another byte, or several
+    decode_text(b'', encoding=encoding) # is there such an encoding?
     first = sys.stdin.buffer.readline()
-    wide = first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or re.match('utf.?(16|32)', encoding, re.I)
-    if wide:
-        text = decode_text(first + sys.stdin.buffer.read(), 'Standard input', encoding).replace('\r\n', '\n')
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or is_wide(encoding):
+        text = decode_text(first + sys.stdin.buffer.read(), 'Standard input', encoding)
+        text = re.sub('\r\n|\x85', '\n', text) # \x85: of mainframes
         yield from text.removesuffix('\n').split('\n') if text else []
     else:
         for i, o in enumerate(chain([first] if first else [], sys.stdin.buffer), 1):

@@ -277,14 +277,15 @@ def ids_of_phrases(codec): # ids of the tokens that are phrases: a tokenizer for
     return [i for i, t in enumerate(codec.vocab) if _no_spaces.search(t)]
 
 # %% ../nbs/internals/06_codec.ipynb #ff9583ec
-def hard_to_read(docs, codec): # fractions: of unknown tokens, of tokens that are phrases, of texts of one token
+def hard_to_read(docs, codec): # fractions: of unknown tokens, of phrases, of texts of one token, of empty texts
     if hasattr(docs, 'offsets'): ids, lens = docs.ids, np.diff(docs.offsets)
     else: ids, lens = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, docs)]), np.array([len(o) for o in docs])
     counts = docs.counts if hasattr(docs, 'counts') else np.bincount(ids, minlength=len(codec.vocab))
     counts, n = np.asarray(counts), max(len(ids), 1)
     unknown = 0 if codec.unk_id is None else counts[codec.unk_id]/n
-    short = np.mean(lens <= 2) if len(lens) else 0. # a beginning and one token
-    return unknown, counts[ids_of_phrases(codec)].sum()/n, short
+    begin = BOS in codec.o2i # a token of every text
+    empty, short = [np.mean(lens <= begin + k) if len(lens) else 0. for k in (0, 1)]
+    return unknown, counts[ids_of_phrases(codec)].sum()/n, short, empty
 
 # %% ../nbs/internals/06_codec.ipynb #79f3d0d7
 _other_codec = ("A model that has been trained keeps its tokenizer: train a new one (pretrain, or on the command line "
@@ -296,7 +297,8 @@ def check_readable(
     codec:Codec # that made them
 ):
     "Refuse texts that `codec` can hardly read."
-    unknown, phrases, short = hard_to_read(docs, codec)
+    unknown, phrases, short, empty = hard_to_read(docs, codec)
+    if empty > 0.5: raise ValueError(f'{empty:.0%} of these texts are empty: remove them, or look how they were read.')
     if unknown + phrases > 0.2:
         what = (f'unknown to the vocab of {len(codec.vocab):,} entries' if unknown > phrases else
                 'whole phrases, in a script without spaces between words')

@@ -457,7 +457,8 @@ def show_results(x:TensorText, y, samples, outs, ctxs=None, max_n=10, trunc_at=1
     "A table of the first `max_n` texts with their labels and the answers; fastai's own fails in 2.8.12."
     rows = [(s[0].truncate(trunc_at), *s[1:], *o) for s, o in zip(samples[:max_n], outs)]
     if ctxs is None: ctxs = get_empty_df(len(rows))
-    for column in zip(*rows): ctxs = [o.show(ctx=c, **kwargs) for o, c in zip(column, ctxs)]
+    name = lambda o: {} if hasattr(o, '_show_args') else dict(label='labels') # several labels have no name of their own
+    for column in zip(*rows): ctxs = [o.show(ctx=c, **name(o), **kwargs) for o, c in zip(column, ctxs)]
     _show_table(pd.DataFrame(ctxs))
     return ctxs
 
@@ -847,4 +848,5 @@ def class_dataloaders(
             f'for {"training, which needs two" if shuffle else "validation, which needs one"}: more texts are needed.')
         some, theirs = [texts[i] for i in part], [labels[i] for i in part]
         dls.append(class_dl(some, theirs, codec, classes, bs=bs, shuffle=shuffle, device=device, **kwargs))
+    check_readable([ids for dl in dls for ids, _ in dl.dataset.items], codec)
     return DataLoaders(*dls, path=path, device=dls[0].device)

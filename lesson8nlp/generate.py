@@ -11,7 +11,7 @@ __all__ = ['float_type', 'next_probs', 'draw', 'penalize', 'model_lock', 'keep_s
 # %% ../nbs/internals/11_search.ipynb #66858ad3
 import numbers, threading, warnings, weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -346,9 +346,8 @@ def choose(self:Writer, logits, seen, u): # -> ids, (rows,), and their log-proba
     return new, (pick(logits) - logits.logsumexp(-1)).masked_fill(pick(bent) == -torch.inf, -torch.inf)
 
 # %% ../nbs/internals/11_search.ipynb #b92525a7
-@patch
-def not_finite(self:Writer): # an error
-    bad = [k for k, p in self.model.named_parameters() if not p.isfinite().all()]
+def not_finite(model): # an error
+    bad = [k for k, p in model.named_parameters() if not p.isfinite().all()]
     why = f'{bad[0]} holds NaN or infinity, as after a training that diverged' if bad else 'its scores are NaN'
     return ValueError(f'The model gives no probabilities: {why}. Train it again with a lower learning rate.')
 
@@ -368,7 +367,7 @@ def begin(self:Writer, prompts):
 # %% ../nbs/internals/11_search.ipynb #05df7c3b
 @patch
 def ends(self:Writer, ids, log_probs, t, lp): # note a token; does its text end?
-    if lp != lp: raise self.not_finite()
+    if lp != lp: raise not_finite(self.model)
     if lp == -np.inf: return True # nothing may follow
     ids.append(t); log_probs.append(lp)
     return t in self.stop or len(ids) == self.max_tokens
@@ -401,7 +400,7 @@ def sample(self:Writer,
 @patch
 def log_probs(self:Writer, logits): # -inf in rows where no token is possible
     log_probs = logits.log_softmax(-1).masked_fill(logits.amax(-1, keepdim=True) == -torch.inf, -torch.inf)
-    if log_probs.isnan().any(): raise self.not_finite()
+    if log_probs.isnan().any(): raise not_finite(self.model)
     return log_probs
 
 @patch
@@ -470,6 +469,13 @@ def model_and_codec(model, codec):
         raise ValueError('No codec: give codec=Codec(tok, vocab), or the list of tokens that the model knows.')
     return model, Codec.from_dls(getattr(owner, 'dls', owner))
 
+# %% ../nbs/internals/11_search.ipynb #51b13e0e
+def check_names(settings): # are they settings of a `Writer`?
+    known = [o.name for o in fields(Writer)][2:]
+    if wrong := [k for k in settings if k not in known]:
+        raise TypeError(f'generate has no argument {wrong[0]!r}; how it writes is set by {", ".join(known)}.')
+
+
 # %% ../nbs/internals/11_search.ipynb #5985e8cf
 def ids_of_prompt(o, codec): # of a text, or ids that are checked
     found = codec.encode(o).tolist() if isinstance(o, (str, Path)) else codec.checked(o)
@@ -532,6 +538,7 @@ def generate(
     **kwargs # of `Writer`: how each token is chosen, and where a text ends
 ): # a text; a list of `n` (fewer only if a beam finds fewer); for several prompts, a list of these
     "Continue `prompt`, one token at a time."
+    check_names(kwargs)
     model, codec = model_and_codec(model, codec)
     writer = Writer(model, codec, max_tokens, **kwargs)
     prompts, many = read_prompts(prompt, codec)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, torch
 from torch import Tensor
 from fastcore.basics import patch
-from fastcore.foundation import L
+from fastcore.foundation import CollBase, L
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException, CancelTrainException
 from fastai.callback.schedule import LRFinder, ParamScheduler
 from fastai.callback.training import ShortEpochCallback
@@ -72,24 +72,35 @@ def set_loader_state(dl, s):
 def _plain(o): # an item of a dataset as plain values, for a fingerprint
     if isinstance(o, (Tensor, np.ndarray)):
         a = np.ascontiguousarray(o.detach().cpu().as_subclass(Tensor).numpy() if isinstance(o, Tensor) else o)
-        return [str(a.dtype), list(a.shape), a.tobytes()]
-    if isinstance(o, (list, tuple, L)): return [_plain(v) for v in o]
+        return [str(a.dtype), list(a.shape), _plain(a.tolist()) if a.dtype == object else a.tobytes()]
+    if hasattr(o, 'to_numpy'): o = o.to_numpy().tolist() # a table
+    if isinstance(o, (list, tuple, CollBase)): return [_plain(v) for v in o]
     return o if o is None or isinstance(o, (str, int, float)) else repr(o)
 
 def data_identity(dl): # what a loader reads, and how
     if hasattr(dl, 'state_dict'): return dl.state_dict()['setting']
     items = getattr(dl, 'dataset', None)
-    key = fingerprint(_plain(items))[:16] if isinstance(items, (list, tuple, L)) else None
+    items = getattr(items, 'items', items) # of fastai's Datasets: with their labels, before any transform
+    key = fingerprint(_plain(items))[:16] if isinstance(items, (list, tuple, CollBase)) or hasattr(items, 'to_numpy') else None
     return dict(kind=type(dl).__name__, bs=getattr(dl, 'bs', None), batches=len(dl), content=key)
 
 # %% ../nbs/internals/10_resume.ipynb #4bfe7ab3
 def model_identity(model): # its kind, its weights' shapes, its dropout
     is_p = lambda k, v: (k in ('p', 'dropout') or k.endswith('_p')) and isinstance(v, (int, float))
-    shapes = [[n, list(p.shape)] for n, p in model.named_parameters()]
+    shapes = [[n, list(p.shape), p.requires_grad] for n, p in model.named_parameters()]
+    reads = [[m.seq_len, m.bptt] for m in model.modules() if hasattr(m, 'bptt')] # a classifier
     dropouts = [[n, k, v] for n, m in model.named_modules() for k, v in sorted(vars(m).items()) if is_p(k, v)]
     n_weights = sum(p.numel() for p in model.parameters())
     return {'model': type(model).__name__, 'parameters': f'{n_weights:,}, {fingerprint(shapes)[:8]}',
-            'dropout': fingerprint(dropouts)[:8]}
+            'dropout': fingerprint(dropouts)[:8], 'seq_len and bptt': str(reads)}
+
+# %% ../nbs/internals/10_resume.ipynb #11282df2
+def loss_identity(loss): # its kind and settings
+    is_setting = lambda k, v: k[0] != '_' and k != 'training' and isinstance(v, (str, int, float, Tensor, np.ndarray))
+    inner = [vars(o) | vars(o).get('_buffers', {}) for o in (loss, getattr(loss, 'func', None)) if hasattr(o, '__dict__')]
+    settings = [[k, _plain(v)] for o in inner for k, v in sorted(o.items()) if is_setting(k, v)]
+    return f'{type(loss).__name__}, {fingerprint(settings)[:8]}'
+
 
 # %% ../nbs/internals/10_resume.ipynb #36c6a82d
 def schedule_identity(learn): # of learning rate, momentum and the rest
@@ -109,7 +120,8 @@ def run_identity(
     learn # a `Learner` at the beginning of a fit
 ) -> dict: # plain values
     "Everything that decides the result of a fit, under names that a person understands."
-    run = dict(epochs=learn.n_epoch, optimizer=type(learn.opt).__name__, loss=type(learn.loss_func).__name__)
+    run = dict(epochs=learn.n_epoch, optimizer=type(learn.opt).__name__, loss=loss_identity(learn.loss_func),
+               vocab=fingerprint(_plain(getattr(learn.dls, 'vocab', None)))[:8])
     run |= model_identity(plain_model(learn.model)) | schedule_identity(learn)
     for cb in learn.cbs:
         for k in _callback_settings.get(type(cb).__name__, []): run[f'{k} of {type(cb).__name__}'] = str(getattr(cb, k))

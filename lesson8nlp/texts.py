@@ -96,12 +96,31 @@ def not_in(encoding, data, skip, name, e): # the error for a file in another enc
                       f'Save it as UTF-8, or name the encoding that it was written in, for example encoding={guess!r}{other}.')
 
 # %% ../nbs/internals/02_texts.ipynb #fa010002
+def is_wide(encoding): # is a line end another byte there, or several? In UTF-16 and UTF-32, and on mainframes
+    return b'\n'.decode(encoding, 'replace') != '\n'
+
+_controls = re.compile('[\0-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]')
+
+def is_garbled(text): # is its beginning full of control characters, which no text has?
+    return len(_controls.findall(text, 0, 1000)) > 0.35*len(text[:1000])
+
 def warn_utf8(data, text, encoding): # bytes that are valid UTF-8 were read in another encoding
-    if data.isascii() or codecs.lookup(encoding).name in ('utf-8', 'utf-8-sig'): return
+    if codecs.lookup(encoding).name in ('utf-8', 'utf-8-sig') or data.isascii() and not is_wide(encoding): return
     try: right = data.decode()
     except UnicodeDecodeError: return
-    if right != text: warnings.warn(f'A text was read as {encoding}, and it is valid UTF-8: if words look wrong, '
+    if right != text and not is_garbled(right): warnings.warn(f'A text was read as {encoding}, and it is valid UTF-8: if words look wrong, '
                                     "such as 'cafÃ©', read it again with encoding='utf-8'.", stacklevel=3)
+
+# %% ../nbs/internals/02_texts.ipynb #2c4288f6
+_magic = {b'PK\x03\x04': 'a spreadsheet, a document of Word or another zip archive',
+          b'\xd0\xcf\x11\xe0': 'a spreadsheet or a document of old Office', b'\x1f\x8b': 'packed with gzip',
+          b'PAR1\x15': 'Parquet', b'%PDF-': 'a PDF', b'{\\rtf': 'a document in RTF', b'%!PS': 'PostScript'}
+
+def check_content(data, name): # of what should be text, and may have only its name
+    if kind := next((k for m, k in _magic.items() if data.startswith(m)), None):
+        raise ValueError(f'{name} is {kind}, not plain text: export it as text, or as CSV if it is a table, or give it '
+                         'the right name.')
+
 
 # %% ../nbs/internals/02_texts.ipynb #f16bf55f
 _marks = [(codecs.BOM_UTF8, 'utf-8'), (codecs.BOM_UTF32_LE, 'utf-32-le'), (codecs.BOM_UTF32_BE, 'utf-32-be'),
@@ -114,15 +133,16 @@ def decode_text(
     errors:str='strict' # 'replace' makes U+FFFD of bytes that are wrong
 ) -> str: # line ends as they are in `data`
     "The text in `data` without its byte order mark, or an error that says what to do."
+    check_content(data, name)
     mark, encoding = next(((m, e) for m, e in _marks if data.startswith(m)), (b'', encoding))
     try: text = data[len(mark):].decode(encoding, errors)
     except LookupError:
         raise ValueError(f'There is no encoding {encoding!r}: try utf-8, cp1252, latin-1 or utf-16.') from None
     except UnicodeDecodeError as e: raise not_in(encoding, data, len(mark), name, e) from e
     warn_utf8(data[len(mark):], text, encoding)
-    if '\0' in text and text.count('\0') > max(5, 0.4*len(text)):
-        raise ValueError(f"{name} is not text in {encoding}: it is full of null characters. "
-                         "If it comes from Windows, try encoding='utf-16-le'; otherwise it is not a text file.")
+    if is_garbled(text):
+        raise ValueError(f"{name} is not text in {encoding}: it is full of control characters. If it comes from "
+                         "Windows, try encoding='utf-16-le', from a mainframe encoding='cp037'; otherwise it is not a text file.")
     return text.lstrip('\ufeff') # some programs write the mark twice
 
 # %% ../nbs/internals/02_texts.ipynb #237856d4
@@ -348,14 +368,6 @@ def table_format(path, sep):
     return sep, packed
 
 # %% ../nbs/internals/02_texts.ipynb #5639b8cb
-_magic = {b'PK\x03\x04': 'a spreadsheet or another zip archive', b'\xd0\xcf\x11\xe0': 'a spreadsheet of old Excel',
-          b'\x1f\x8b': 'packed with gzip', b'PAR1': 'Parquet', b'%PDF': 'a PDF'}
-
-def check_content(data, name): # of what should be text, and has only its name
-    if kind := next((k for m, k in _magic.items() if data.startswith(m)), None):
-        raise ValueError(f'{name} is {kind}, not what its name says: give it the right name, or export it as CSV.')
-    return data
-
 def unpack(data, packed, name):
     "The bytes in a file whose name ends in `packed`."
     try: return _unpackers[packed](data) if packed else data
@@ -395,7 +407,7 @@ def read(cls:Table,
         f'{name} does not exist: give a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet).')
     sep, packed = table_format(path, sep)
     if sep == 'parquet': return cls(name, *read_parquet(path, name), 'row')
-    text = decode_text(check_content(unpack(path.read_bytes(), packed, name), name), name, encoding)
+    text = decode_text(unpack(path.read_bytes(), packed, name), name, encoding)
     if not text.strip(): raise ValueError(f'{name} is empty: a table begins with the names of its columns.')
     return cls(name, *(parse_json_lines(text, name) if sep == 'json' else parse_delimited(text, sep, name)))
 

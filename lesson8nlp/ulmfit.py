@@ -40,6 +40,7 @@ from .awdlstm import *
 from .learner import *
 from .resume import *
 from .generate import *
+from .generate import not_finite
 from .classifier import *
 from .classifier import fast_numbers
 
@@ -191,6 +192,11 @@ def hardly_read(texts, codec): # are most words of these texts unknown to `codec
     unknown = (ids == codec.unk_id).sum() if codec.unk_id is not None else 0
     return unknown > 2 and unknown > 0.5*np.isin(ids, special, invert=True).sum()
 
+def warn_unread(texts, codec):
+    if hardly_read(texts, codec):
+        warnings.warn(f'Most words of some texts are unknown to the vocab of {len(codec.vocab):,} entries, so what the '
+                      'model says of them means little. Are they in the language that it was trained on?', stacklevel=3)
+
 # %% ../nbs/internals/13_ulmfit.ipynb #a8585e3b
 @patch
 def predict(self:TextModel,
@@ -203,9 +209,7 @@ def predict(self:TextModel,
     self.need('text_classifier', 'predict')
     index = texts.index if isinstance(texts, pd.Series) else None
     texts = [texts] if isinstance(texts, str) else check_texts(texts)
-    if hardly_read(texts, self.codec):
-        warnings.warn(f'Most words of some texts are unknown to the vocab of {len(self.codec.vocab):,} entries, so '
-                      'the answers say little. Are they in the language that the model was trained on?')
+    warn_unread(texts, self.codec)
     probs = classify(self, texts, bs=bs, fast=fast).numpy()
     df = pd.DataFrame(dict(text=texts) | answer_columns(probs, self.labels, self.activation), index=index)
     if all_labels and self.activation != 'none': df[[f'p({o})' for o in self.labels]] = probs
@@ -218,6 +222,7 @@ def explain(self:TextModel,
 ) -> Saliency: # displays as colored text
     "Which words moved the answer."
     self.need('text_classifier', 'explain')
+    warn_unread([text], self.codec)
     return saliency(self, text)
 
 @patch
@@ -263,7 +268,10 @@ def perplexity(self:TextModel,
     if self.kind == 'text_classifier': self.need('language_model', 'perplexity')
     check_whole(bs=bs)
     texts = [texts] if isinstance(texts, str) else check_texts(texts)
-    return float(np.exp(mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)))
+    warn_unread(texts, self.codec)
+    loss = mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)
+    if np.isnan(loss): raise not_finite(self.model)
+    return float(np.exp(loss))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #4464fb56
 @contextmanager
@@ -291,7 +299,8 @@ def untrained(self:TextModel,
 @patch
 def fingerprint(self:TextModel) -> str: # 64 hexadecimal digits
     "A key of the content: weights, configuration, codec and labels."
-    state = [[k, v.detach().cpu().contiguous().numpy().tobytes()] for k, v in self.model.state_dict().items()]
+    as_bytes = lambda t: t.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
+    state = [[k, as_bytes(v)] for k, v in self.model.state_dict().items()]
     more = [self.activation] if self.activation == 'sigmoid' else []
     return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state, *more)
 
@@ -318,7 +327,13 @@ def make_codec(
     if vocab_size <= len(special_tokens):
         raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
                          'Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
-    return codec_of(check_texts(texts), kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
+    texts = check_texts(texts)
+    if not any(map(str.strip, texts)): raise ValueError(f'All {len(texts):,} texts are empty: there is nothing to read.')
+    codec = codec_of(texts, kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
+    if {*codec.vocab} <= {*special_tokens, 'xxfake'}:
+        raise ValueError(f'No token of these {len(texts):,} texts occurs min_freq={min_freq} times, so the vocab would '
+                         'hold special tokens only: take a smaller min_freq, for few texts 1.')
+    return codec
 
 # %% ../nbs/internals/13_ulmfit.ipynb #4ee6ec93
 _model_remedy = 'Copy the folder again from where it was whole, or save the model again.'
@@ -369,7 +384,7 @@ def check_model_path(
 @patch
 def save(self:TextModel,
     path, # the folder to write; a model that is there is replaced
-    compact:bool=False, # round the weights, for an eighth of the size? See "Small enough to ship"
+    compact:bool=False, # round the weights, for a sixth of the size? See "Small enough to ship"
     own_tok:bool=False # allow a tokenizer with code of your own, which you give again to `load`?
 ) -> Path: # of the folder
     "Write weights, codec, labels and configuration into one sealed folder, whole or not at all."
@@ -395,12 +410,16 @@ def load(cls:TextModel,
     tok=None # the tokenizer, where it holds code of your own (see `save`)
 ) -> TextModel:
     "Read a saved model, after checking that every file is as it was written."
-    path = Path(path).expanduser()
+    if not str(path).strip(): raise ValueError('The path is empty: give the one that TextModel.save wrote.')
+    path = Path(path).expanduser().resolve()
     finish_replace(path)
     if path.is_file():
         raise ValueError(f"{path.name} is a file, and TextModel.load reads a folder that TextModel.save wrote. "
                          "fastai's .pth files go into learn.load or learn.load_encoder, which read tensors only.")
     if not path.exists(): raise FileNotFoundError(f'There is no {path}: give the path that TextModel.save wrote.')
+    if not (names := sorted(p.name for p in path.iterdir())) or not {*names} & {*_model_files}:
+        raise ValueError(f'{path} holds no model ({first_few(names, 5) or "it is empty"}): give the folder that '
+                         'TextModel.save wrote.')
     open_sealed(path, 'model', remedy=_model_remedy)
     try: return load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:
@@ -450,7 +469,7 @@ def compact_arrays(model): # of each tensor once, however many names it has
     for name, t in model.state_dict().items():
         if t.data_ptr() in seen: continue
         seen.add(t.data_ptr())
-        if t.ndim < 2: arrays[name] = t.detach().cpu().numpy().astype(np.float16 if t.is_floating_point() else np.int64)
+        if t.ndim < 2: arrays[name] = t.detach().cpu().to(torch.float16 if t.is_floating_point() else torch.int64).numpy()
         else: arrays[name], arrays[f'{name}/step'] = to_steps(t)
     return arrays
 
@@ -555,8 +574,8 @@ def train_lm(texts, codec, start, config, how, path, device, verbose):
     check_readable(docs, codec)
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
                     start=start and start.fingerprint(), config=config, how=how)
-    dls = lm_loaders(docs, codec, how, device)
     with temporary_seed(how['seed']):
+        dls = lm_loaders(docs, codec, how, device)
         learn = lm_learner(dls, codec, config, how, start)
         fit_or_go_on(learn, partial(learn.fit_one_cycle, how['epochs'], how['lr']), path, identity, 200, verbose)
     info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs),
@@ -620,6 +639,7 @@ def starting_model(lm, what) -> TextModel: # the language model that the functio
         raise TypeError(f'lm is {lm!r:.60} ({type(lm).__name__}); it is a TextModel: load a saved one with '
                         'TextModel.load(path).')
     lm.need('language_model', what)
+    if any(not p.isfinite().all() for p in lm.model.parameters()): raise not_finite(lm.model)
     return lm
 
 # %% ../nbs/internals/13_ulmfit.ipynb #a862943c
@@ -675,6 +695,7 @@ def bag_of_words(
     if weigh not in ('tfidf', 'ratios'): raise ValueError(f"weigh is {weigh!r}; it must be 'tfidf' or 'ratios'.")
     how = dict(min_df=2, ngram_range=(1, n_words), analyzer='char' if characters else 'word')
     counts = TfidfVectorizer(sublinear_tf=True, **how) if weigh == 'tfidf' else CountVectorizer(binary=True, **how)
+    if len(texts) != len(labels): raise ValueError(f'There are {len(texts):,} texts and {len(labels):,} labels.')
     y, fit = np.asarray(labels), LogisticRegression
     try: x = counts.fit_transform(texts) if len(set(labels)) > 1 else None
     except ValueError: x = None # nothing comes in two texts
@@ -724,6 +745,9 @@ def split_by_class(labels, valid, seed): # as `split_aside`, with a part of each
     if lacks := set(labels) - {labels[i] for i in train}:
         raise ValueError(f'All texts with the label {min(lacks)!r} are set aside, so it cannot be learned: take a '
                          'smaller fraction, other positions, or more texts of that label.')
+    if unseen := set(labels) - {labels[i] for i in aside}:
+        if len(aside): warnings.warn(f'No text with the label {min(unseen)!r} is set aside, so the accuracy says nothing '
+                                     'about it: take a larger fraction, or more texts of that label.')
     if not len(aside):
         raise ValueError(f'valid={valid} sets no text of {len(labels)} aside, so you could not see whether anything '
                          'was learned: take a larger fraction, or more texts of each label.')
@@ -764,7 +788,7 @@ def linear_probe(
     (x, y), bn, lin = pooled_states(learn), head[0], head[-1]
     mean, sd, n = x.mean(0), x.std(0) + 1e-5, x.shape[1]//3
     fit = LogisticRegression(C=C, max_iter=500).fit(((x - mean)/sd)[:, [*range(n), *range(2*n, 3*n)]], y)
-    w, b = torch.zeros(lin.out_features, 3*n), torch.zeros(lin.out_features)
+    w, b = (torch.zeros(lin.out_features, *size, dtype=torch.float32) for size in ((3*n,), ()))
     coef = np.insert(fit.coef_, [n], np.zeros((1, n)), axis=1) # the largest states depend on the length: 0 at first
     for to, of in ((w, coef), (b, fit.intercept_)): # two classes have one row, the difference of their logits
         to[fit.classes_] = torch.from_numpy(np.float32(np.concatenate([-of, of])/2 if len(fit.classes_) == 2 else of))

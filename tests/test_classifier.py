@@ -261,3 +261,44 @@ def test_a_saved_model_answers_as_its_learner(kind, tmp_path):
     else:
         assert list(df) == ['text', 'value'] and df.value.tolist() == pytest.approx(want[:, 0].tolist(), abs=1e-5)
         assert df.value[1] > df.value[0]
+
+
+def test_a_language_model_is_no_classifier(tmp_path):
+    "In any company, as a TextModel, a network or a learner: the message says what came in and what makes the right thing."
+    from lesson8nlp.ulmfit import TextModel
+    from small_runs import learner, vocab
+    learn = learner()
+    lm = TextModel(learn.model, Codec(str.split, vocab))
+    clf = TextModel(get_text_classifier(AWD_LSTM, len(vocab), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec)
+    for models, what in (([clf, lm], 'a TextModel that is a language_model'), (lm, 'language_model'), ([lm.model], 'SequentialRNN'), (learn, 'SequentialRNN'), (torch.nn.Linear(2, 2), 'Linear')):
+        with pytest.raises(TypeError, match=f'Expected a text classifier.*got {what}|{what}.*train_classifier'): classify(models, ['w1 w2'], codec=lm.codec)
+    with pytest.raises(TypeError, match='Expected a text classifier'): saliency(lm, 'w1 w2')
+    assert classify([clf, clf], ['w1 w2']).shape == (1, 2)
+
+
+def test_saliency_in_every_mode_and_of_fastais_encoder():
+    "fastai's AWD_LSTM reads the weights of its embedding and never calls it; inference mode keeps no gradients."
+    codec = Codec(str.split, ['xxunk', 'xxpad'] + [f'w{i}' for i in range(38)])
+    for arch in (AWD_LSTM, ft.AWD_LSTM):
+        torch.manual_seed(0)
+        m = get_text_classifier(arch, 40, 3, config=config).eval()
+        want = saliency(m, 'w1 w2 w3', codec)
+        assert want.tokens == ['w1', 'w2', 'w3'] and abs(want.scores).min() > 0
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode(): assert (saliency(m, 'w1 w2 w3', codec).scores == want.scores).all()
+
+
+def test_classifiers_with_several_labels_show_their_results(capsys):
+    texts, codec = [f'w{i % 7} w{i % 5} w{i % 3}' for i in range(40)], Codec(str.split, ['xxunk', 'xxpad'] + [f'w{i}' for i in range(38)])
+    dls = class_dataloaders(texts, [['a'], ['a', 'b'], [], ['c']]*10, codec, bs=8, device='cpu')
+    learn = text_classifier_learner(dls, AWD_LSTM, config=dict(emb_sz=8, n_hid=12, n_layers=1), pretrained=False)
+    with learn.no_bar(): learn.show_results(max_n=3)
+    dls.show_batch(max_n=3)
+    shown = capsys.readouterr().out
+    assert 'labels' in shown and 'labels_' in shown and 'w1' in shown
+
+
+def test_loaders_refuse_what_the_codec_cannot_read():
+    codec = Codec(str.split, ['xxunk', 'xxpad'] + [f'w{i}' for i in range(38)])
+    with pytest.raises(ValueError, match='100% of the tokens of these texts are unknown'): class_dataloaders(['a b c d']*20, ['x', 'y']*10, codec)
+    assert len(class_dl(['a b c d'], codec=codec)) == 1 # to predict, a single text may be strange

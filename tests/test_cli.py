@@ -195,6 +195,28 @@ def test_lines_of_windows(here, place, clas, encoding):
     assert code == 1 and 'Standard input is not utf-16' in err and out == ''
 
 
+@pytest.mark.parametrize('line_end', ['\n', '\x85'])
+def test_lines_of_a_mainframe(here, place, clas, line_end):
+    "In EBCDIC a line end is another byte; all lines were one text before."
+    given = f'fine film{line_end}dull film{line_end}'.encode('cp037')
+    code, out, err = here('predict', '--model', 'clas', '--encoding', 'cp037', given=given, cwd=place)
+    assert code == 0 and [l.split('\t')[2] for l in out.splitlines()] == ['fine film', 'dull film'], err
+    for other in ('utf-8', 'latin-1'):
+        code, out, err = here('predict', '--model', 'clas', '--encoding', other, given=given, cwd=place)
+        assert code == 1 and out == '' and ('--encoding cp037' in err or 'is not utf-8' in err), err
+
+
+@pytest.mark.parametrize('text', ['ok', 'хороший фильм'])
+def test_lines_of_utf16_without_a_mark(here, place, clas, text):
+    code, out, err = here('predict', '--model', 'clas', given=f'{text}\n{text}\n'.encode('utf-16-le'), cwd=place)
+    assert code == 1 and out == '' and 'Line 1 of standard input' in err and '--encoding utf-16-le' in err, err
+    code, out, err = here('predict', '--model', 'clas', '--encoding', 'utf-16-le', given=f'{text}\n{text}\n'.encode('utf-16-le'), cwd=place)
+    assert code == 0 and [l.split('\t')[2] for l in out.splitlines()] == [text, text]
+    warnings.simplefilter('default')
+    code, out, err = here('predict', '--model', 'clas', '--encoding', 'utf-16-le', given='fine film\n', cwd=place)
+    assert 'valid UTF-8' in err and '--encoding utf-8' in err  # letters of China before, in silence
+
+
 def test_no_lines_are_a_table_without_rows(here, place, clas):
     assert here('predict', '--model', 'clas', '--format', 'csv', '--all', cwd=place)[:2] == (0, 'text,label,probability,p(neg),p(pos)\n')
     for fmt in ('tsv', 'json'): assert here('predict', '--model', 'clas', '--format', fmt, cwd=place)[:2] == (0, '')

@@ -608,6 +608,13 @@ def test_more_wrong_arguments_say_so(kw, words):
     with expect_fail(ValueError, words): generate(model('LMModel6'), **dict(dict(prompt=[2, 3], codec=vocab), **kw))
 
 
+def test_a_setting_that_does_not_exist_is_named():
+    from small_runs import learner, vocab
+    for wrong in (dict(foo=1), dict(top_k=5, n_words=3), dict(max_length=9)):
+        with pytest.raises(TypeError, match=f'^generate has no argument .{[*wrong][-1]}.; .*temperature, top_k.*seed') as e: generate(learner().model, 'w1', codec=vocab, **wrong)
+        assert 'Writer' not in str(e.value)
+
+
 def test_prompts_that_are_none():
     import pandas as pd
     m = model('LMModel6')

@@ -16,6 +16,7 @@ from lesson8nlp.awdlstm import *
 from lesson8nlp.dataloader import *
 from lesson8nlp.codec import Codec
 from lesson8nlp.learner import *
+from lesson8nlp.losses import *
 from lesson8nlp.resume import *
 from lesson8nlp.store import *
 from small_runs import *
@@ -469,3 +470,40 @@ def test_two_processes_resume(tmp_path):
     "Each with rows, dropout and a hidden state of its own: the same weights as without an accident."
     a, b = launch(tmp_path, 'resume')
     assert a['weights'] == b['weights'] and sorted(p.name for p in (tmp_path/'c').iterdir()) == ['rank0of2', 'rank1of2']
+
+
+def class_learner(labels='ab'*20, text='w1 w2', bptt=72*20, **kw):
+    from lesson8nlp.classifier import text_classifier_learner
+    texts = [f'w{i % 7} w{i % 5} w{i % 3}' for i in range(39)] + [text]
+    dls = class_dataloaders(texts, list(labels), Codec(str.split, vocab), bs=8, device='cpu', **kw)
+    set_seed(1)
+    return text_classifier_learner(dls, AWD_LSTM, config=dict(emb_sz=8, n_hid=12, n_layers=1), pretrained=False, max_len=bptt)
+
+
+@pytest.mark.parametrize('what,other', [('content of loader', dict(labels='ba'*20)), ('content of loader', dict(labels='bb' + 'ab'*19)), ('content of loader', dict(text='w1 w3')), ('content of loader', dict(seed=7)),
+                                        ('content of loader', dict(backwards=True)), ('vocab', dict(classes=['b', 'a'])), ('seq_len and bptt', dict(bptt=5))], ids=str)
+def test_a_classifier_on_other_data_is_another_run(tmp_path, what, other):
+    "Loaders of documents hold `Datasets`, whose texts and labels were left out of the identity."
+    go = lambda learn, *cbs: fit(learn, CheckpointCallback(tmp_path, every='epoch', verbose=False), *cbs)
+    with pytest.raises(Accident): go(class_learner(), Cut(6))
+    with pytest.raises(ValueError, match=f'another run: .*{what}'): go(class_learner(**other))
+    assert same(weights(go(class_learner())), weights(fit(class_learner())))
+
+
+@pytest.mark.parametrize('what,a,b', [('loss', ChunkedCrossEntropy(), ChunkedCrossEntropy(label_smoothing=0.1)), ('loss', CrossEntropyLossFlat(), CrossEntropyLossFlat(weight=torch.arange(1., 33))),
+                                      ('loss', SampledCrossEntropy(np.ones(32)), SampledCrossEntropy(np.arange(32)))], ids=lambda o: type(o).__name__)
+def test_a_loss_with_other_settings_is_another_run(tmp_path, what, a, b):
+    go = lambda loss, *cbs: fit(learner(loss_func=loss), CheckpointCallback(tmp_path, every=2, verbose=False), *cbs)
+    with pytest.raises(Accident): go(a, Cut(3))
+    with pytest.raises(ValueError, match=f'another run: {what} was'): go(b)
+    go(a)
+
+
+def test_a_frozen_weight_or_another_order_of_words_is_another_run(tmp_path):
+    go = lambda learn, *cbs: fit(learn, CheckpointCallback(tmp_path, every=2, verbose=False), *cbs)
+    with pytest.raises(Accident): go(learner(), Cut(3))
+    frozen, other = learner(), learner()
+    frozen.model[1].decoder.bias.requires_grad_(False)
+    other.dls.vocab = vocab[:5] + [vocab[6], vocab[5]] + vocab[7:]
+    for learn, what in ((frozen, 'parameters'), (other, 'vocab')):
+        with pytest.raises(ValueError, match=f'another run: {what} was'): go(learn)

@@ -479,8 +479,32 @@ def test_spaces_and_capitals_in_labels(tmp_path):
 
 def test_files_that_are_no_tables(tmp_path):
     for name, words in (('t.xlsx', 'as CSV.*pandas.read_excel'), ('t.XLS', 'as CSV'), ('t.ods', 'as CSV'), ('t.json', r'as \.jsonl.*pandas.read_json'), ('t.csv.zip', 'Unpack')): refuses(words, table, tmp_path, b'PK\3\4', name)
-    for data, words in ((b'PK\3\4\x14\0\xfa', 'spreadsheet or another zip archive'), (gzip.compress(b'text,label\na,b\n'), 'packed with gzip'), (b'PAR1\x15', 'Parquet'), (b'%PDF-1.4\xe2', 'a PDF')):
-        for name in ('t.csv', 't.tsv', 't.jsonl'): refuses(f'{name} is .*{words}, not what its name says', table, tmp_path, data, name)
+    for data, words in ((b'PK\3\4\x14\0\xfa', 'spreadsheet.* or another zip archive'), (gzip.compress(b'text,label\na,b\n'), 'packed with gzip'), (b'PAR1\x15', 'Parquet'), (b'%PDF-1.4\xe2', 'a PDF')):
+        for name in ('t.csv', 't.tsv', 't.jsonl'): refuses(f'{name} is .*{words}.*, not plain text', table, tmp_path, data, name)
+
+
+@pytest.mark.parametrize('data,words', [(br'{\rtf1\ansi{\fonttbl\f0 Times;}\f0 A good film.\par}', 'document in RTF'), (b'%PDF-1.4\nA film', 'a PDF'), (b'PK\3\4 A film', 'document of Word'), (b'\xd0\xcf\x11\xe0', 'old Office'), (b'%!PS-Adobe-3.0\n', 'PostScript')])
+def test_documents_that_are_called_txt(tmp_path, data, words):
+    refuses(f't.txt is .*{words}.*, not plain text: export it as text', read_text, put(tmp_path/'t.txt', data))
+    refuses(f'1.txt is .*{words}', check_texts, [put(tmp_path/'d'/'1.txt', data)])
+    assert read_text(put(tmp_path/'t.txt', 'PAR1 and %PDF are {rtf}')) == 'PAR1 and %PDF are {rtf}'
+
+
+@pytest.mark.parametrize('text', ['ok', 'fine film\n', 'хороший фильм\n', 'a'])
+def test_letters_that_come_out_as_control_characters(tmp_path, text):
+    "UTF-16 without a mark is valid UTF-8 more often than not; also one word, and letters that are not Latin."
+    for encoding in ('utf-16-le', 'utf-16-be'):
+        refuses("full of control characters.*encoding='utf-16-le'", read_text, put(tmp_path/'t.txt', text, encoding))
+        assert read_text(tmp_path/'t.txt', encoding) == text
+    assert read_text(put(tmp_path/'t.txt', 'a\0b and more')) == 'a\0b and more' and read_text(put(tmp_path/'t.txt', '')) == ''
+
+
+def test_bytes_of_a_mainframe(tmp_path):
+    p = put(tmp_path/'t.txt', 'fine film', 'cp037')
+    assert read_text(p, 'cp037') == 'fine film'
+    refuses('cp037', read_text, p, 'latin-1')
+    for wide in ('cp037', 'utf-16-le'):
+        with pytest.warns(UserWarning, match=f'read as {wide}, and it is valid UTF-8'): assert read_text(put(tmp_path/'t.txt', 'fine film.'), wide) != 'fine film.'
 
 
 def test_the_column_that_was_meant(tmp_path):

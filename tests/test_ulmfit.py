@@ -7,6 +7,7 @@ from fastai.basics import nn
 
 from lesson8nlp import ulmfit
 from lesson8nlp.awdlstm import *
+from lesson8nlp.classifier import get_text_classifier
 from lesson8nlp.codec import *
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import *
@@ -143,8 +144,18 @@ def test_nothing_there(tmp_path):
     (tmp_path/'mine').mkdir()
     (tmp_path/'mine'/'thesis.txt').write_text('years of work')
     with pytest.raises(FileExistsError, match='another path'): save_model(learner(), tmp_path/'mine')
-    with pytest.raises(ValueError, match='no manifest'): load_model(tmp_path/'mine')
+    with pytest.raises(ValueError, match=r'mine holds no model \(thesis.txt\): give the folder') as e: load_model(tmp_path/'mine')
+    assert not isinstance(e.value, CorruptedError)
+    (tmp_path/'empty').mkdir()
+    with pytest.raises(ValueError, match='it is empty'): load_model(tmp_path/'empty')
+    for nothing in ('', ' '):
+        with pytest.raises(ValueError, match='The path is empty: give the one that TextModel.save wrote'): load_model(nothing)
     assert (tmp_path/'mine'/'thesis.txt').read_text() == 'years of work'
+
+
+def test_a_model_in_the_folder_that_one_is_in(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert load_model('.').fingerprint() == load_model(folder).fingerprint()
 
 
 def test_needs_a_vocab_and_a_known_model(tmp_path):
@@ -288,6 +299,72 @@ def test_settings_left_open_go_by_the_number_of_texts():
     from lesson8nlp.ulmfit import by_number
     assert by_number(299, 0, 0) == dict(epochs=4, bs=16) and by_number(300, 0, 0) == dict(epochs=3, bs=32)
     assert by_number(299, 7, 0) == dict(epochs=7, bs=16) and by_number(300, 0, 5) == dict(epochs=3, bs=5)
+
+
+def test_a_ruined_model_gives_no_answers(reviews, lm):
+    "Weights that are NaN gave a label with probability nan, a perplexity of nan, or a message of scikit-learn."
+    texts, labels = reviews
+    bad, clf = lm.untrained(), TextModel(get_text_classifier(AWD_LSTM, len(lm.codec), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec)
+    bad.model[0].encoder.weight.data[5] = [m for m in clf.model.modules() if isinstance(m, nn.Linear)][-1].weight.data[0] = float('nan')
+    for f in (lambda: bad.perplexity(texts), lambda: clf.predict(texts[:3]), lambda: train_classifier(texts, labels, bad), lambda: finetune(texts, bad)):
+        with pytest.raises(ValueError, match='holds NaN or infinity, as after a training that diverged. Train it again with a lower'): f()
+
+
+def test_what_is_hardly_read_is_said_by_every_call(lm):
+    clf, zh = TextModel(get_text_classifier(AWD_LSTM, len(lm.codec), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec), '今天 天气 很好 啊'
+    for f in (lambda: clf.predict([zh]), lambda: clf.explain(zh), lambda: lm.perplexity([zh])):
+        with pytest.warns(UserWarning, match='Most words of some texts are unknown to the vocab'): f()
+
+
+def test_a_label_that_is_not_set_aside_is_said(reviews, lm):
+    with pytest.warns(UserWarning, match="No text with the label 'rare' is set aside, so the accuracy says nothing about it"):
+        train_classifier(reviews[0], ['rare']*2 + ['common']*78, lm, epochs=1, bs=16, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ulmfit.split_by_class(['a', 'b']*20, .1, 1)
+
+
+def test_training_leaves_all_random_states(reviews, lm):
+    "fastai's loaders draw from Python's random numbers when they are made."
+    state = lambda: (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), np.random.get_state()[2])
+    for f in (lambda: finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False), lambda: train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False), lambda: pretrain(reviews[0], lm.codec, **kw)):
+        before = state()
+        f()
+        assert state() == before
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
+def test_weights_of_any_precision(reviews, lm, tmp_path, dtype):
+    a = TextModel.load(lm.save(tmp_path/'m'), 'cpu')
+    a.model.to(dtype)
+    assert len({a.fingerprint(), lm.fingerprint()}) == 2 and a.fingerprint() == a.fingerprint()
+    assert TextModel.load(a.save(tmp_path/'c', compact=True), 'cpu').perplexity(reviews[0][:4]) == pytest.approx(lm.perplexity(reviews[0][:4]), rel=.05)
+    assert train_classifier(*reviews, a, epochs=1, bs=16, verbose=False).info['accuracy'] >= 0
+
+
+def test_a_default_of_double_precision_changes_no_answer(reviews, lm):
+    clf = train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False)
+    want, text = clf.predict(reviews[0][:3]).probability, lm.generate('The film', seed=1, max_tokens=5)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert np.allclose(clf.predict(reviews[0][:3]).probability, want, atol=1e-6) and lm.generate('The film', seed=1, max_tokens=5) == text
+        assert train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False).info['accuracy'] >= 0
+    finally: torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize('texts', [['']*40, [' \n\t']*40, ['']*30 + ['a good film']*10])
+def test_empty_texts_are_called_empty(lm, texts):
+    for f in (lambda: finetune(texts, lm), lambda: train_classifier(texts, ['a', 'b']*20, lm), lambda: pretrain(texts)):
+        with pytest.raises(ValueError, match=r'of these texts are empty: remove|All 40 texts are empty|occurs min_freq=3'): f()
+    with pytest.raises(ValueError, match='are empty') as e: finetune(texts, lm)
+    assert 'tokenizer' not in str(e.value)
+
+
+@pytest.mark.parametrize('kind', ['words', 'characters'])
+def test_a_vocab_of_special_tokens_only_is_none(reviews, kind):
+    with pytest.raises(ValueError, match='No token of these 80 texts occurs min_freq=1000000 times.*smaller min_freq'): make_codec(reviews[0], kind, min_freq=10**6)
+    for empty in ([], [''], [' ', '\n']):
+        with pytest.raises(ValueError, match='texts are empty'): make_codec(empty, kind)
 
 
 def test_defaults_are_those_that_were_chosen_and_measured():
@@ -452,7 +529,7 @@ def test_settings_are_checked_before_the_work(reviews, lm, monkeypatch, k, v):
 
 @pytest.mark.parametrize('call, match', [(lambda r, lm: train_classifier(*r, lm, bs=1), 'bs is 1; .*at least 2'), (lambda r, lm: train_classifier(*r, lm, max_len=0), 'max_len is 0'), (lambda r, lm: train_classifier(*r, lm, valid=[i for i, o in enumerate(r[1]) if o == 'pos']), "All texts with the label 'pos' are set aside"),
     (lambda r, lm: finetune(r[0], lm, seq_len=0), 'seq_len is 0'), (lambda r, lm: finetune(r[0], lm, min_freq=0), 'min_freq is 0'), (lambda r, lm: pretrain(r[0], lm.codec, size=dict(emb_sz=4)), 'size is .*emb_sz, n_hid and n_layers'), (lambda r, lm: make_codec(r[0], vocab_size=1e4), 'vocab_size is 10000.0'), (lambda r, lm: make_codec(r[0], min_freq=None), 'min_freq is None'),
-    (lambda r, lm: lm.perplexity(r[0], bs=0), 'bs is 0'), (lambda r, lm: train_classifier(['']*80, r[1], lm), '100% of these texts are a single token')], ids=range(10))
+    (lambda r, lm: lm.perplexity(r[0], bs=0), 'bs is 0'), (lambda r, lm: train_classifier(['']*80, r[1], lm), '100% of these texts are empty: remove')], ids=range(10))
 def test_more_settings(reviews, lm, call, match):
     with pytest.raises(ValueError, match=match): call(reviews, lm)
 
