@@ -53,8 +53,8 @@ test: install ## check notebooks, package, site and wheel; with NB=02_tokenizer 
 test-offline: install ## once more what reads reviews, with an empty data folder and without a network
 	$(PY) tools/run_tests.py --offline
 
-test-slow: test ## the long tests too
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow
+test-slow: test ## the long tests too, on all cores (an hour or two)
+	DOCS_BUILT=1 OMP_NUM_THREADS=1 $(PY) -m pytest -m slow -n logical --maxprocesses 4 --dist worksteal
 
 lint: install ## look for mistakes (ruff), spelling (codespell) and types (mypy)
 	$(PY) tools/lint.py
