@@ -120,7 +120,7 @@ class PoolingLinearClassifier(Module):
 # %% ../nbs/internals/12_reader.ipynb #015948e0
 def get_text_classifier(
     arch, # `AWD_LSTM`, or another that fastai has a configuration for
-    vocab_sz:int, # entries of the vocabulary
+    vocab_sz:int, # entries of the vocab
     n_class:int, # number of classes
     seq_len:int=72, # tokens read at a time
     config:dict=None, # sizes and dropout; what is missing is taken from `awd_lstm_clas_config`
@@ -145,7 +145,7 @@ def get_text_classifier(
 
 # %% ../nbs/internals/12_reader.ipynb #e38f722f
 def text_classifier_learner(
-    dls, # `DataLoaders` of (ids, label); `dls.vocab` begins with the vocabulary, `dls.c` is the number of classes
+    dls, # `DataLoaders` of (ids, label); `dls.vocab` begins with the vocab, `dls.c` is the number of classes
     arch, # `AWD_LSTM`, or another that fastai has a configuration for
     seq_len:int=72, # tokens read at a time
     config:dict=None, # sizes and dropout
@@ -160,7 +160,7 @@ def text_classifier_learner(
     loss_func=None, # default: the one of the data (`dls.loss_func`), or cross entropy if they have none
     **kwargs # for `TextLearner`: metrics, path, wd, ...
 ) -> TextLearner:
-    "A learner for a classifier of documents; put an encoder that was fine-tuned into it with `load_encoder`."
+    "A learner for a classifier of documents; load a fine-tuned encoder into it with `load_encoder`."
     n_out = get_c(dls) if n_out is None else n_out
     if not n_out: raise ValueError('The number of classes is not known: pass n_out, or set dls.c.')
     meta, n_vocab, pad_id = _model_meta[arch], len(_vocab_of(dls)), ifnone(Codec.from_dls(dls).pad_id, 1)
@@ -188,7 +188,7 @@ def reading(model):
 _activations = dict(softmax=partial(torch.softmax, dim=-1), sigmoid=torch.sigmoid, none=noop)
 
 class Reader:
-    "A classifier with all that it needs to read texts and to answer."
+    "A classifier with everything it needs to read texts and answer."
     def __init__(self, model, codec=None, backwards=None):
         self.net = model if isinstance(model, nn.Module) else getattr(model, 'model', None)
         if not isinstance(self.net, nn.Module):

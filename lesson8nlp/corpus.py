@@ -37,7 +37,7 @@ from .codec import Codec
 # %% ../nbs/internals/07_corpus.ipynb #b150613f
 @dataclass
 class PartReader:
-    "How items become texts; it travels to the processes that do the work."
+    "Reads items as texts; it is sent to the worker processes."
     are_files:bool # are the items paths of text files? Otherwise they are texts
     errors:str='raise' # 'replace' repairs what it can
     encoding:str='utf-8' # of files
@@ -62,7 +62,7 @@ def read(self:PartReader, item): # its text, or None, and what is wrong with it,
         with open(item, 'rb') as f: data = f.read()
     except OSError as e: return None, f'cannot be read: {e.strerror}'
     try: return newlines(decode_text(data, '', self.encoding)), ''
-    except ValueError as e: why = str(e).split('. ')[0].strip() # what to do is said once, for all of them
+    except ValueError as e: why = str(e).split('. ')[0].strip() # the report gives the remedy once for all
     return newlines(data.decode(self.encoding, 'replace')) if self.errors == 'replace' else None, why
 
 # %% ../nbs/internals/07_corpus.ipynb #d4f15cc0
@@ -92,7 +92,7 @@ def part_key(config, digests): return blake2b(config.encode() + digests, digest_
 # %% ../nbs/internals/07_corpus.ipynb #22d1c745
 tokenizers = {} # by configuration: forked processes find theirs here
 here = threading.local() # the fast tokenizer of this thread
-max_chunks = 300_000 # that it knows at a time
+max_chunks = 300_000 # that it remembers at a time
 
 def fast_tokenizer(config, tok): # this process's (and thread's) tokenizer for a configuration
     if getattr(here, 'config', None) != config:
@@ -167,7 +167,7 @@ def load_part(path): # None if it is not there, or damaged
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile): return None
 
 # %% ../nbs/internals/07_corpus.ipynb #4deb98ed
-def write_array(path, dtype, n, pieces): # the concatenation of `pieces`, `n` numbers together, as a .npy file
+def write_array(path, dtype, n, pieces): # `pieces` concatenated, `n` numbers in all, as a .npy file
     header = dict(descr=np.dtype(dtype).str, fortran_order=False, shape=(int(n),))
     with open(path, 'wb') as f:
         np.lib.format.write_array_header_1_0(f, header)
@@ -176,9 +176,9 @@ def write_array(path, dtype, n, pieces): # the concatenation of `pieces`, `n` nu
 # %% ../nbs/internals/07_corpus.ipynb #6cd10114
 @dataclass
 class CorpusSettings:
-    "What decides the ids of a corpus, beside its texts."
+    "What decides the ids of a corpus, besides its texts."
     tok:object=None # a tokenizer; `Tokenizer()` by default
-    vocab:list=None # use this one; by default one is made of the corpus
+    vocab:list=None # use this one; by default one is made from the corpus
     min_freq:int=3 # for the vocab
     max_vocab:int=60000 # for the vocab
     errors:str='raise' # what to do about documents that cannot be read
@@ -232,7 +232,7 @@ def read_info(path): # how the corpus in `path` was made, as far as that can be 
 
 # %% ../nbs/internals/07_corpus.ipynb #8a1821d4
 @contextmanager
-def disk_errors(path): # an OSError of the disk in words that help
+def disk_errors(path): # turns an OSError of the disk into a message that helps
     try: yield
     except FileNotFoundError: raise
     except OSError as e:
@@ -304,7 +304,7 @@ def part_again(self:CorpusBuilder, f, items): # from its file, or from the texts
 
 # %% ../nbs/internals/07_corpus.ipynb #8a3c9657
 @patch
-def take_part(self:CorpusBuilder, items, part): # that comes from a process
+def take_part(self:CorpusBuilder, items, part): # `part`: what a worker returned
     f = self.work/f'{part["key"]}.npz'
     if 'ids' in part: save_part(f, part)
     else: part |= self.part_again(f, items)
@@ -412,7 +412,7 @@ def open(cls:Corpus,
                                 'build one with Corpus.from_files or Corpus.from_texts.')
     open_sealed(folder, 'corpus', verify, remedy)
     info, vocab = read_info(path), json.loads((folder/'vocab.json').read_text(encoding='utf-8'))
-    mode = 'r' if info['n_tokens'] else None # nothing cannot be mapped
+    mode = 'r' if info['n_tokens'] else None # an empty array cannot be mapped
     ids = np.load(folder/'ids.npy', mode, allow_pickle=False)
     offsets, counts = (np.load(folder/f'{k}.npy', allow_pickle=False) for k in ('offsets', 'counts'))
     return cls(path, info, ids, offsets, counts, vocab, tok)
@@ -428,7 +428,7 @@ def tokens(self:Corpus, i) -> list: # of str
 def from_files(cls:Corpus,
     files, # paths of text files, one document each
     tok=None, # default: `Tokenizer()`
-    vocab:list=None, # use this one; by default one is made of the corpus
+    vocab:list=None, # use this one; by default one is made from the corpus
     path=None, # the folder to keep the corpus in; by default one named by its content, under `data_root()`
     n_workers:int=None, # processes; by default as many as there are cores, 1 for a small corpus
     progress:bool=True, # show a bar?

@@ -127,7 +127,7 @@ def parts_between(ends, lens, lo, hi): # which documents have positions `lo` to 
     return some, np.maximum(lo - before, 0), np.minimum(hi - before, lens[some])
 
 # %% ../nbs/internals/08_dataloader.ipynb #19853435
-def joined(starts, lens): # pieces of `ids` that follow one another there are one piece
+def joined(starts, lens): # merges pieces that are adjacent in `ids`
     first = np.flatnonzero(np.append(True, starts[1:] != starts[:-1] + lens[:-1]))
     return starts[first], np.add.reduceat(lens, first)
 
@@ -301,7 +301,7 @@ class Epochs(RowLayout):
                      doc='Number of epochs that have begun.')
 
     def _go_to(self, epoch, batch):
-        "Let the next pass be `epoch`, from `batch` on."
+        "Make the next pass `epoch`, starting at `batch`."
         self._epoch, self._position = epoch, (epoch, batch)
         self._plan(epoch)
 
@@ -323,11 +323,11 @@ class Epochs(RowLayout):
 
 # %% ../nbs/internals/08_dataloader.ipynb #d635d394
 class LMDataLoader(Epochs, TfmdDL):
-    "Batches for a language model, each row reading on where it stopped, with fastai's arithmetic and interface."
+    "Batches for a language model, each row continuing where it stopped, with fastai's arithmetic and interface."
     @delegates(TfmdDL.__init__)
     def __init__(self,
         dataset, # documents: ids as lists, arrays or tensors; one flat array; a corpus (`.ids`, `.offsets`); `Datasets`
-        lens=None, # number of tokens of each document; they are counted, this is only compared with the count
+        lens=None, # number of tokens of each document; only checked against our own count
         cache=2, # not used: kept for fastai's signature
         bs:int=64, # rows of a batch
         seq_len:int=72, # tokens in a row of a batch
@@ -402,7 +402,7 @@ def create_batches(self:LMDataLoader, samps):
 # %% ../nbs/internals/08_dataloader.ipynb #08d10004
 @patch
 def one_batch(self:LMDataLoader):
-    "The first batch of the next epoch, for a look at it: the epoch does not begin."
+    "The first batch of the next epoch, without starting the epoch."
     epoch, position = self._epoch, self._position
     try: return super(LMDataLoader, self).one_batch()
     finally:
@@ -519,10 +519,10 @@ class RescaleLR(Callback):
 
 # %% ../nbs/internals/08_dataloader.ipynb #bb1f364a
 class DeviceStream:
-    "A `Stream` whose ids are a tensor, and whose work is done where this tensor is."
+    "A `Stream` whose ids are a tensor, and that works on the device of this tensor."
     @staticmethod
     def ids_on(device, docs):
-        "All ids of `docs`, as small as they are, on `device`."
+        "All ids of `docs`, in their small type, on `device`."
         ids = np.empty(docs.total, docs.ids.dtype.newbyteorder('='))
         Stream(docs, np.arange(len(docs))).read(0, docs.total, ids)
         return torch.from_numpy(ids.view(f'i{ids.itemsize}') if ids.itemsize > 1 else ids).to(device)
@@ -574,7 +574,7 @@ def sharded_dl(
         raise ImportError("fastai's distributed training needs accelerate: pip install accelerate.") from None
 
     class ShardedDL(DistributedDL):
-        _default = 'dl'  # what is not here is found there
+        _default = 'dl'  # what is not defined here comes from `dl`
         def __init__(self, dl): self.dl = dl
         def __len__(self): return len(self.dl)
         def __iter__(self): return iter(self.dl)
@@ -718,7 +718,7 @@ def encode_texts(texts, codec, backwards=False, instead=None): # the ids of each
 
 # %% ../nbs/internals/08_dataloader.ipynb #506c4873
 class EncodeText(Transform):
-    "A text to ids by a codec; what is ids already stays as it is."
+    "Turn a text into ids with a codec; ids stay as they are."
     input_types = (str, Tensor)
     def __init__(self, codec, backwards=False):
         self.codec, self.backwards, self.vocab = codec, backwards, list(codec.vocab)
@@ -782,7 +782,7 @@ def class_dl(
     labels=None, # for each text a name, a list of names, or a float; None: there are no labels
     codec:Codec=None, # of the encoder; its ids are what the encoder has learned
     classes:list=None, # names of the classes, in the order of the model's outputs; default: those in `labels`, sorted
-    backwards:bool=False, # turn each text round, for an encoder that reads backwards?
+    backwards:bool=False, # reverse each text, for an encoder that reads backwards?
     bs:int=64, # texts of a batch
     shuffle:bool=False, # in another order at every epoch?
     device=None, # default: the GPU if there is one

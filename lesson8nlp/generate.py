@@ -1,4 +1,4 @@
-"""How `generate` writes many texts at once, repeats them from a seed, and leaves the model as it was.
+"""`generate` writes many texts at once, repeats them from a seed, and leaves the model as it was.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/search.html.md"""
 
@@ -79,7 +79,7 @@ def next_probs(
     top_p:float=1., # then keep the smallest set with at least this probability
     min_p:float=None # first keep the tokens with at least this probability, in rows that have any
 ) -> torch.Tensor: # (rows, vocab), float32, each row sums to 1
-    "The probabilities to draw the next token from."
+    "The probabilities to sample the next token from."
     check_choice(temperature, top_k, top_p, min_p)
     logits, V = logits.float(), logits.shape[-1]
     if temperature < 1e-20: return F.one_hot(logits.argmax(-1), V).float()
@@ -164,14 +164,14 @@ def put_back(self:ModelState):
 def keep_state(
     model:nn.Module # any model
 ):
-    "Hold the model's lock, and put its hidden state and mode back at the end of the block, whatever happens in it."
+    "Hold the model's lock, and restore its hidden state and mode at the end of the block, whatever happens in it."
     with model_lock(model):
         state = ModelState(model)
         try: yield model
         finally: state.put_back()
 
 # %% ../nbs/internals/11_search.ipynb #b1a210ba
-def map_state(model, f): # replace every tensor that a module holds beside its parameters by `f` of its path and itself
+def map_state(model, f): # replace every tensor that a module holds besides its parameters by `f` of its path and itself
     def new(o, path): # also in nested containers
         if type(o) in (list, tuple): return type(o)(new(v, path + (i,)) for i, v in enumerate(o))
         if type(o) is dict: return {k: new(v, path + (k,)) for k, v in o.items()}
@@ -265,11 +265,11 @@ class Writer:
     max_tokens:int=50 # at most this many new tokens
     n:int=1 # texts for each prompt
     temperature:float=1. # 0: greedy
-    top_k:int=0 # draw from this many tokens only; 0: from all
-    top_p:float=1. # draw from the smallest set of tokens with at least this probability
-    min_p:float=None # draw from tokens with at least this probability
+    top_k:int=0 # sample from this many tokens only; 0: from all
+    top_p:float=1. # sample from the smallest set of tokens with at least this probability
+    min_p:float=None # sample from tokens with at least this probability
     repetition_penalty:float=1. # 1: none
-    beams:int=1 # above 1: beam search instead of drawing
+    beams:int=1 # above 1: beam search instead of sampling
     length_penalty:float=0. # of beam search: above 0 favours longer texts
     stop:list=None # tokens that end a text; by default `xxbos` and `xxeos`, where a new document begins
     banned:list=None # tokens never to write; by default `xxunk`, `xxpad` and `xxfake`
@@ -377,7 +377,7 @@ def ends(self:Writer, ids, log_probs, t, lp): # note a token; does its text end?
 def sample(self:Writer,
     prompts # lists of ids
 ) -> list: # for each of them `n` pairs of new ids and log-probabilities
-    "Draw the next token again and again, for all prompts side by side."
+    "Sample the next token again and again, for all prompts side by side."
     model, V, n, at = self.model, len(self.codec), self.n, min(map(len, prompts))
     logits, prompts = self.begin(prompts)
     u, seen = np.tile(random_draws(self.seed, n, self.max_tokens), (len(prompts)//n, 1)), self.seen(prompts)
@@ -554,12 +554,12 @@ def predict(self:LMLearner,
     n_words:int=1, # how many tokens to write
     no_unk:bool=True, # never write `xxunk`?
     temperature:float=1., # 0: greedy
-    min_p:float=None, # draw from tokens with at least this probability
+    min_p:float=None, # sample from tokens with at least this probability
     no_bar:bool=False, # part of fastai's signature: there is no bar here
     decoder=decode_spec_tokens, # from the list of tokens to the list of words
     only_last_word:bool=False # part of fastai's signature: each word is read once here, and the context is kept
 ) -> str:
-    "`text` and the `n_words` tokens after it, as in fastai, by `generate`; torch's random state decides what is drawn."
+    "`text` and the `n_words` tokens after it, as in fastai, by `generate`; torch's random state decides the sample."
     codec = Codec.from_dls(self.dls)
     ids, never = codec.encode(text).tolist(), (PAD, 'xxfake', UNK) if no_unk else (PAD, 'xxfake')
     banned = [i for i, t in enumerate(codec.vocab) if t in never]

@@ -1,4 +1,4 @@
-"""With a large vocab the last layer costs the most. Cross entropy in chunks and a sampled loss help.
+"""With a large vocab the last layer costs the most. A loss in chunks saves memory, a sampled loss saves time.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/losses.html.md"""
 
@@ -126,7 +126,7 @@ def chunked_cross_entropy(
 
 # %% ../nbs/internals/09_losses.ipynb #9f6f5246
 class TensorOnDemand:
-    "What makes a tensor by `full()`, and does so for everything that it does not know itself."
+    "Stands for a tensor, and makes it with `full()` for every request that it cannot answer itself."
     def __getattr__(self, name): # `topk`, `softmax`, `view`: what is not defined here
         if name.startswith('__') or name in getattr(type(self), '__dataclass_fields__', ()): raise AttributeError(name)
         return getattr(self.full(), name)
@@ -145,7 +145,7 @@ for _name in _operators.split(): # `logits + 1`: Python looks operators up in th
 # %% ../nbs/internals/09_losses.ipynb #ff73af6b
 @dataclass(eq=False, repr=False)
 class LazyLogits(TensorOnDemand):
-    "The logits `F.linear(hidden, weight, bias)`, computed in chunks, or in full for whoever asks for more than that."
+    "The logits `F.linear(hidden, weight, bias)`, computed in chunks, or in full for any other request."
     hidden:Tensor # features, (..., n_hid)
     weight:Tensor # of the decoder, (vocab_sz, n_hid)
     bias:Tensor=None # of the decoder, (vocab_sz,)
@@ -211,7 +211,7 @@ def full_logits(
 class SampledCrossEntropy(ChunkedCrossEntropy):
     "In training, the cross entropy over the words of the batch, corrected for sampling; elsewhere over all words."
     def __init__(self,
-        counts # how often each word of the vocabulary occurs in the training texts, (vocab_sz,)
+        counts # how often each word of the vocab occurs in the training texts, (vocab_sz,)
     ):
         super().__init__()
         self.p = np.asarray(counts, float) + 1

@@ -169,10 +169,10 @@ def newest(self:Checkpoints): # the newest state that is complete in all process
 
 # %% ../nbs/internals/10_resume.ipynb #21a16c9f
 class CheckpointCallback(Callback):
-    "Save the whole state of training while it runs, and go on from there when the same fit is called again."
-    order, run_valid, active, _only_train_loop = 99, False, False, True # `summary` takes callbacks with the last off
+    "Save the whole state of training while it runs, and resume when the same fit is called again."
+    order, run_valid, active, _only_train_loop = 99, False, False, True # `summary` removes callbacks that have the last
     def __init__(self,
-        path, # a folder of this run's own
+        path, # a folder for this run alone
         every=100, # steps between two checkpoints, or 'epoch'
         keep:int=2, # how many checkpoints stay
         verbose:bool=True, # say when a run is resumed?
@@ -255,7 +255,7 @@ def _save(self:CheckpointCallback, epoch, it, finished=False):
 # %% ../nbs/internals/10_resume.ipynb #9507eab3
 @patch
 def check_run(self:CheckpointCallback, state):
-    "Refuse a checkpoint of another run, and say in what it differs."
+    "Reject a checkpoint of another run, and say how it differs."
     was, now = state['what'], self.what
     if wrong := [f'{k} was {was.get(k)} and is {now.get(k)}' for k in now | was if was.get(k) != now.get(k)]:
         raise ValueError(f'The checkpoints in {self.files.root} belong to another run: {"; ".join(wrong)[:800]}. '
@@ -271,7 +271,7 @@ def load_weights(model, state): # and gradients: 0 stands for those that are use
 # %% ../nbs/internals/10_resume.ipynb #013599b9
 @patch
 def _resume(self:CheckpointCallback, state):
-    "Put everything back that does not change before the first batch."
+    "Restore everything that does not change before the first batch."
     self.check_run(state)
     learn, self.at = self.learn, state
     self.files.drop_newer(state)
@@ -290,7 +290,7 @@ def _resume(self:CheckpointCallback, state):
 # %% ../nbs/internals/10_resume.ipynb #8ad9114e
 @patch
 def before_epoch(self:CheckpointCallback):
-    "Show an epoch that is done as it was, and skip it."
+    "Show a finished epoch as it was, and skip it."
     if not self.active or self.at is None: return
     rec, was = self.learn.recorder, self.at['recorder']
     if self.learn.epoch < self.at['epoch']:
@@ -305,7 +305,7 @@ def before_epoch(self:CheckpointCallback):
 # %% ../nbs/internals/10_resume.ipynb #b3fd3fb3
 @patch
 def before_train(self:CheckpointCallback):
-    "Put back what the beginning of a training phase has just reset."
+    "Restore what the start of a training phase has just reset."
     if not self.active or self.at is None: return
     state, learn = self.at, self.learn
     restore_record(learn, state['recorder'])

@@ -122,9 +122,9 @@ def _positions(old_vocab, new_vocab): # of each new word in the old vocab, -1 if
 # %% ../nbs/internals/11_training.ipynb #72176853
 def match_embeds(
     old_wgts:dict, # weights of a language model; changed, and returned
-    old_vocab:list, # the vocabulary that it was trained with
-    new_vocab:list # the vocabulary of the new texts
-) -> dict: # the weights for the new vocabulary
+    old_vocab:list, # the vocab that it was trained with
+    new_vocab:list # the vocab of the new texts
+) -> dict: # the weights for the new vocab
     "Put the rows of embedding and decoder in the order of `new_vocab`; a word that is new gets the mean row."
     enc, bias = old_wgts['0.encoder.weight'], old_wgts.get('1.decoder.bias')
     if len(old_vocab) > len(enc):
@@ -144,7 +144,7 @@ def match_embeds(
 # %% ../nbs/internals/11_training.ipynb #6269de14
 @dataclass
 class VocabMatch:
-    "How many words of a vocabulary a pretrained model knows."
+    "How many words of a vocab a pretrained model knows."
     n_old: int # words of the model
     n_new: int # words of the texts
     missing: list # those of the texts that the model does not know
@@ -168,7 +168,7 @@ def match_report(
 def plain_model(
     model:nn.Module # of a learner
 ) -> nn.Module: # the model itself, with the names of its weights as they are saved
-    "`model` without what `torch.compile` or `DistributedDataParallel` has put around it."
+    "`model` without the wrapper of `torch.compile` or `DistributedDataParallel`."
     while (inner := getattr(get_model(model), '_orig_mod', get_model(model))) is not model: model = inner
     return model
 
@@ -213,7 +213,7 @@ def load(self:SafeLearner, file, with_opt=None, device=None, **kwargs):
 @patch
 def load_pretrained(self:SafeLearner,
     wgts_fname, # a `.pth` file with the weights of a language model
-    vocab_fname, # its vocabulary, a `.pkl` or `.json` file with a list of words
+    vocab_fname, # its vocab, a `.pkl` or `.json` file with a list of words
     model=None # what to fill, if it is not the learner's model
 ):
     "Load a pretrained language model, with its rows in the order of the data's vocab, and freeze it."
@@ -295,7 +295,7 @@ def gradual_schedule(self:SafeLearner,
     lr:float, # learning rate of the last group in the first stage
     epochs:int=1, # of each stage but the last
     last_epochs:int=2, # of the last stage, in which all groups are trained
-    factor:float=2.6, # each group's rate is so many times smaller than that of the group behind it
+    factor:float=2.6, # each group's rate is this many times smaller than that of the group above it
     decay:float=0.5 # each stage's rate is this times that of the stage before
 ) -> pd.DataFrame: # a row for each stage
     "What `fit_gradual` is going to do."
