@@ -216,7 +216,7 @@ class SampledCrossEntropy(ChunkedCrossEntropy):
         super().__init__()
         self.p = np.asarray(counts, float) + 1
         if self.p.ndim != 1 or not (self.p >= 1).all():
-            raise ValueError(f'counts are of shape {self.p.shape}: it needs one number for each word, none below 0.')
+            raise ValueError(f'counts are of shape {self.p.shape}: give one number for each word, none below 0.')
         self.p /= self.p.sum()
 
     def log_in_batch(self, words, n): # log-probability that each of `words` is among `n` tokens, float32
