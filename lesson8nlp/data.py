@@ -50,7 +50,7 @@ def human_numbers() -> Path: # a folder with train.txt and valid.txt
             for name, txt in want.items(): (tmp/name).write_bytes(txt)
     for name, txt in want.items():
         if not (path/name).is_file() or (path/name).read_bytes() != txt:
-            raise ValueError(f'{path/name} is not the file that belongs there: '
+            raise ValueError(f'{path/name} is not the expected file: '
                              f'remove the folder {path} and call human_numbers() again.')
     return path
 

@@ -33,6 +33,7 @@ from .tokenizer import *
 from .numericalizer import *
 from .fasttok import FastTokenizer
 from .codec import *
+from .codec import hard_to_read
 from .dataloader import *
 from . import models as ladder, store
 from .losses import *
@@ -330,7 +331,7 @@ def make_codec(
     texts = check_texts(texts)
     if not any(map(str.strip, texts)): raise ValueError(f'All {len(texts):,} texts are empty: there is nothing to read.')
     codec = codec_of(texts, kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
-    if {*codec.vocab} <= {*special_tokens, 'xxfake'}:
+    if {*codec.vocab} <= {*special_tokens, 'xxfake'} and hard_to_read(codec.encode_all(texts), codec)[2] < 0.5:
         raise ValueError(f'No token of these {len(texts):,} texts occurs min_freq={min_freq} times, so the vocab would '
                          'hold special tokens only: take a smaller min_freq, for few texts 1.')
     return codec

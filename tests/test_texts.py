@@ -122,7 +122,7 @@ def test_encodings_are_said(tmp_path):
     refuses('no encoding', read_text, f, encoding='windoze')
     refuses('strict', read_text, f, errors='ignore')
     refuses('UTF-8|utf-16', read_text, put(tmp_path/'cut.txt', 'film'.encode('utf-16')[:-1]))
-    for order in ('le', 'be'): assert 'utf-16-le' in refuses('null', read_text, put(tmp_path/'raw.txt', 'English'.encode(f'utf-16-{order}')))
+    for order in ('le', 'be'): assert 'utf-16-le' in refuses('control characters', read_text, put(tmp_path/'raw.txt', 'English'.encode(f'utf-16-{order}')))
     assert read_text(put(tmp_path/'one.txt', b'a long text with one \0 in it')) == 'a long text with one \0 in it'
     refuses('is a folder', read_text, tmp_path, kind=IsADirectoryError)
 
