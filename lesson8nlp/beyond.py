@@ -46,7 +46,8 @@ def copy_probs(
 # %% ../nbs/08_beyond.ipynb #a1c6b788
 def _check_window(window):
     if isinstance(window, int) and window >= 1: return window
-    raise ValueError(f'window is {window!r}; it must be a whole number, at least 1: how many tokens the model can look back at.')
+    raise ValueError(f'window is {window!r}; it must be a whole number, at least 1: how many tokens the model can '
+                     'look back at.')
 
 def _three_outputs(who, model, res, n_hidden): # what a model with a memory around it has to return
     who, name = type(who).__name__, type(model).__name__
@@ -91,8 +92,11 @@ class ContinuousCache(_WithMemory):
     ):
         super().__init__(model, window)
         if not 0 <= lam < 1:
-            raise ValueError(f'lam, the weight of the cache in the mixture, must be at least 0 (no cache) and below 1; got {lam}.')
-        if not theta >= 0: raise ValueError(f'theta is {theta}; it must be at least 0: with a negative value, the least similar states would count most.')
+            raise ValueError(f'lam, the weight of the cache in the mixture, must be at least 0 (no cache) and below '
+                             f'1; got {lam}.')
+        if not theta >= 0:
+            raise ValueError(f'theta is {theta}; it must be at least 0: with a negative value, the least similar '
+                             'states would count most.')
         self.theta, self.lam = theta, lam
 
     def forward(self, x): # (bs, sl) int64 -> log-probabilities (bs, sl, vocab_sz), raw outputs, outputs

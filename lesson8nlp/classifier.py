@@ -38,7 +38,8 @@ def concat_pool(
     "The last output, the maximum and the mean over each document."
     real, pad = (~mask).sum(1), mask[..., None]
     if not real.all():
-        raise ValueError('concat_pool got a document that consists of padding only: each document needs at least one token.')
+        raise ValueError('concat_pool got a document that consists of padding only: each document needs at least one '
+                         'token.')
     positions = torch.arange(mask.shape[1], device=mask.device)
     last = torch.where(mask, -1, positions).max(1).values
     wide = torch.promote_types(out.dtype, torch.float32) # sums of half precision lose digits
@@ -201,7 +202,8 @@ class Reader:
         dls = getattr(model, 'dls', None)
         if codec is None: codec = getattr(model, 'codec', None)
         if codec is None and dls is not None: codec = Codec.from_dls(dls)
-        if codec is None: raise TypeError('A network does not know how to turn text into ids: pass codec=Codec(tok, vocab).')
+        if codec is None:
+            raise TypeError('A network does not know how to turn text into ids: pass codec=Codec(tok, vocab).')
         self.codec, self.backwards = codec, bool(getattr(dls, 'backwards', False) if backwards is None else backwards)
         self.set_outputs(model, getattr(dls, 'vocab', ['']))
         self.check_sizes()
@@ -242,7 +244,8 @@ def fast_numbers(device, fast=True): # a context: half precision, if you ask for
 def answers(self:Reader, texts, bs, fast=False):
     "Probabilities or numbers, (len(texts), n_out) float32, long texts first and back in order."
     ids = self.ids(texts)
-    res, order = torch.empty(len(ids), self.n_out, dtype=torch.float32), sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    res = torch.empty(len(ids), self.n_out, dtype=torch.float32)
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     device = next(self.net.parameters()).device
     with reading(self.net), fast_numbers(device, fast):
         for i in bar(range(0, len(order), bs), 'Classifying', unit='batches'):
@@ -324,7 +327,8 @@ def contributions(net, x):
         enc = net[0].module
         hook = getattr(enc, 'encoder_dp', enc.encoder).register_forward_hook(keep) # fastai's does not call `encoder`
         try:
-            with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False): # no backward pass outside training
+            no_cudnn = torch.backends.cudnn.flags(enabled=False) # it has no backward pass outside training
+            with torch.inference_mode(False), torch.enable_grad(), no_cudnn:
                 logits = net(x.clone())[0][0]
                 grads = torch.autograd.grad(logits.max(), seen)
         finally: hook.remove()
@@ -342,7 +346,8 @@ def saliency(
     reader = Reader(model, codec, backwards)
     if reader.numbers: raise ValueError('saliency shows what speaks for a class, but this model predicts a number.')
     if classes is not None and len(classes) != reader.n_out:
-        raise ValueError(f'There are {len(classes)} classes for {reader.n_out} outputs of the model: give each a name of its own.')
+        raise ValueError(f'There are {len(classes)} classes for {reader.n_out} outputs of the model: give each a '
+                         'name of its own.')
     x = reader.ids([text])[0][None].to(next(reader.net.parameters()).device)
     logits, scores = contributions(reader.net, x)
     tokens, scores = [reader.codec.vocab[o] for o in x[0].tolist()], scores.float().cpu().numpy()

@@ -88,7 +88,8 @@ def _lines(encoding): # of standard input, decoded one by one; all at once where
 
 def _source(a): # columns that come back with the answers, and an iterator of (cells, text)
     if a.texts is None and (a.sep or a.column != 'text'):
-        raise ValueError('--column and --sep describe a table, so they need --texts. On standard input, each line is a text.')
+        raise ValueError('--column and --sep describe a table, so they need --texts. On standard input, each line is '
+                         'a text.')
     if a.texts is None: return ['text'], (([t], newlines(t)) for t in _lines(a.encoding))
     if Path(a.texts).is_dir():
         return ['file'], (([shown(p)], read_text(p, a.encoding)) for p in text_files(a.texts))

@@ -296,7 +296,8 @@ class CorpusBuilder:
 @patch
 def part_again(self:CorpusBuilder, f, items): # from its file, or from the texts if the file is gone or damaged
     if (part := load_part(f)) is not None: return part
-    if items is None: raise FileNotFoundError(f'{f} has disappeared, since another process has built this corpus: run this again.')
+    if items is None:
+        raise FileNotFoundError(f'{f} has disappeared, since another process has built this corpus: run this again.')
     part = encode_part(items, self.reader, self.settings.config, self.settings.tok, set())
     if part['key'] != f.stem: raise ValueError('A text changed while the corpus was being built: run this again.')
     save_part(f, part)

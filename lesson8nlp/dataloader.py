@@ -613,7 +613,8 @@ def load_state_dict(self:LMDataLoader,
     "Let the next pass start at the position that `state` names."
     ours, theirs = loader_setting(self), state['setting']
     if wrong := [f'{k} was {theirs.get(k)!r} and is {v!r}' for k, v in ours.items() if v != theirs.get(k)]:
-        raise ValueError(f"This state belongs to another loader: {'; '.join(wrong)}. Create the loader with the same settings.")
+        raise ValueError(f"This state belongs to another loader: {'; '.join(wrong)}. Create the loader with the same "
+                         "settings.")
     self._go_to(state['epoch'], state['batch'])
 
 # %% ../nbs/internals/08_dataloader.ipynb #13c08f20
@@ -709,7 +710,8 @@ def encode_texts(texts, codec, backwards=False, instead=None): # the ids of each
     texts = check_texts(texts)
     if not isinstance(codec, Codec): raise TypeError(f'codec is a {type(codec).__name__}; pass Codec(tok, vocab), '
                                                      'with the tokenizer and vocab that the model was trained with.')
-    if codec.pad_id is None: raise ValueError('The vocab has no xxpad, but batches of documents need padding: add it to the vocab.')
+    if codec.pad_id is None:
+        raise ValueError('The vocab has no xxpad, but batches of documents need padding: add it to the vocab.')
     ids = [TensorText(o.flip(0) if backwards else o) for o in codec.encode_all(texts)]
     if empty := [i for i, o in enumerate(ids) if not len(o)]:
         if instead is not None: return [o if len(o) else TensorText([instead]) for o in ids]
@@ -741,7 +743,8 @@ def checked_classes(names, classes): # the list of classes, each once, to which 
 
 # %% ../nbs/internals/08_dataloader.ipynb #3a0a0680
 def check_no_gaps(labels, n): # has each of the `n` texts its label?
-    if len(labels) != n: raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: give one label for each text.')
+    if len(labels) != n:
+        raise ValueError(f'There are {n:,} texts and {len(labels):,} labels: give one label for each text.')
     if gaps := [i for i, o in enumerate(labels) if is_missing(o)]:
         raise ValueError(f'Label {gaps[0]} of {n:,} is missing ({labels[gaps[0]]!r}): '
                          'remove the text, or give it a label.')

@@ -459,7 +459,8 @@ def beam_search(self:Writer,
 def model_and_codec(model, codec):
     owner, model = model, model if isinstance(model, nn.Module) else getattr(model, 'model', None)
     if not isinstance(model, nn.Module):
-        raise TypeError(f'generate expects a model, or an object with a .model such as a Learner; got a {type(owner).__name__}.')
+        raise TypeError(f'generate expects a model, or an object with a .model such as a Learner; got a '
+                        f'{type(owner).__name__}.')
     model = get_model(model)
     if not hasattr(model, 'reset'):
         raise TypeError(f'{type(model).__name__} has no reset() method: '

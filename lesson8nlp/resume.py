@@ -81,7 +81,8 @@ def data_identity(dl): # what a loader reads, and how
     if hasattr(dl, 'state_dict'): return dl.state_dict()['setting']
     items = getattr(dl, 'dataset', None)
     items = getattr(items, 'items', items) # of fastai's Datasets: with their labels, before any transform
-    key = fingerprint(_plain(items))[:16] if isinstance(items, (list, tuple, CollBase)) or hasattr(items, 'to_numpy') else None
+    known = isinstance(items, (list, tuple, CollBase)) or hasattr(items, 'to_numpy')
+    key = fingerprint(_plain(items))[:16] if known else None
     return dict(kind=type(dl).__name__, bs=getattr(dl, 'bs', None), batches=len(dl), content=key)
 
 # %% ../nbs/internals/10_resume.ipynb #4bfe7ab3
@@ -97,7 +98,8 @@ def model_identity(model): # its kind, its weights' shapes, its dropout
 # %% ../nbs/internals/10_resume.ipynb #11282df2
 def loss_identity(loss): # its kind and settings
     is_setting = lambda k, v: k[0] != '_' and k != 'training' and isinstance(v, (str, int, float, Tensor, np.ndarray))
-    inner = [vars(o) | vars(o).get('_buffers', {}) for o in (loss, getattr(loss, 'func', None)) if hasattr(o, '__dict__')]
+    parts = [o for o in (loss, getattr(loss, 'func', None)) if hasattr(o, '__dict__')]
+    inner = [vars(o) | vars(o).get('_buffers', {}) for o in parts]
     settings = [[k, _plain(v)] for o in inner for k, v in sorted(o.items()) if is_setting(k, v)]
     return f'{type(loss).__name__}, {fingerprint(settings)[:8]}'
 
@@ -259,7 +261,8 @@ def check_run(self:CheckpointCallback, state):
     was, now = state['what'], self.what
     if wrong := [f'{k} was {was.get(k)} and is {now.get(k)}' for k in now | was if was.get(k) != now.get(k)]:
         raise ValueError(f'The checkpoints in {self.files.root} belong to another run: {"; ".join(wrong)[:800]}. '
-            'Call fit with the same settings, remove this folder to start over, or give the new run a folder of its own.')
+            'Call fit with the same settings, remove this folder to start over, or give the new run a folder of its '
+            'own.')
 
 # %% ../nbs/internals/10_resume.ipynb #414d5182
 def load_weights(model, state): # and gradients: 0 stands for those that are used up

@@ -93,7 +93,8 @@ def not_in(encoding, data, skip, name, e): # the error for a file in another enc
     guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252' if western else 'cp1251'
     other = '' if western else ' (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)'
     return ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}, in line {line:,}. '
-                      f'Save it as UTF-8, or name the encoding that it was written in, for example encoding={guess!r}{other}.')
+                      f'Save it as UTF-8, or name the encoding that it was written in, for example '
+                      f'encoding={guess!r}{other}.')
 
 # %% ../nbs/internals/02_texts.ipynb #fa010002
 def is_wide(encoding): # is a line end another byte there, or several? In UTF-16 and UTF-32, and on mainframes
@@ -108,8 +109,9 @@ def warn_utf8(data, text, encoding): # bytes that are valid UTF-8 were read in a
     if codecs.lookup(encoding).name in ('utf-8', 'utf-8-sig') or data.isascii() and not is_wide(encoding): return
     try: right = data.decode()
     except UnicodeDecodeError: return
-    if right != text and not is_garbled(right): warnings.warn(f'A text was read as {encoding}, and it is valid UTF-8: if words look wrong, '
-                                    "such as 'cafÃ©', read it again with encoding='utf-8'.", stacklevel=3)
+    if right != text and not is_garbled(right):
+        warnings.warn(f'A text was read as {encoding}, and it is valid UTF-8: if words look wrong, '
+                      "such as 'cafÃ©', read it again with encoding='utf-8'.", stacklevel=3)
 
 # %% ../nbs/internals/02_texts.ipynb #2c4288f6
 _magic = {b'PK\x03\x04': 'a spreadsheet, a document of Word or another zip archive',
@@ -142,7 +144,8 @@ def decode_text(
     warn_utf8(data[len(mark):], text, encoding)
     if is_garbled(text):
         raise ValueError(f"{name} is not text in {encoding}: it is full of control characters. If it comes from "
-                         "Windows, try encoding='utf-16-le', from a mainframe encoding='cp037'; otherwise it is not a text file.")
+                         "Windows, try encoding='utf-16-le', from a mainframe encoding='cp037'; otherwise it is not "
+                         "a text file.")
     return text.lstrip('\ufeff') # some programs write the mark twice
 
 # %% ../nbs/internals/02_texts.ipynb #237856d4
@@ -309,7 +312,8 @@ def parse_delimited(text, sep, name):
     body = zip(rows[head + 1:], starts[head + 1:])
     body = [(r or [''], i) for r, i in body if r or len(header) == 1] # an empty line is no row
     if again := [i for r, i in body if len(header) > 1 and [c.lstrip('\ufeff') for c in r] == header]:
-        raise ValueError(f'{name}, line {again[0]:,} is the header again, as if tables had been concatenated: remove it.')
+        raise ValueError(f'{name}, line {again[0]:,} is the header again, as if tables had been concatenated: remove '
+                         'it.')
     if wrong := [(len(r), i) for r, i in body if len(r) != len(header)]: raise uneven(wrong, header, sep, name)
     return header, [r for r, _ in body], [i for _, i in body]
 
@@ -458,16 +462,17 @@ def check_labels(
 ) -> list: # the same labels
     "Return `labels`, or say which of them is blank, or looks like another one."
     first, alike, folded = {}, {}, {}
-    for label, place in zip(labels, where): first.setdefault(label, place)
-    for label, place in first.items():
+    for label, position in zip(labels, where): first.setdefault(label, position)
+    for label, position in first.items():
         key = seen_as(label)
-        if not key: raise ValueError(f'{place}: the label {label!r} is blank.')
+        if not key: raise ValueError(f'{position}: the label {label!r} is blank.')
         if (other := alike.setdefault(key, label)) != label:
-            raise ValueError(f'{place}: the label {label!r} looks like {other!r} ({first[other]}), but is not the same. '
+            raise ValueError(f'{position}: the label {label!r} looks like {other!r} ({first[other]}), but is not '
+                             'the same. '
                              'Write them alike.')
         if (near := folded.setdefault(key.casefold(), label)) != label:
-            warnings.warn(f'{place}: the label {label!r} differs from {near!r} ({first[near]}) only in capitals, so it is '
-                          'a class of its own.')
+            warnings.warn(f'{position}: the label {label!r} differs from {near!r} ({first[near]}) only in capitals, so '
+                          'it is a class of its own.')
     return labels
 
 # %% ../nbs/internals/02_texts.ipynb #b43ca9b6
@@ -551,8 +556,8 @@ def read_labelled(
 ) -> Labelled: # texts (of a folder of UTF-8 files: their paths), labels, and what was ignored
     "The texts and labels in a folder or a table."
     if not isinstance(where, (str, os.PathLike)):
-        raise TypeError(f'Expected the path of a folder or a table, got a {type(where).__name__}: texts and labels that '
-                        'you have go straight to finetune and train_classifier.')
+        raise TypeError(f'Expected the path of a folder or a table, got a {type(where).__name__}: if you '
+                        'have texts and labels already, pass them to finetune and train_classifier directly.')
     if not str(where).strip(): raise ValueError('The path of the texts is empty: give a folder or a table.')
     where = Path(where)
     if where.is_dir(): return read_folder(where, bool(label), encoding)

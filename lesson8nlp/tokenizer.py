@@ -409,7 +409,8 @@ def from_folder(cls:Tokenizer,
     res, folder = cls(tok, rules, mode='folder'), TokenFolder(Path(path), encoding)
     real = folder.path.resolve()
     root = real.parent/f'{real.name}_tok' if output_dir is None else Path(output_dir).resolve()
-    if root.is_relative_to(real): raise ValueError(f'output_dir={root} is inside {path}: its files would be read as texts.')
+    if root.is_relative_to(real):
+        raise ValueError(f'output_dir={root} is inside {path}: its files would be read as texts.')
     files = files_below(folder.path, list(L(extensions)) or ['.txt'], folders)
     key = content_key(files, folder.path, encoding)
     if hasattr(res.tok, 'setup'): res.tok.setup((read_text(f, encoding) for f in files), res.rules)

@@ -66,23 +66,24 @@ def describe_model(
                     f'{", ".join(architectures)}. Tell it with register_architecture(name, build, describe).')
 
 # %% ../nbs/internals/13_ulmfit.ipynb #221b34ab
-def _encoder_config(enc): # sizes and dropouts of an AWD_LSTM
+def encoder_config(enc): # sizes and dropouts of an AWD_LSTM
     return dict(vocab_sz=enc.encoder.num_embeddings, emb_sz=enc.emb_sz, n_hid=enc.n_hid, n_layers=enc.n_layers,
         pad_token=enc.pad_token, bidir=enc.n_dir == 2, hidden_p=enc.hidden_dps[0].p, input_p=enc.input_dp.p,
         embed_p=enc.encoder_dp.embed_p, weight_p=enc.rnns[0].weight_p)
 
-def _lm_config(m):
+def language_model_config(m):
     parts = list(m.children()) if isinstance(m, nn.Sequential) else []
     if not (len(parts) == 2 and isinstance(parts[0], AWD_LSTM) and hasattr(parts[1], 'decoder')): return None
     enc, dec = parts
-    return _encoder_config(enc) | dict(output_p=dec.output_dp.p, tie_weights=dec.decoder.weight is enc.encoder.weight,
+    return encoder_config(enc) | dict(output_p=dec.output_dp.p, tie_weights=dec.decoder.weight is enc.encoder.weight,
                                        out_bias=dec.decoder.bias is not None)
 
-def _build_lm(vocab_sz, **config): return get_language_model(AWD_LSTM, vocab_sz, config, lazy=True)
+def build_language_model(vocab_sz, **config): return get_language_model(AWD_LSTM, vocab_sz, config, lazy=True)
 
-register_architecture('language_model', _build_lm, _lm_config)
+register_architecture('language_model', build_language_model, language_model_config)
 
-def _classifier_config(m):
+# %% ../nbs/internals/13_ulmfit.ipynb #6aa00e6c
+def text_classifier_config(m):
     parts = list(m.children()) if isinstance(m, nn.Sequential) else []
     if not (len(parts) == 2 and isinstance(parts[0], DocumentEncoder)): return None
     enc, head = parts
@@ -91,16 +92,17 @@ def _classifier_config(m):
     out = [next(o.out_features for o in l if isinstance(o, nn.Linear)) for l in layers]
     ps = [next((o.p for o in l if isinstance(o, nn.Dropout)), 0.) for l in layers]
     limits = [[o.low, o.high] for o in head.layers if isinstance(o, SigmoidRange)]
-    return _encoder_config(enc.module) | dict(output_p=ps[0], n_class=out[-1], lin_ftrs=out[:-1], ps=ps[1:],
+    return encoder_config(enc.module) | dict(output_p=ps[0], n_class=out[-1], lin_ftrs=out[:-1], ps=ps[1:],
         seq_len=enc.seq_len, max_len=enc.bptt, y_range=limits[0] if limits else None)
 
-def _build_classifier(vocab_sz, n_class, lin_ftrs, ps, seq_len, max_len, y_range, **config):
+def build_text_classifier(vocab_sz, n_class, lin_ftrs, ps, seq_len, max_len, y_range, **config):
     return get_text_classifier(AWD_LSTM, vocab_sz, n_class, seq_len, config, 1., lin_ftrs, ps, config['pad_token'],
                                max_len, y_range)
 
-register_architecture('text_classifier', _build_classifier, _classifier_config)
+register_architecture('text_classifier', build_text_classifier, text_classifier_config)
 
-def _ladder_config(cls): # of LMModel1 to LMModel7
+# %% ../nbs/internals/13_ulmfit.ipynb #26346594
+def ladder_config(cls): # of LMModel1 to LMModel7
     def config(m):
         if type(m) is not cls: return None
         sizes = dict(vocab_sz=m.i_h.num_embeddings, n_hidden=m.i_h.embedding_dim)
@@ -111,7 +113,7 @@ def _ladder_config(cls): # of LMModel1 to LMModel7
 
 for k in range(1, 8):
     cls = getattr(ladder, f'LMModel{k}')
-    register_architecture(cls.__name__, cls, _ladder_config(cls))
+    register_architecture(cls.__name__, cls, ladder_config(cls))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #2d3a9df2
 def check_parts(model, codec, labels): # kind and configuration of a network, if codec and labels belong to it
@@ -121,7 +123,8 @@ def check_parts(model, codec, labels): # kind and configuration of a network, if
         raise ValueError(f'The vocab has {len(codec.vocab):,} entries and the model {n:,}: '
                          'give the codec that the model was made for.')
     if n_class and labels is not None and len(labels) != n_class:
-        raise ValueError(f'There are {len(labels)} labels for {n_class} outputs of the classifier: give each a name of its own.')
+        raise ValueError(f'There are {len(labels)} labels for {n_class} outputs of the classifier: give each a name '
+                         'of its own.')
     return kind, config
 
 # %% ../nbs/internals/13_ulmfit.ipynb #4537fa1f
@@ -323,13 +326,15 @@ def make_codec(
     "A codec for these texts."
     kinds = dict(words=lambda: Tokenizer(WordTokenizer(lang)), characters=lambda: Tokenizer(CharTokenizer(), rules=[]),
                  subwords=lambda: Tokenizer(SubwordTokenizer(lang, vocab_sz=vocab_size)))
-    if tokenizer not in kinds: raise ValueError(f'tokenizer is {tokenizer!r}; it must be words, subwords or characters.')
+    if tokenizer not in kinds:
+        raise ValueError(f'tokenizer is {tokenizer!r}; it must be words, subwords or characters.')
     check_whole(vocab_size=vocab_size, min_freq=min_freq)
     if vocab_size <= len(special_tokens):
         raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
                          'Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
     texts = check_texts(texts)
-    if not any(map(str.strip, texts)): raise ValueError(f'All {len(texts):,} texts are empty: there is nothing to read.')
+    if not any(map(str.strip, texts)):
+        raise ValueError(f'All {len(texts):,} texts are empty: there is nothing to read.')
     codec = codec_of(texts, kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
     if {*codec.vocab} <= {*special_tokens, 'xxfake'} and hard_to_read(codec.encode_all(texts), codec)[2] < 0.5:
         raise ValueError(f'No token of these {len(texts):,} texts occurs min_freq={min_freq} times, so the vocab would '
@@ -470,7 +475,8 @@ def compact_arrays(model): # of each tensor once, however many names it has
     for name, t in model.state_dict().items():
         if t.data_ptr() in seen: continue
         seen.add(t.data_ptr())
-        if t.ndim < 2: arrays[name] = t.detach().cpu().to(torch.float16 if t.is_floating_point() else torch.int64).numpy()
+        kind = torch.float16 if t.is_floating_point() else torch.int64
+        if t.ndim < 2: arrays[name] = t.detach().cpu().to(kind).numpy()
         else: arrays[name], arrays[f'{name}/step'] = to_steps(t)
     return arrays
 
@@ -494,12 +500,14 @@ sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, 
 def split_aside(n, valid, seed): # positions for training, and those set aside
     if isinstance(valid, numbers.Real):
         if isinstance(valid, bool) or not 0 <= valid < 1:
-            raise ValueError(f'valid is {valid}; it must be the fraction of texts to set aside, or a list of positions.')
+            raise ValueError(f'valid is {valid}; it must be the fraction of texts to set aside, or a list of '
+                             'positions.')
         order = np.random.default_rng(seed).permutation(n)
         valid = order[:max(1, int(n*valid)) if valid else 0]
     at = np.asarray(valid)
     if at.ndim != 1 or at.size and at.dtype.kind not in 'iu':
-        raise ValueError(f'valid is {valid!r:.60}; it must be the fraction of texts to set aside, or a list of positions.')
+        raise ValueError(f'valid is {valid!r:.60}; it must be the fraction of texts to set aside, or a list of '
+                         'positions.')
     valid, count = np.unique(at.astype(np.int64), return_counts=True)
     if at.size and (valid[0] < 0 or valid[-1] >= n or count.max() > 1):
         raise ValueError(f'valid goes from {valid[0]} to {valid[-1]}{", some twice" if count.max() > 1 else ""}; '
@@ -551,8 +559,8 @@ def lm_learner(dls, codec, config, how, start):
 def check_own(path): # a folder for checkpoints goes when the run is over, so it may hold nothing else
     is_checkpoint = re.compile(r'\.?\d{8}\.\d{4}|rank\d+of\d+$|stage\d+$').match
     if others := sorted(p.name for p in path.iterdir() if not is_checkpoint(p.name)) if path.is_dir() else []:
-        raise FileExistsError(f'{path} holds {first_few(others, 3)}, which would be lost with the checkpoints at the end '
-                              'of the run: give path a folder of its own, or none.')
+        raise FileExistsError(f'{path} holds {first_few(others, 3)}, which would be lost with the checkpoints at the '
+                              'end of the run: give path a folder of its own, or none.')
 
 
 # %% ../nbs/internals/13_ulmfit.ipynb #faadf561
@@ -747,8 +755,9 @@ def split_by_class(labels, valid, seed): # as `split_aside`, with a part of each
         raise ValueError(f'All texts with the label {min(lacks)!r} are set aside, so it cannot be learned: take a '
                          'smaller fraction, other positions, or more texts of that label.')
     if unseen := set(labels) - {labels[i] for i in aside}:
-        if len(aside): warnings.warn(f'No text with the label {min(unseen)!r} is set aside, so the accuracy says nothing '
-                                     'about it: take a larger fraction, or more texts of that label.')
+        if len(aside):
+            warnings.warn(f'No text with the label {min(unseen)!r} is set aside, so the accuracy says nothing '
+                          'about it: take a larger fraction, or more texts of that label.')
     if not len(aside):
         raise ValueError(f'valid={valid} sets no text of {len(labels)} aside, so you could not see whether anything '
                          'was learned: take a larger fraction, or more texts of each label.')
