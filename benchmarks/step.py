@@ -1,6 +1,6 @@
 """Seconds and peak memory of a training step of a large AWD-LSTM: `language_model_learner`, fastai's and ours.
 
-    python benchmarks/step.py                              # about 15 minutes; replaces results/step.json
+    python benchmarks/step.py                              # about 50 minutes; replaces results/step.json
     python benchmarks/step.py --quick --out build/bench    # a small model: does everything run?
 
 A contestant is a `Learner` in a process of its own, and they take turns. The clock covers whole steps: forward, loss
@@ -11,7 +11,8 @@ that a step needs for a while, but not the weights. All see the same batches, an
 are compared.
 
 A third contestant, `fast`, is ours with `SampledCrossEntropy` and, where the processor has units for it, `to_bf16()`:
-what pretraining uses. Its steps have another loss, so it has to show that it learns the same: a small model is trained
+what pretraining uses. It and fastai's learner are measured once more with the batch that the course page trains with,
+128 rows of 80 tokens. Its steps have another loss, so it has to show that it learns the same: a small model is trained
 by fastai's learner (all words, float32) and by `fast`, on the same reviews, as many tokens, three seeds, and the
 perplexities on reviews set aside are compared."""
 import argparse, json, os, subprocess, sys, time
@@ -22,9 +23,12 @@ from common import results
 
 command = 'python benchmarks/step.py'
 full = dict(vocab_sz=60_000, bs=16, seq_len=72, emb_sz=400, n_hid=1152, n_layers=3, steps=6, warm=2)
+large = full | dict(bs=128, seq_len=80, steps=3, warm=1) # the batch of the course page
 small = dict(n_reviews=3_000, max_vocab=10_000, emb_sz=128, n_hid=256, n_layers=1, bs=32, seq_len=64, lr=5e-3, epochs=3)
 trial_small = small | dict(n_reviews=200, emb_sz=20, n_hid=30, epochs=1)
 trial = dict(vocab_sz=2_000, bs=4, seq_len=20, emb_sz=20, n_hid=30, n_layers=2, steps=4, warm=2)
+trial_large = trial | dict(bs=8)
+sizes = dict(full=full, large=large, trial=trial, trial_large=trial_large)
 
 # ---- one contestant, in a process of its own
 def status(key): # kB, of this process
@@ -106,11 +110,11 @@ def perplexity(who, c, seed):
     return learn.recorder.values[-1][-1]
 
 # ---- all of them, by turns
-def run(who, threads, quick):
-    "Start a process for `who` and return what it measured."
+def run(who, threads, size):
+    "Start a process for `who` with one of `sizes`, and return what it measured."
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
-    args = [sys.executable, __file__, '--one', who, *['--quick']*quick]
-    out = subprocess.run(args, env=env, check=True, capture_output=True, text=True, timeout=600).stdout
+    args = [sys.executable, __file__, '--one', who, '--size', size]
+    out = subprocess.run(args, env=env, check=True, capture_output=True, text=True, timeout=1_200).stdout
     return json.loads(out.splitlines()[-1])
 
 def same_losses(ours, theirs):
@@ -120,18 +124,25 @@ def same_losses(ours, theirs):
         raise SystemExit(f'The losses of ours and fastai differ: {pairs}')
     return max(abs(x - y) for x, y in pairs)
 
-def rows_of(runs, threads, c, rounds, cmd):
+def kinds_of(runs, large):
+    "What rows there are: whose runs, what was measured, its key and unit, what to reach, and more to say."
+    fast, said = [o['fast'] for o in runs], 'a fast training step: sampled loss, half precision'
+    if large:
+        return [(fast, f'{said}, 128 rows of 80 tokens', 's', 's', 3, {}),
+                (fast, 'peak memory of that step', 'mb', 'MB', None, {})]
+    ours = [o['ours'] for o in runs]
+    exact = dict(loss_difference=same_losses(ours, [o['fastai'] for o in runs]))
+    return [(ours, 'a training step', 's', 's', 1.3, exact),
+            (ours, 'processor time of a training step', 'cpu_s', 'CPU s', None, exact),
+            (ours, 'peak memory of a training step', 'mb', 'MB', 2, exact),
+            (fast, said, 's', 's', None, {})]
+
+def rows_of(runs, threads, c, rounds, cmd, large=False):
     "Rows of seconds and of memory: `ratio` times as fast, or as small, as fastai."
     from lesson8nlp.core import result_row
-    ours, fast, theirs = ([o[who] for o in runs] for who in ('ours', 'fast', 'fastai'))
-    rows, case = [], f'{threads} thread' + 's'*(threads > 1)
+    rows, case, theirs = [], f'{threads} thread' + 's'*(threads > 1), [o['fastai'] for o in runs]
     common = dict(case=case, who='fastai language_model_learner(AWD_LSTM)', n_runs=rounds, sizes=c)
-    exact = dict(loss_difference=same_losses(ours, theirs))
-    kinds = [(ours, 'a training step', 's', 's', 1.3, exact),
-             (ours, 'processor time of a training step', 'cpu_s', 'CPU s', None, exact),
-             (ours, 'peak memory of a training step', 'mb', 'MB', 2, exact),
-             (fast, 'a fast training step: sampled loss, half precision', 's', 's', 3, {})]
-    for runs, what, key, unit, aim, more in kinds:
+    for runs, what, key, unit, aim, more in kinds_of(runs, large):
         a, b = median(o[key] for o in runs), median(o[key] for o in theirs)
         ratios = sorted(y[key]/x[key] for x, y in zip(runs, theirs))
         rate = dict(per_s=round(1/a, 3), peer_per_s=round(1/b, 3)) if unit == 's' else dict(per_s=None, peer_per_s=None)
@@ -153,17 +164,18 @@ def perplexity_row(found, c, cmd):
 
 def main(a):
     from lesson8nlp.core import save_results
-    out, c = Path(a.out) if a.out else results, trial if a.quick else full
+    out = Path(a.out) if a.out else results
     cmd = f'{command} --quick --out {out.name}' if a.quick else command
     rows = []
     for threads in a.threads:
-        runs = []
-        for i in range(a.rounds): # by turns, and every other time the other one first
-            order = ('fastai', 'ours', 'fast')[::1 if i % 2 == 0 else -1]
-            runs.append({who: run(who, threads, a.quick) for who in order})
-            said = ', '.join(f'{w} {o["s"]:.2f} s and {o["mb"]:,.0f} MB' for w, o in sorted(runs[-1].items()))
-            print(f'{threads} thread(s), round {i + 1}: {said}', flush=True)
-        rows += rows_of(runs, threads, c, a.rounds, cmd)
+        for size in ('trial', 'trial_large') if a.quick else ('full', 'large'):
+            runs, c, large = [], sizes[size], size.endswith('large')
+            for i in range(a.rounds): # by turns, and every other time the other one first
+                order = (('fastai', 'fast') if large else ('fastai', 'ours', 'fast'))[::1 if i % 2 == 0 else -1]
+                runs.append({who: run(who, threads, size) for who in order})
+                said = ', '.join(f'{w} {o["s"]:.2f} s and {o["mb"]:,.0f} MB' for w, o in sorted(runs[-1].items()))
+                print(f'{threads} thread(s), {c["bs"]} rows, round {i + 1}: {said}', flush=True)
+            rows += rows_of(runs, threads, c, a.rounds, cmd, large)
     c = trial_small if a.quick else small
     found = {who: [perplexity(who, c, seed) for seed in range(3)] for who in ('fast', 'fastai')}
     rows.append(perplexity_row(found, c, cmd))
@@ -181,6 +193,7 @@ def parse():
     p.add_argument('--rounds', type=int, default=0, help='how often the two take turns; 3, or 1 with --quick')
     p.add_argument('--threads', type=int, nargs='+', default=[1], help='numbers of threads to measure with; [1]')
     p.add_argument('--one', choices=['fastai', 'ours', 'fast'], help='one contestant, as this program does by itself')
+    p.add_argument('--size', choices=sizes, default='full', help='with --one')
     a = p.parse_args()
     a.rounds = a.rounds or (1 if a.quick else 3)
     if a.quick and not a.one and (not a.out or Path(a.out).resolve() == results.resolve()):
@@ -189,5 +202,5 @@ def parse():
 
 if __name__ == '__main__':
     args = parse()
-    if args.one: run_one(args.one, trial if args.quick else full)
+    if args.one: run_one(args.one, sizes[args.size])
     else: main(args)

@@ -162,6 +162,7 @@ def test_known_words_counts_distinct_ones():
 def test_bag_of_words_learns_what_is_plain():
     texts = ['good film', 'bad film', 'good plot', 'bad plot']*3
     assert bag_of_words(texts, ['pos', 'neg']*6, ['good cast good', 'bad cast bad']).tolist() == ['pos', 'neg']
+    with pytest.raises(ValueError, match='There are 12 texts and 11 labels'): bag_of_words(texts, (['pos', 'neg']*6)[:11], texts)
 
 
 def test_linear_probe_separates_what_the_encoder_separates():
