@@ -83,8 +83,9 @@ def summary(rates, fastest, n, n_vocab):
     for t, said, bar in ((torch.float32, 'get_preds', 2), (fastest, 'get_preds inside autocast', None)):
         ratio = rates['ours', fastest]/rates['fastai', t]
         print(f'{hardware()}: predict(fast=True) is {ratio:.2f} times as fast as {said}.')
-        rows.append(result_row(f'{n:,} answers, predict(fast=True) against fastai\'s {said}', round(ratio, 2), '×', command,
-                               at_least=bar, reached=None if bar is None else ratio >= bar, **more))
+        reached = None if bar is None else ratio >= bar
+        rows.append(result_row(f"{n:,} answers, predict(fast=True) against fastai's {said}", round(ratio, 2), '×',
+                               command, at_least=bar, reached=reached, **more))
     return rows
 
 

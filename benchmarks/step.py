@@ -142,9 +142,9 @@ def rows_of(runs, threads, c, rounds, cmd, large=False):
     from lesson8nlp.core import result_row
     rows, case, theirs = [], f'{threads} thread' + 's'*(threads > 1), [o['fastai'] for o in runs]
     common = dict(case=case, who='fastai language_model_learner(AWD_LSTM)', n_runs=rounds, sizes=c)
-    for runs, what, key, unit, aim, more in kinds_of(runs, large):
-        a, b = median(o[key] for o in runs), median(o[key] for o in theirs)
-        ratios = sorted(y[key]/x[key] for x, y in zip(runs, theirs))
+    for some, what, key, unit, aim, more in kinds_of(runs, large):
+        a, b = median(o[key] for o in some), median(o[key] for o in theirs)
+        ratios = sorted(y[key]/x[key] for x, y in zip(some, theirs))
         rate = dict(per_s=round(1/a, 3), peer_per_s=round(1/b, 3)) if unit == 's' else dict(per_s=None, peer_per_s=None)
         reached = None if cmd != command or aim is None else b/a >= aim
         spread = [round(ratios[0], 2), round(ratios[-1], 2)]
