@@ -100,7 +100,7 @@ export: install ## write the package and the README from the notebooks
 
 save: install ## run the lessons and keep their outputs and times in the repository
 	$(PY) tools/run_notebooks.py --save --times
-	$(PY) tools/run_notebooks.py --save --times $(sort $(wildcard nbs/answers/answers_*.ipynb nbs/howto/*.ipynb))
+	$(PY) tools/run_notebooks.py --save $(sort $(wildcard nbs/answers/answers_*.ipynb nbs/howto/*.ipynb))
 	$(PY) tools/run_notebooks.py --save nbs/results.ipynb nbs/benchmarks.ipynb nbs/index.ipynb
 	$(PY) tools/readme.py
 

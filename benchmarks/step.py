@@ -129,6 +129,7 @@ def kinds_of(runs, large):
     fast, said = [o['fast'] for o in runs], 'a fast training step: sampled loss, half precision'
     if large:
         return [(fast, f'{said}, 128 rows of 80 tokens', 's', 's', 3, {}),
+                (fast, 'processor time of that step', 'cpu_s', 'CPU s', None, {}),
                 (fast, 'peak memory of that step', 'mb', 'MB', None, {})]
     ours = [o['ours'] for o in runs]
     exact = dict(loss_difference=same_losses(ours, [o['fastai'] for o in runs]))

@@ -19,6 +19,7 @@ from . import __version__
 from .texts import *
 from .texts import decode_text, is_wide, newlines, shown
 from .ulmfit import *
+from .ulmfit import random_model
 
 # %% ../nbs/internals/15_cli.ipynb #f36e7e40
 def _say(what): print(what, file=sys.stderr, flush=True) # standard output is for answers
@@ -40,14 +41,19 @@ def _load(path, classifier=False): # a model for a verb that needs a classifier,
     raise ValueError(f'{path} holds a {m.kind}, but this command needs a {needed}. {made_by}')
 
 # %% ../nbs/internals/15_cli.ipynb #c7d1e2f3
-def _start(a): return None if a.start == 'reviews' else _load(a.start) # None: the one that ships
+def _start(a, texts): # the language model that training starts from; None: the one that ships
+    if a.start == 'scratch': return random_model(make_codec(texts, **_pick(a, make_codec)), a.size, a.seed)
+    return None if a.start == 'reviews' else _load(a.start)
 
 def _check_paths(a): # an empty one is a variable of the shell that is not set: it would name the folder that you are in
     for k in 'texts out start model'.split():
         if getattr(a, k, None) is not None and not getattr(a, k).strip(): raise ValueError(f'{_flag(k)} is empty.')
 
+_new = (make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size')
+
 def _check_unused(a): # options that decide how a new model is made
-    for f, names in ((make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size')):
+    if a.start == 'scratch': return
+    for f, names in _new:
         for k in names.split():
             if getattr(a, k) != signature(f).parameters[k].default:
                 raise ValueError(f'{_flag(k)} needs --from scratch, which makes a new model: a model that has been '
@@ -55,17 +61,18 @@ def _check_unused(a): # options that decide how a new model is made
 
 def _finetune(a):
     "Train a language model on your texts."
-    if a.start != 'scratch': _check_unused(a)
+    _check_unused(a)
     out, (texts, _) = check_model_path(a.out, 'language_model'), _read(a.texts, **_pick(a, _read))
     if a.start == 'scratch': lm = pretrain(texts, make_codec(texts, **_pick(a, make_codec)), **_pick(a, pretrain))
-    else: lm = finetune(texts, _start(a), **_pick(a, finetune))
+    else: lm = finetune(texts, _start(a, texts), **_pick(a, finetune))
     lm.save(out)
     print(f'The language model is in {a.out}.')
 
 def _classify(a):
     "Train a classifier on labelled texts."
+    _check_unused(a)
     out, (texts, labels) = check_model_path(a.out, 'text_classifier'), _read(a.texts, **_pick(a, _read))
-    train_classifier(texts, labels, _start(a), **_pick(a, train_classifier)).save(out)
+    train_classifier(texts, labels, _start(a, texts), **_pick(a, train_classifier)).save(out)
     print(f'The classifier is in {a.out}.')
 
 def _generate(a):
@@ -142,9 +149,8 @@ def _writer(a, columns, answers): # a function that writes rows with their answe
 # %% ../nbs/internals/15_cli.ipynb #19d367aa
 _data, _train = (read_labelled, 'encoding sep'), 'epochs lr bs seed'
 _verbs = dict(
-    finetune=(_finetune, 'texts out start column', _data, (make_codec, 'tokenizer lang vocab_size'), (pretrain, 'size'),
-              (finetune, f'{_train} seq_len min_freq')),
-    classify=(_classify, 'texts out start column label', _data, (train_classifier, _train)),
+    finetune=(_finetune, 'texts out start column', _data, *_new, (finetune, f'{_train} seq_len min_freq')),
+    classify=(_classify, 'texts out start column label', _data, *_new, (train_classifier, _train)),
     predict=(_predict, 'model column all fast format', _data, (TextModel.predict, 'bs')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
 

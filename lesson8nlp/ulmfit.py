@@ -600,6 +600,17 @@ def check_codec_of(corpus, codec): # did `codec` make the ids of `corpus`?
         raise ValueError('The vocab of codec is not that of the corpus, so its ids would stand for other words: '
                          'pass codec=corpus.codec, or build the corpus with vocab=codec.vocab.')
 
+# %% ../nbs/internals/13_ulmfit.ipynb #5e1f0a02
+def sizes_of(size): # emb_sz, n_hid and n_layers
+    config = sizes.get(size) if isinstance(size, str) else size
+    if not isinstance(config, dict) or set(config) != set(sizes['tiny']):
+        raise ValueError(f'size is {size!r}; it must be {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
+    return config
+
+def random_model(codec, size='small', seed=42) -> TextModel: # a language model that has read nothing
+    config = awd_lstm_lm_config | sizes_of(size) | dict(pad_token=codec.pad_id)
+    with temporary_seed(seed): return TextModel(build_language_model(len(codec.vocab), **config), codec)
+
 # %% ../nbs/internals/13_ulmfit.ipynb #1e10995c
 def pretrain(
     texts, # a list of texts, or a `Corpus` made with the tokenizer and vocab of `codec`
@@ -617,9 +628,7 @@ def pretrain(
     verbose:bool=True # show progress?
 ) -> TextModel:
     "Train a language model from random weights; if a call is interrupted, the same call continues."
-    config = sizes.get(size) if isinstance(size, str) else size
-    if not isinstance(config, dict) or set(config) != set(sizes['tiny']):
-        raise ValueError(f'size is {size!r}; it must be {", ".join(sizes)}, or a dict with emb_sz, n_hid and n_layers.')
+    config = sizes_of(size)
     if hasattr(texts, 'offsets'): check_codec_of(texts, codec)
     else: texts = check_texts(texts)
     how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,

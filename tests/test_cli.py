@@ -293,6 +293,32 @@ def test_an_interrupt(here, place, clas, monkeypatch):
     assert code == 130 and 'checkpoint' in err
 
 
+def test_a_classifier_from_random_weights(here, place):
+    "With a vocab of its own texts, in the size that was asked for, and in a language without spaces."
+    code, out, err = here('classify', '--texts', 'texts', '--from', 'scratch', '--size', 'tiny', '--epochs', '1', '--out', 'scratch_clas', cwd=place)
+    assert code == 0, err
+    m = TextModel.load(place/'scratch_clas')
+    assert m.kind == 'text_classifier' and m.config['n_hid'] == 64 and len(m.codec.vocab) < 5_000
+    code, out, err = here('classify', '--texts', 'texts', '--size', 'tiny', '--out', 'x', cwd=place)
+    assert code == 1 and '--size needs --from scratch' in err and not (place/'x').exists()
+    (place/'zh0.csv').write_text('text,label\n' + ''.join(f'{t},{"no" if chr(0x4e0d) in t else "yes"}\n' for t in zh), encoding='utf-8')
+    code, out, err = here('classify', '--texts', 'zh0.csv', '--from', 'scratch', '--out', 'x', cwd=place)
+    assert code == 1 and '--tokenizer characters' in err
+    code, out, err = here('classify', '--texts', 'zh0.csv', '--from', 'scratch', '--tokenizer', 'characters', '--size', 'tiny', '--epochs', '1', '--bs', '4', '--out', 'zh0', cwd=place)
+    assert code == 0, err
+    assert TextModel.load(place/'zh0').codec.encode(zh[0]).numel() == len(zh[0])  # a token for each character
+
+
+def test_commands_start_from_the_model_that_ships(here, place):
+    "Without --from, both begin with the reviews' model and keep its vocab."
+    rows = ''.join(f'A {w} film about a man and his dog.,{l}\n' for w, l in (('good', 'pos'), ('dull', 'neg'))*30)
+    (place/'short.csv').write_text('text,label\n' + rows, encoding='utf-8')
+    for verb in ('classify', 'finetune'):
+        code, out, err = here(verb, '--texts', 'short.csv', '--epochs', '1', '--out', f'short_{verb}', cwd=place)
+        assert code == 0, err
+        assert TextModel.load(place/f'short_{verb}').codec.vocab[:100] == TextModel.pretrained('cpu').codec.vocab[:100]
+
+
 zh = ['\u4eca\u5929\u5929\u6c14\u5f88\u597d', '\u660e\u5929\u5929\u6c14\u4e0d\u597d', '\u4eca\u5929\u5f88\u597d', '\u660e\u5929\u5f88\u597d']*10
 
 

@@ -126,13 +126,32 @@ def results_table(nb):
         if table_label in c.source and c.get('outputs'): return plain(c.outputs[-1])
 
 
+def in_words(seconds):
+    "A time as a header says it: to ten seconds, and from two minutes on to half a minute."
+    tens = max(1, round(seconds/10))
+    if tens < 6: return f'{10*tens} seconds'
+    if tens < 8: return 'a minute'
+    if tens < 11: return 'a minute and a half'
+    whole, half = divmod(round(seconds/30), 2)
+    return f'{("two", "three", "four", "five")[whole-2] if whole < 6 else whole}{" and a half"*half} minutes'
+
+
+def with_time(source, seconds):
+    "The table at the head of a page, with this time."
+    return re.sub(r'(?m)^\| Time \|.*?(; it uses no GPU)? \|$', lambda m: f'| Time | {in_words(seconds)} on a CPU{m[1] or ""} |', source)
+
+
 def save_times(times):
-    "Keep how long each lesson took, for the table of lessons; a lesson that was not run keeps its row."
+    "Keep how long each page took, for the table of lessons and its own head; a page that was not run keeps its row."
     from lesson8nlp.core import load_results, result_row, save_results
-    path = root/'benchmarks'/'results'/'lessons.json'
+    path, pages = root/'benchmarks'/'results'/'lessons.json', {p.stem: p for p in lessons()}
     rows = {r['what']: r for r in (load_results(path) if path.exists() else [])}
     rows |= {k: result_row(k, round(v, 1), 's', 'make save') for k, v in times.items()}
-    save_results(path, [rows[k] for k in sorted(rows)])
+    save_results(path, [rows[k] for k in sorted(rows) if k in pages])
+    for k in times.keys() & pages.keys():
+        nb = nbformat.read(pages[k], as_version=4)
+        for c in nb.cells[:3]: c.source = with_time(c.source, times[k]) if c.cell_type == 'markdown' else c.source
+        write(nb, pages[k])
 
 
 def main():
@@ -140,7 +159,7 @@ def main():
     ap.add_argument('notebooks', nargs='*', type=Path, help='paths, or names such as 02_tokenizer (default: every lesson in nbs/ and nbs/internals/)')
     ap.add_argument('--save', action='store_true', help='write the outputs into the notebooks themselves')
     ap.add_argument('--flags', default='', help='also run cells with these marks, e.g. "slow"')
-    ap.add_argument('--times', action='store_true', help='write the seconds of each into benchmarks/results/lessons.json')
+    ap.add_argument('--times', action='store_true', help='write the seconds of each into benchmarks/results/lessons.json and into its head')
     ap.add_argument('--out', type=Path, default=root/'build'/'lesson')
     args = ap.parse_args()
     files = [named(p) for p in args.notebooks] or lessons()
