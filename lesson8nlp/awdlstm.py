@@ -1,4 +1,4 @@
-"""The LSTM behind ULMFiT, step by step: five dropouts, three classes for them, tied weights, and fastai's numbers.
+"""The LSTM behind ULMFiT, step by step: five dropouts, three classes for them, tied weights, and a model checked against fastai.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/awdlstm.html.md"""
 
@@ -92,18 +92,23 @@ class WeightDropout(Module):
         for name, raw in self.raw_weights(): setattr(self.module, name, raw.detach())
         if hasattr(self.module, 'reset'): self.module.reset()
 
-# %% ../nbs/09_awdlstm.ipynb #09a0000d
+# %% ../nbs/09_awdlstm.ipynb #09a00025
 @patch
-def forward(self:WeightDropout, *args):
-    for name, raw in self.raw_weights():
-        dropped = F.dropout(raw, self.weight_p) if self.training and self.weight_p else raw.view_as(raw)
-        setattr(self.module, name, dropped)
+def _call(self:WeightDropout, *args):
     try:
         with warnings.catch_warnings(): # cuDNN says that it gathers the dropped weights for this call
             if self.training: warnings.filterwarnings('ignore', '.*single contiguous chunk', UserWarning)
             return self.module(*args)
     finally: # what was used can still be looked at, without its history
         for name in self.layer_names: setattr(self.module, name, getattr(self.module, name).detach())
+
+# %% ../nbs/09_awdlstm.ipynb #09a0000d
+@patch
+def forward(self:WeightDropout, *args):
+    for name, raw in self.raw_weights():
+        dropped = F.dropout(raw, self.weight_p) if self.training and self.weight_p else raw.view_as(raw)
+        setattr(self.module, name, dropped)
+    return self._call(*args)
 
 # %% ../nbs/09_awdlstm.ipynb #09a00010
 def _lstm_stack(emb_sz, n_hid, n_layers, weight_p, n_dir=1): # as wide as the embedding at both ends

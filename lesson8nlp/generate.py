@@ -270,7 +270,7 @@ class Writer:
     min_p:float=None # sample from tokens with at least this probability
     repetition_penalty:float=1. # 1: none
     beams:int=1 # above 1: beam search instead of sampling
-    length_penalty:float=0. # of beam search: above 0 favours longer texts
+    length_penalty:float=0. # of beam search: above 0 favors longer texts
     stop:list=None # tokens that end a text; by default `xxbos` and `xxeos`, where a new document begins
     banned:list=None # tokens never to write; by default `xxunk`, `xxpad` and `xxfake`
     seed:int=None # the same seed, the same texts

@@ -15,11 +15,10 @@ from .core import *
 from .losses import *
 from .awdlstm import *
 from .training import *
-from .training import _fetch, _pretrained_files, _three_outputs, _vocab_of
+from .training import _fetch, _FullLogits, _lm_parts, _pretrained_files, _three_outputs, _vocab_of
 from fastai.basics import *
 from fastai.callback import progress, schedule
 from fastai.text import learner as fl
-from fastai.text.models.core import _model_meta
 
 # %% ../nbs/10_learner.ipynb #10e00001
 # names from `training` that whoever imports a learner gets too
@@ -101,23 +100,11 @@ class TextLearner(SafeLearner):
         self.add_cbs([*rnn_cbs(alpha, beta), StopOnNaN()])
 
 # %% ../nbs/10_learner.ipynb #10a499fb
-class LMLearner(TextLearner, fl.LMLearner):
+class LMLearner(TextLearner, _FullLogits):
     "A `TextLearner` for language models: the validation loss is the loss of all tokens together."
     def __init__(self, dls, model, **kwargs):
         super().__init__(dls, model, **kwargs)
         if hasattr(self, 'recorder'): self.recorder.loss = TokenLoss()
-
-    def get_preds(self, concat_dim=1, **kwargs):
-        "As fastai's, with the logits in full; the rows of a stream have no order to bring back."
-        with full_logits(self.model): return super().get_preds(concat_dim=concat_dim, **(dict(reorder=False) | kwargs))
-
-# %% ../nbs/10_learner.ipynb #10e00020
-def _lm_learner(dls, arch, config, drop_mult, loss_func=None, **kwargs): # with random weights
-    loss = loss_func or ChunkedCrossEntropy()
-    lazy = isinstance(loss, ChunkedCrossEntropy)
-    model = get_language_model(arch, len(_vocab_of(dls)), config=config, drop_mult=drop_mult, lazy=lazy)
-    kwargs = dict(opt_func=fused_adam) | kwargs
-    return LMLearner(dls, model, loss_func=loss, splitter=_model_meta[arch]['split_lm'], **kwargs)
 
 # %% ../nbs/10_learner.ipynb #e4393b46
 def language_model_learner(
@@ -127,10 +114,11 @@ def language_model_learner(
     drop_mult:float=1., # every dropout probability is multiplied by this
     backwards:bool=False, # take the pretrained weights of the model that reads backwards?
     pretrained:bool=True, # begin with the weights of Wikitext-103, or of `pretrained_fnames`?
-    pretrained_fnames:list=None, # names of files in the learner's `models`: weights (`.pth`), vocabulary (`.pkl`)
+    pretrained_fnames:list=None, # names of files in the learner's `models`: weights (`.pth`), vocab (`.pkl`)
     **kwargs # for `LMLearner`: metrics, path, wd, ...
 ) -> LMLearner:
     "A learner for a language model on `dls`, by default one that has read Wikipedia before."
-    learn = _lm_learner(dls, arch, config, drop_mult, **kwargs)
+    model, parts = _lm_parts(dls, arch, config, drop_mult, **kwargs)
+    learn = LMLearner(dls, model, **parts)
     files = _pretrained_files(learn, arch, backwards, pretrained, pretrained_fnames)
     return learn.load_pretrained(*files) if files else learn

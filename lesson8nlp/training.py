@@ -21,6 +21,9 @@ from fastai.text import learner as fl
 from fastai.text.models.core import _model_meta
 from IPython.display import display
 
+from .awdlstm import *
+from .losses import *
+
 # %% ../nbs/internals/11_training.ipynb #f3c80eee
 class TokenLoss(Metric):
     "The loss of all tokens together, however they are divided into batches."
@@ -288,6 +291,19 @@ def _pretrained_files(learn, arch, backwards, pretrained, fnames): # weights and
     if pretrained and url not in meta:
         warn(f'There are no pretrained weights for {arch.__name__}: it starts from random ones.')
     return _fetch(meta, url) if pretrained and url in meta else None
+
+# %% ../nbs/internals/11_training.ipynb #adfb8b18
+def _lm_parts(dls, arch, config, drop_mult, loss_func=None, **kwargs): # a model, and the arguments of its learner
+    loss = loss_func or ChunkedCrossEntropy()
+    lazy = isinstance(loss, ChunkedCrossEntropy)
+    model = get_language_model(arch, len(_vocab_of(dls)), config=config, drop_mult=drop_mult, lazy=lazy)
+    return model, dict(opt_func=fused_adam) | kwargs | dict(loss_func=loss, splitter=_model_meta[arch]['split_lm'])
+
+# %% ../nbs/internals/11_training.ipynb #b57715b6
+class _FullLogits(SafeLearner, fl.LMLearner): # of the learner of a language model
+    def get_preds(self, concat_dim=1, **kwargs):
+        "As fastai's, with the logits in full; the rows of a stream have no order to bring back."
+        with full_logits(self.model): return super().get_preds(concat_dim=concat_dim, **(dict(reorder=False) | kwargs))
 
 # %% ../nbs/internals/11_training.ipynb #dc24f6e2
 @patch

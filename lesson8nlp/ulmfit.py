@@ -161,11 +161,15 @@ class TextModel:
         return f'TextModel({self.kind}, {self.n_params:,} parameters, vocab of {len(self.codec.vocab):,}, {what})'
 
 # %% ../nbs/internals/13_ulmfit.ipynb #eee5c9c9
+def _brief(v): # for a table: how many texts, in place of a long list of their positions
+    if isinstance(v, dict): return {k: _brief(o) for k, o in v.items()}
+    return f'{len(v):,} texts' if isinstance(v, list) and len(v) > 10 and isinstance(v[0], int) else v
+
 @patch
 def _repr_html_(self:TextModel):
     rows = dict(kind=self.kind, parameters=f'{self.n_params:,}', vocab=f'{len(self.codec.vocab):,}',
                 tokenizer=self.codec.tok, labels=self.labels and ', '.join(map(str, self.labels))) | self.info
-    cells = [f'<tr><th>{html.escape(str(k))}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>'
+    cells = [f'<tr><th>{html.escape(str(k))}</th><td style="text-align:left">{html.escape(str(_brief(v)))}</td></tr>'
              for k, v in rows.items() if v is not None]
     return f'<table><caption>TextModel</caption>{"".join(cells)}</table>'
 
@@ -703,7 +707,7 @@ def known_words(
 def bag_of_words(
     texts, labels, # to learn from
     others, # texts to label
-    n_words:int=2, # up to so many neighbouring words count as one feature
+    n_words:int=2, # up to so many neighboring words count as one feature
     weigh:str='tfidf', # 'tfidf', or 'ratios': log-count ratios of naive Bayes, for two classes or one against the rest
     characters:bool=False # count characters, where no spaces separate words?
 ) -> np.ndarray: # a label for each of `others`
