@@ -26,10 +26,10 @@ _fill = 'xxfake' # fastai's name for an entry that no token has
 def make_vocab(
     count, # a Counter: token -> how often it occurs
     min_freq:int=3, # a token must occur at least this often
-    max_vocab:int=60000, # the vocabulary is never longer than this
+    max_vocab:int=60000, # the vocab is never longer than this
     special_toks:list=None # always there, and first; fastai's `defaults.text_spec_tok` by default
 ) -> list: # of str, its length a multiple of 8 where `max_vocab` leaves room for that
-    "The vocabulary: special tokens, then the tokens of `count` from the most frequent on."
+    "The vocab: special tokens, then the tokens of `count` from the most frequent on."
     if not isinstance(count, Mapping):
         raise TypeError(f'make_vocab takes a Counter of tokens, got a {type(count).__name__}: use Counter(tokens).')
     if isinstance(special_toks, str):
@@ -48,7 +48,7 @@ class _Ids(dict):
     "Token -> id; a token that is not there has the id of `xxunk`."
     def __missing__(self, token):
         if UNK in self: return self[UNK]
-        raise ValueError(f'{token!r} is not in the vocabulary of {len(self):,} entries, which has no {UNK!r} for '
+        raise ValueError(f'{token!r} is not in the vocab of {len(self):,} entries, which has no {UNK!r} for '
             f'unknown tokens: add {UNK!r} to it, or make it with make_vocab.')
 
 # %% ../nbs/03_numericalizer.ipynb #6fc29a46
@@ -74,4 +74,4 @@ class Numericalize(Transform):
     def encodes(self, o): return TensorText(torch.tensor([self.o2i[t] for t in _good_tokens(o, self.vocab)]).long())
     def decodes(self, o): return L(self.vocab[i] for i in _good_ids(o, self.vocab))
     def __repr__(self):
-        return f'Numericalize({"no vocabulary yet" if self.vocab is None else f"{len(self.vocab):,} entries"})'
+        return f'Numericalize({"no vocab yet" if self.vocab is None else f"{len(self.vocab):,} entries"})'

@@ -186,7 +186,7 @@ def _as_list(o, what, hint): # a list of str, or an error that says what came in
 
 def _need_vocab(vocab):
     if vocab is None:
-        raise ValueError('This Numericalize has no vocabulary yet: call num.setup(token_lists), or give vocab=...')
+        raise ValueError('This Numericalize has no vocab yet: call num.setup(token_lists), or give vocab=...')
 
 def _good_tokens(o, vocab): # the tokens of one text, for a Numericalize that has `vocab`
     _need_vocab(vocab)
@@ -194,13 +194,13 @@ def _good_tokens(o, vocab): # the tokens of one text, for a Numericalize that ha
         'tokenize it first. (A tuple is taken for several texts: use a list.)')
 
 # %% ../nbs/internals/03_tokenizing.ipynb #c3e47558
-def _good_vocab(vocab, fill): # the vocabulary as a list, in which only `fill` may come twice
-    vocab = _as_list(vocab, 'the vocabulary as a list of tokens',
+def _good_vocab(vocab, fill): # the vocab as a list, in which only `fill` may come twice
+    vocab = _as_list(vocab, 'the vocab as a list of tokens',
         'give all tokens, each at the position of its id; of a dictionary of ids, that is sorted(d, key=d.get).')
-    if not vocab: raise ValueError('The vocabulary is empty: give at least one token, or None and call setup.')
+    if not vocab: raise ValueError('The vocab is empty: give at least one token, or None and call setup.')
     if twice := [w for w, n in Counter(vocab).items() if n > 1 and w != fill]:
-        raise ValueError(f'The vocabulary holds {len(twice)} tokens more than once, such as {twice[0]!r}: '
-            'each may have one id only.')
+        more = {1: '', 2: ', as does one other token'}.get(len(twice), f', as do {len(twice) - 1:,} others')
+        raise ValueError(f'{twice[0]!r} comes more than once in the vocab{more}: a token may have one id only.')
     return vocab
 
 # %% ../nbs/internals/03_tokenizing.ipynb #2c10e60f
@@ -208,7 +208,7 @@ def _count_tokens(dsets): # how often each token occurs: `dsets.counter`, or cou
     counter = getattr(dsets, 'counter', None)
     if counter is None and isinstance(dsets, (str, Mapping, pd.DataFrame)):
         raise TypeError(f'setup takes a list of token lists, got a {type(dsets).__name__}: tokenize its texts, '
-            'or make the vocabulary of a Counter with make_vocab.')
+            'or make the vocab of a Counter with make_vocab.')
     if counter is None:
         counter = Counter()
         for i, o in enumerate(dsets):
@@ -216,7 +216,7 @@ def _count_tokens(dsets): # how often each token occurs: `dsets.counter`, or cou
                 raise TypeError(f'setup takes a list of token lists, and item {i} is the string {o[:30]!r}: '
                     'tokenize the texts, or put the one token list into a list.')
             counter.update(o)
-    if not counter: raise ValueError('setup got no tokens, so there is nothing to make a vocabulary from.')
+    if not counter: raise ValueError('setup got no tokens, so there is nothing to make a vocab from.')
     return counter
 
 # %% ../nbs/internals/03_tokenizing.ipynb #aec32e7d
@@ -230,7 +230,7 @@ def _good_ids(o, vocab): # the ids of one text as a list of int, each in `vocab`
             'decode the rows one by one.')
     if len(ids) and ids.dtype.kind not in 'iu': raise TypeError(f'Ids are whole numbers, got {ids.dtype}.')
     if len(bad := np.flatnonzero((ids < 0) | (ids >= n))):
-        raise ValueError(f'Id {ids[bad[0]]} at position {bad[0]} is not in the vocabulary, which has {n:,} '
+        raise ValueError(f'Id {ids[bad[0]]} at position {bad[0]} is not in the vocab, which has {n:,} '
             f'entries: ids go from 0 to {n-1:,}.')
     return ids.tolist()
 
