@@ -1,4 +1,4 @@
-"""The LSTM behind ULMFiT, step by step: five dropouts, three classes for them, tied weights, and a model checked against fastai.
+"""The LSTM behind ULMFiT, step by step: five dropouts, three classes for them, tied weights; checked against fastai.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/awdlstm.html.md"""
 
