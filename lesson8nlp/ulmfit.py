@@ -376,7 +376,7 @@ def check_model_path(
     "Refuse a path that a model cannot be saved to, before the work and not after it."
     path = Path(path).expanduser().resolve()
     check_writable(path)
-    inside = [p.name for p in path.iterdir() if not p.name.startswith('.')] if path.is_dir() else []
+    inside = [p.name for p in path.iterdir() if p.name != '.DS_Store'] if path.is_dir() else [] # macOS makes that
     if path.exists() and not path.is_dir():
         raise FileExistsError(f'{path} is a file; a model is saved as a folder: give another path.')
     if path in Path.cwd().resolve().parents or path == Path.cwd().resolve():

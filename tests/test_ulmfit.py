@@ -402,6 +402,10 @@ def test_paths_are_checked_before_the_work(tmp_path, monkeypatch):
     assert (save_model(learner(), 'empty')/'manifest.json').is_file()
     save_model(learner(), 'lm/')
     assert sorted(p.name for p in tmp_path.iterdir()) == ['empty', 'file', 'full', 'lm']
+    for folder in ('empty', 'repo'):  # hidden files are somebody's work too, beside a saved model or alone
+        (tmp_path/folder/'.git').mkdir(parents=True)
+        with pytest.raises(FileExistsError): save_model(learner(), folder)
+        assert (tmp_path/folder/'.git').is_dir()
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
