@@ -180,7 +180,7 @@ def sample_review(
 # %% ../nbs/internals/03_datasets.ipynb #aae9c31c
 _sample_sizes = {'train/pos': 400, 'train/neg': 400, 'test/pos': 200, 'test/neg': 200, 'unsup': 800}
 
-def sample_reviews() -> Path: # a folder laid out like IMDB
+def sample_reviews() -> Path: # a folder laid out like the real ones
     "The folder of 2,000 made-up reviews, written at the first call."
     key = fingerprint(_grammar, _sample_sizes, 'v2')[:8]
     path = data_root()/f'lesson8_reviews_{key}'

@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items):
         if item.originalname in readers(item.path): item.add_marker(pytest.mark.reviews)
 
 
-def watch(event, args, folder=re.compile(r'[\\/]data[\\/](imdb|lesson8_reviews_\w+)([\\/]|$)')):
+def watch(event, args, folder=re.compile(r'[\\/]data[\\/]imdb([\\/]|$)')):
     "Python calls this before it opens or lists something."
     if event in ('open', 'os.listdir', 'os.scandir') and isinstance(args[0], (str, os.PathLike)) and folder.search(os.fspath(args[0])):
         opened.append(args[0])

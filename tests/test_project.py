@@ -191,8 +191,8 @@ def test_runner_reports_a_failing_lesson(tmp_path):
 def test_readers_of_reviews_are_found():
     "By what they call, through fixtures, variables and code in strings; what reads none is left alone."
     source = """
-from lesson8nlp.data import sample_reviews
-files = sorted(sample_reviews().rglob('*.txt'))
+from lesson8nlp.data import get_imdb, sample_reviews
+files = sorted(get_imdb().rglob('*.txt'))
 def helper(): return files[:10]
 @pytest.fixture
 def folder(): return helper()
@@ -200,7 +200,7 @@ def test_a(folder): pass
 def test_b(): run('from lesson8nlp.data import *; get_imdb()')
 @pytest.mark.parametrize('f', files)
 def test_c(f): pass
-def test_d(): pass
+def test_d(): sample_reviews()
 """
     found = run_tests.readers(source, run_tests.sources)
     assert found - run_tests.sources == {'files', 'helper', 'folder', 'test_a', 'test_b', 'test_c'}

@@ -11,7 +11,7 @@ from pathlib import Path
 import first_cell
 
 root = Path(__file__).resolve().parent.parent
-sources = {'get_imdb', 'sample_reviews', 'IMDB'}  # where reviews come from: two functions of `data`, and fastai's URLs.IMDB
+sources = {'get_imdb', 'IMDB'}  # where real reviews come from: a function of `data`, and fastai's URLs.IMDB; made-up ones are always there
 
 
 def defined(node):
@@ -32,7 +32,7 @@ def readers(source, known):
 
 @functools.cache
 def review_readers():
-    "The names of the package that lead to a review."
+    "The names of the package that lead to a real review."
     found, before = set(sources), set()
     while found != before:
         before = set(found)
