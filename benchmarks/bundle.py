@@ -15,7 +15,7 @@ def read_json(path): return json.loads(path.read_text(encoding='utf-8'))
 
 
 class Bundle:
-    "The ids of all reviews in a sealed folder, with the part of IMDB and the label of each, and the vocabulary."
+    "The ids of all reviews in a sealed folder, with the part of IMDB and the label of each, and the vocab."
     def __init__(self, path):
         self.path = path = Path(path)
         if not (path/'manifest.json').is_file():

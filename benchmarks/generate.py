@@ -4,7 +4,7 @@
     python benchmarks/generate.py --quick                # the small model only; prints, writes nothing
 
 The weights are random, and the time does not depend on them: fastai's AWD_LSTM has them there, this library's here.
-Both draw from the whole vocabulary at temperature 1 and show no bar. The prompt has three words, or as many as are
+Both draw from the whole vocab at temperature 1 and show no bar. The prompt has three words, or as many as are
 written. `reading` is the time in which the weights come from memory once for each word, and are only added up."""
 import argparse, random
 from statistics import median

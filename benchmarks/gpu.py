@@ -92,7 +92,7 @@ def made_up(c, seed=0):
     return ids.astype(np.uint16 if c['vocab_sz'] <= 2**16 else np.uint32), offsets
 
 def read_texts(a):
-    "The stream as `.ids`, `.offsets`, `.lens`, and where it comes from. A larger vocabulary makes the model larger."
+    "The stream as `.ids`, `.offsets`, `.lens`, and where it comes from. A larger vocab makes the model larger."
     c = a.c
     if a.corpus and a.corpus.endswith('.npz'):
         with np.load(a.corpus, allow_pickle=False) as z: ids, offsets = z['ids'], z['offsets']
@@ -116,7 +116,7 @@ def read_texts(a):
     return SimpleNamespace(ids=ids, offsets=offsets, lens=np.diff(offsets), said=said)
 
 def words(c):
-    "A vocabulary: fastai's special tokens, then made-up words."
+    "A vocab: fastai's special tokens, then made-up words."
     special = fa.defaults.text_spec_tok
     return [*special, *made_up_words(c['vocab_sz'] - len(special))]
 
@@ -580,7 +580,7 @@ def predictor(a):
     return learn
 
 def write(a, rows):
-    "Continuations of three words, drawn from the whole vocabulary; fastai writes one text at a time, in fp32."
+    "Continuations of three words, drawn from the whole vocab; fastai writes one text at a time, in fp32."
     c = a.c
     set_seed(42)
     learn = predictor(a)

@@ -12,7 +12,7 @@ page does, and measures perplexity on the tenth. `choose` trains the classifier 
 reviews and looks at the tenth: everything is decided there, the temperature of the probabilities too. `clas` trains on
 all 25,000 and reads the test reviews, once.
 
-The folder `--out` has three parts. `bundle`: the ids of all reviews, labels, vocabulary, with checksums. `work`:
+The folder `--out` has three parts. `bundle`: the ids of all reviews, labels, vocab, with checksums. `work`:
 checkpoints, large, to go on from within a stage. `travel`: what a fresh machine needs to go on, besides the bundle:
 results, answers, and the language model that the classifier is waiting for, with 8 bits for each weight, in files under
 15 MB, together under 60. In half precision it would be 88 MB. The classifier always starts from these weights, so that
@@ -389,7 +389,7 @@ def go(run, a):
     else:
         texts = a.texts or (sample_reviews() if a.small else get_imdb())
         b = Bundle.make(bundle, review_files(texts, run.c), texts, run.c['max_vocab'])
-    print('{n_docs:,} reviews, {n_tokens:,} tokens, {n_vocab:,} entries in the vocabulary'.format(**b.info), flush=True)
+    print('{n_docs:,} reviews, {n_tokens:,} tokens, {n_vocab:,} entries in the vocab'.format(**b.info), flush=True)
     kinds = dict(lm=train_lm, choose=choose, clas=clas)
     todo = {f'{s}_{d}': partial(f, run, b, d == 'backward') for d in directions for s, f in kinds.items()}
     todo['report'] = partial(report, run, b)

@@ -1,7 +1,7 @@
 """The single measurements of `bench.py`: each runs alone, in a process of its own.
 
 A measurement is a generator that stops twice: when its libraries are imported (from there on memory counts),
-and with its result, a dict of figures. What a peer needs beforehand, such as a vocabulary, is outside the clock."""
+and with its result, a dict of figures. What a peer needs beforehand, such as a vocab, is outside the clock."""
 import json, os
 from itertools import chain, islice
 from statistics import median
@@ -34,7 +34,7 @@ def first_docs(c, n): return [c[i] for i in range(len(c))[:n]]
 # ---- text -> ids
 @measure
 def fastai_ids(a):
-    "fastai's rules, spaCy and `Numericalize`; counting the vocabulary is outside the clock."
+    "fastai's rules, spaCy and `Numericalize`; counting the vocab is outside the clock."
     from fastai.text.all import Numericalize, TokenizeWithRules, WordTokenizer
     from lesson8nlp.fasttok import FastTokenizer
     yield

@@ -151,8 +151,8 @@ def review_static(page):
     curve = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="The probability that the review is positive, after each of {len(ps)-1} words: from {100*ps[0]:.0f} % to {100*ps[-1]:.0f} %"><line class="w-half" x1="0" x2="100" y1="50" y2="50"></line><polyline class="w-line" points="{points}"></polyline></svg>'
     d = reader.d
     said = (f'A small model, made from the one that comes with this package: {len(reader.words):,} of its words, {len(d["steps"])} numbers for each instead of 400, and one recurrent layer of {reader.w_hh.shape[1]} units, '
-            f'trained further on {d["n_train"]:,} labelled reviews. It classifies {100*d["accuracy"]:.1f} % of {d["n_test"]:,} other reviews correctly; from their first 20 words alone, {100*d["after"]["20"]:.1f} %. It runs in this page and sends nothing anywhere.')
-    key = 'Blue with a line speaks for a positive review, orange with a broken line for a negative one; words with a dotted line are not in the vocabulary. '
+            f'trained further on {d["n_train"]:,} labelled reviews. It classifies {100*d["accuracy"]:.1f} % of {d["n_test"]:,} training reviews correctly that neither model has read; from their first 20 words alone, {100*d["after"]["20"]:.1f} %. It runs in this page and sends nothing anywhere.')
+    key = 'Blue with a line speaks for a positive review, orange with a broken line for a negative one; words with a dotted line are not in the vocab. '
     return box('review', f'<p class="w-title">A review, and the probability that it is positive, word by word</p><div class="w-curve"><span>positive</span>{curve}<span>negative</span></div><p class="w-read">{"".join(out)}</p>'
         + note(f'After the last word: {100*ps[-1]:.0f} % positive. With JavaScript you can type a review of your own here. ' + key) + note(said), text=film, note=key + said)
 

@@ -120,7 +120,7 @@ def to_words(tokens, pieces=None): # words, and whether the tokens were pieces: 
 # %% ../nbs/internals/06_codec.ipynb #74755d0e
 def decode(
     tokens, # of one text, special tokens included: words, subwords or characters
-    unk:str='[?]', # what to write for a word that the vocabulary did not have
+    unk:str='[?]', # what to write for a word that the vocab did not have
     pieces:bool=None # are they subwords or characters? None: look for ▁, which no text without spaces has
 ) -> str:
     "Readable text from tokens: special tokens undone, words put together, punctuation where it belongs."

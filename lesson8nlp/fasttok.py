@@ -184,7 +184,7 @@ def letters_are_whole(tk):
 
 def index_tokenizer(
     tk # a `spacy.tokenizer.Tokenizer`
-): # another one, with the same rules, and a vocabulary of its own
+): # another one, with the same rules, and a vocab of its own
     "A spaCy tokenizer that splits as `tk` does and tries only the regular expressions that can match."
     f = expressions(tk)
     quick = dict(prefix_search=(index_search, False), suffix_search=(index_search, True),

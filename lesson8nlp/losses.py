@@ -228,7 +228,7 @@ class SampledCrossEntropy(ChunkedCrossEntropy):
         if not isinstance(inp, LazyLogits) or not torch.is_grad_enabled(): return super().__call__(inp, targ, **kwargs)
         if len(self.p) != len(inp.weight):
             raise ValueError(f'SampledCrossEntropy has counts of {len(self.p):,} words, the model predicts '
-                             f'{len(inp.weight):,}: they need the same vocabulary.')
+                             f'{len(inp.weight):,}: they need the same vocab.')
         words, index = targ.flatten().as_subclass(Tensor).unique(return_inverse=True)
         bias = -self.log_in_batch(words, targ.numel())
         if inp.bias is not None: bias = bias + inp.bias[words]

@@ -131,7 +131,7 @@ def match_embeds(
     "Put the rows of embedding and decoder in the order of `new_vocab`; a word that is new gets the mean row."
     enc, bias = old_wgts['0.encoder.weight'], old_wgts.get('1.decoder.bias')
     if len(old_vocab) > len(enc):
-        raise ValueError(f'The old vocabulary has {len(old_vocab):,} words and the embedding {len(enc):,} rows: '
+        raise ValueError(f'The old vocab has {len(old_vocab):,} words and the embedding {len(enc):,} rows: '
                          'these two do not belong together.')
     at = _positions(old_vocab, new_vocab).to(enc.device)
     def moved(rows):
@@ -154,9 +154,10 @@ class VocabMatch:
     @property
     def found(self): return self.n_new - len(self.missing)
     def __repr__(self):
-        some = f'; new: {", ".join(self.missing[:5])}{", …"*(len(self.missing) > 5)}' if self.missing else ''
+        shown = [w if w.isprintable() else repr(w)[1:-1] for w in self.missing[:5]] # a line break as \n
+        some = f'; new: {", ".join(shown)}{", …"*(len(self.missing) > 5)}' if shown else ''
         return (f'{self.found:,} of {self.n_new:,} words found ({self.found/max(self.n_new, 1):.1%}) '
-                f'in a vocabulary of {self.n_old:,}{some}')
+                f'in a vocab of {self.n_old:,}{some}')
 
 # %% ../nbs/internals/11_training.ipynb #8e524ca6
 def match_report(

@@ -95,6 +95,7 @@ def test_stop_on_nan_counts_bad_steps():
 def test_vocab_match_says_what_is_new():
     m = match_report(['a', 'b'], ['b', 'c', 'd'])
     assert isinstance(m, VocabMatch) and (m.found, m.missing) == (1, ['c', 'd']) and '1 of 3 words' in repr(m)
+    assert repr(match_report(['a'], ['\n', 'naïve'])).endswith(r'new: \n, naïve')  # a word that is a line break stays on the line
 
 
 def test_run_identity_changes_with_what_decides_the_result():

@@ -3,7 +3,7 @@ import ast, base64, configparser, functools, importlib, json, os, re, shutil, su
 from pathlib import Path
 
 import pytest
-import first_cell, lock, mutate, readme, run_notebooks, run_tests
+import adapter, first_cell, lock, mutate, readme, run_notebooks, run_tests
 
 root = Path(__file__).resolve().parent.parent
 notebooks = sorted((root/'nbs').rglob('*.ipynb'))
@@ -19,6 +19,10 @@ def headings(p): return [l.lstrip('# ').strip() for c in cells(p, 'markdown') fo
 
 
 def test_there_are_lessons(): assert len(lessons) >= 8 and len(modules) >= 8
+
+
+def test_a_lesson_can_be_read_in_25_minutes():
+    assert not {p.rel: p.minutes() for p in adapter.pages() if p.group == 'course' and p.minutes() > 25}
 
 
 @pytest.mark.parametrize('p', notebooks, ids=name)

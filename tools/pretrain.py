@@ -100,23 +100,26 @@ def run_stage(corpus, valid, stage, start, work):
     return learn, sum(checkpoint.secs)
 
 
-def ship(model, codec, to, **info):
-    "Save the model in few bytes, and measure what rounding costs."
+def ship(model, codec, to, done, **info):
+    "After the stages `done`, save the model in few bytes, and measure what rounding costs."
     lm = TextModel(model, codec)
     _, aside, _ = parts(get_imdb())
     texts = check_texts(aside)
     exact = lm.perplexity(texts)
     lm.info = dict(read='71,774 film reviews of IMDB (train and unsup), without labels; never a test review', **info,
+                   seeds=[o['seed'] for o in done],
                    not_for='facts, advice, or texts about people: it repeats what reviewers write',
                    cite='Maas et al., Learning Word Vectors for Sentiment Analysis, ACL 2011')
     lm.save(to, compact=True)
     rounded = TextModel.load(to, 'cpu').perplexity(texts)
-    lm.info |= dict(perplexity=round(rounded, 2), perplexity_before_rounding=round(exact, 2))
+    lm.info |= dict(perplexity=round(rounded, 2), perplexity_before_rounding=round(exact, 2),
+                    measured_on=f'{len(texts):,} reviews of IMDB (train and unsup) that it has not read, over all words '
+                                'of its vocab')
     lm.save(to, compact=True)
     size = sum(p.stat().st_size for p in Path(to).iterdir())
     rows = [result_row('pretrained model, perplexity on 750 reviews set aside', round(rounded, 2), 'perplexity', 'make pretrain',
-                       seeds=[o['seed'] for o in stages], before_rounding=round(exact, 2), megabytes=round(size/1e6, 2),
-                       settings=how | shape, stages=stages, **info)]
+                       seeds=lm.info['seeds'], before_rounding=round(exact, 2), megabytes=round(size/1e6, 2),
+                       settings=how | shape, stages=done, **info)]
     save_results(root/'benchmarks'/'results'/'pretrained.json', rows)
     print(f'Perplexity {exact:.2f}, rounded {rounded:.2f}, {size/1e6:.1f} MB in {to}.')
 
@@ -128,12 +131,13 @@ def main():
     a = ap.parse_args()
     work, start, seconds = root/'build'/'pretrain', None, 0.
     corpus, valid = corpora(get_imdb(), work)
-    for i, stage in enumerate(stages[:a.stages], 1):
+    done = stages[:a.stages]
+    for i, stage in enumerate(done, 1):
         print(f'Stage {i} of {a.stages}: {stage["tokens"]:,} tokens, dropout times {stage["drop_mult"]}.')
         learn, secs = run_stage(corpus, valid, stage, start, work/f'run_{i}')
         start, seconds = learn.model.state_dict(), seconds + secs
-    tokens = sum(o['tokens'] for o in stages[:a.stages])
-    ship(learn.model, learn.dls.codec, a.out, epochs=round(tokens/corpus.counts.sum().item(), 2),
+    tokens = sum(o['tokens'] for o in done)
+    ship(learn.model, learn.dls.codec, a.out, done, epochs=round(tokens/corpus.counts.sum().item(), 2),
          core_minutes=round(seconds/60), tokens=tokens)
 
 

@@ -81,7 +81,7 @@
       spans = [...shown.querySelectorAll('span:not(.w-unknown)')];
       line.setAttribute('points', zs.map((z, k) => `${(100 * k / (zs.length - 1 || 1)).toFixed(2)},${(100 - 100 * sigmoid(z)).toFixed(2)}`).join(' '));
       curve.setAttribute('aria-label', `The probability that the review is positive, after each of ${known.length} words: from ${percent(zs[0])} to ${percent(zs.at(-1))}`);
-      why.textContent = `Most for positive: ${strongest(known, zs, 1)}. Most for negative: ${strongest(known, zs, -1)}.` + (missing.length ? ` Not in its vocabulary, so skipped: ${missing.slice(0, 8).join(', ')}${missing.length > 8 ? ' …' : ''}.` : '') + (n > most ? ` It reads the first ${most} words.` : '');
+      why.textContent = `Most for positive: ${strongest(known, zs, 1)}. Most for negative: ${strongest(known, zs, -1)}.` + (missing.length ? ` Not in its vocab, so skipped: ${missing.slice(0, 8).join(', ')}${missing.length > 8 ? ' …' : ''}.` : '') + (n > most ? ` It reads the first ${most} words.` : '');
       range.max = known.length;
       pick(known.length);
     }
