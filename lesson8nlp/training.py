@@ -201,8 +201,8 @@ class SafeLearner(fl.TextLearner):
 # %% ../nbs/internals/11_training.ipynb #ae52826f
 def _model_file(learn, file): return join_path_file(file, learn.path/learn.model_dir, ext='.pth')
 
-def _of_callbacks(learn): # files of LRFinder and SaveModelCallback, which are loaded within a fit
-    return ['_tmp', *(vars(cb).get('fname') for cb in learn.cbs)]
+def _of_callback(learn, file): # is it LRFinder's or SaveModelCallback's, which they load within a fit?
+    return str(file).endswith('_tmp') or file in [vars(cb).get('fname') for cb in learn.cbs]
 
 def _weights_key(model): # of the content of its weights
     as_bytes = lambda t: t.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
@@ -215,7 +215,7 @@ def load(self:SafeLearner, file, with_opt=None, device=None, **kwargs):
     kwargs |= dict(with_opt=with_opt, device=self.dls.device if device is None else device, weights_only=True)
     with self.plain(), torch.serialization.safe_globals(_plain_types):
         fl.load_model_text(_model_file(self, file), self.model, self.opt, **kwargs)
-    if file not in _of_callbacks(self): self.loaded = dict(model=_weights_key(self.model))
+    if not _of_callback(self, file): self.loaded = dict(model=_weights_key(self.model))
     return self
 
 # %% ../nbs/internals/11_training.ipynb #11e00040
