@@ -24,7 +24,7 @@ from .texts import check_texts
 from .tokenizer import BOS
 from .codec import Codec
 from .dataloader import *
-from .dataloader import encode_texts
+from .dataloader import encode_texts, needed_pad
 from .awdlstm import *
 from .learner import *
 from .learner import _fetch, _vocab_of
@@ -164,7 +164,7 @@ def text_classifier_learner(
     "A learner for a classifier of documents; load a fine-tuned encoder into it with `load_encoder`."
     n_out = get_c(dls) if n_out is None else n_out
     if not n_out: raise ValueError('The number of classes is not known: pass n_out, or set dls.c.')
-    meta, n_vocab, pad_id = _model_meta[arch], len(_vocab_of(dls)), ifnone(Codec.from_dls(dls).pad_id, 1)
+    meta, n_vocab, pad_id = _model_meta[arch], len(_vocab_of(dls)), needed_pad(Codec.from_dls(dls))
     model = get_text_classifier(arch, n_vocab, n_out, seq_len, config, drop_mult, lin_ftrs, ps,
                                 pad_id, max_len, y_range)
     loss_func = ifnone(loss_func, getattr(dls.train_ds, 'loss_func', None)) or CrossEntropyLossFlat()

@@ -10,7 +10,8 @@ __all__ = ['LMDataLoader', 'show_batch', 'show_results', 'RescaleLR', 'sharded_d
 
 # %% ../nbs/internals/08_dataloader.ipynb #904a4841
 import mmap, numbers, random, zlib
-from functools import partial
+from functools import cached_property, partial, reduce
+from itertools import chain
 
 import numpy as np, pandas as pd, torch
 import fastai.text.data, fastai.text.learner
@@ -85,6 +86,11 @@ class Documents:
         "The documents with these numbers, in this order; they share the ids."
         chosen = checked_choice(docs, len(self.offsets) - 1)
         return Documents(self.ids, self.offsets, chosen=chosen, **self.known)
+
+    @cached_property
+    def checksum(self): # of all ids, and of where each document is
+        pieces = lambda a: (np.ascontiguousarray(a[i:i+2**20], '<i8') for i in range(0, len(a), 2**20))
+        return reduce(lambda c, o: zlib.crc32(o, c), chain(*map(pieces, (self.starts, self.lens, self.ids))), 0)
 
     def decode(self, b, full=True): # what show_batch shows
         word = self.vocab.__getitem__ if hasattr(self, 'vocab') else str
@@ -587,13 +593,10 @@ def sharded_dl(
 
 # %% ../nbs/internals/08_dataloader.ipynb #e1dc7a57
 def loader_setting(dl): # what must be the same for a position to have the same meaning
-    docs = dl.docs
-    checksum = lambda *arrays: zlib.crc32(b''.join(np.ascontiguousarray(o, dtype='<i8').tobytes() for o in arrays))
-    sample = docs.ids[np.linspace(0, len(docs.ids)-1, 1024, dtype=np.int64)] if len(docs.ids) else []
+    docs, order = dl.docs, None if dl.shuffle else zlib.crc32(np.ascontiguousarray(dl.order, dtype='<i8'))
     same = {k: getattr(dl, k) for k in 'bs seq_len seed shuffle backwards var_len world_size'.split()}
     same = {k: v.item() if isinstance(v, np.generic) else v for k, v in same.items()}
-    return same | dict(n_docs=len(docs), n_tokens=docs.total, corpus=checksum(docs.starts, docs.lens, sample),
-        order=None if dl.shuffle else checksum(dl.order))
+    return same | dict(n_docs=len(docs), n_tokens=docs.total, corpus=docs.checksum, order=order)
 
 # %% ../nbs/internals/08_dataloader.ipynb #ca3b525c
 @patch
@@ -706,12 +709,16 @@ class ClassDataLoader(SortedDL):
     def __len__(self): return super().__len__() - self._joins_last()
 
 # %% ../nbs/internals/08_dataloader.ipynb #2990334f
+def needed_pad(codec): # the id of padding
+    if codec.pad_id is None:
+        raise ValueError('The vocab has no xxpad, but batches of documents need padding: add it to the vocab.')
+    return codec.pad_id
+
 def encode_texts(texts, codec, backwards=False, instead=None): # the ids of each text; an empty one gets `instead`
     texts = check_texts(texts)
     if not isinstance(codec, Codec): raise TypeError(f'codec is a {type(codec).__name__}; pass Codec(tok, vocab), '
                                                      'with the tokenizer and vocab that the model was trained with.')
-    if codec.pad_id is None:
-        raise ValueError('The vocab has no xxpad, but batches of documents need padding: add it to the vocab.')
+    needed_pad(codec)
     ids = [TensorText(o.flip(0) if backwards else o) for o in codec.encode_all(texts)]
     if empty := [i for i, o in enumerate(ids) if not len(o)]:
         if instead is not None: return [o if len(o) else TensorText([instead]) for o in ids]

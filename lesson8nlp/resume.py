@@ -9,6 +9,7 @@ __all__ = ['run_identity', 'CheckpointCallback']
 
 # %% ../nbs/internals/10_resume.ipynb #41953704
 import random, re, shutil, time
+from inspect import signature
 from pathlib import Path
 
 import numpy as np, torch
@@ -18,6 +19,7 @@ from fastcore.foundation import CollBase, L
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException, CancelTrainException
 from fastai.callback.schedule import LRFinder, ParamScheduler
 from fastai.callback.training import ShortEpochCallback
+from fastai.data.core import Datasets
 from fastai.torch_core import distrib_barrier, num_distrib, rank_distrib
 
 from .store import *
@@ -26,13 +28,15 @@ from .learner import plain_model
 # %% ../nbs/internals/10_resume.ipynb #a14874ec
 def rng_state():
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    return dict(torch=torch.get_rng_state(), numpy=np.random.get_state(), python=random.getstate(), cuda=cuda)
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else []
+    return dict(torch=torch.get_rng_state(), numpy=np.random.get_state(), python=random.getstate(), cuda=cuda, mps=mps)
 
 def set_rng_state(s):
     torch.set_rng_state(s['torch'])
     np.random.set_state(s['numpy'])
     random.setstate(s['python'])
     if s['cuda'] and torch.cuda.device_count() == len(s['cuda']): torch.cuda.set_rng_state_all(s['cuda'])
+    if len(s['mps']) and torch.backends.mps.is_available(): torch.mps.set_rng_state(s['mps'])
 
 # %% ../nbs/internals/10_resume.ipynb #f5e8889b
 _hidden_names = 'hidden bs h _rows'.split() # of AWD_LSTM and of the LMModels
@@ -75,14 +79,20 @@ def _plain(o): # an item of a dataset as plain values, for a fingerprint
         return [str(a.dtype), list(a.shape), _plain(a.tolist()) if a.dtype == object else a.tobytes()]
     if hasattr(o, 'to_numpy'): o = o.to_numpy().tolist() # a table
     if isinstance(o, (list, tuple, CollBase)): return [_plain(v) for v in o]
-    return o if o is None or isinstance(o, (str, int, float)) else repr(o)
+    if isinstance(o, Path): return [str(o), file_checksum(o) if o.is_file() else None]
+    return o if o is None or isinstance(o, (str, int, float)) else _readable(o)
+
+def _readable(o): # without addresses in memory, which change from one process to the next
+    if isinstance(o, (Tensor, np.ndarray)): return fingerprint(_plain(o))[:8]
+    return re.sub(' at 0x[0-9a-f]+', '', repr(o), flags=re.I)
 
 def data_identity(dl): # what a loader reads, and how
     if hasattr(dl, 'state_dict'): return dl.state_dict()['setting']
-    items = getattr(dl, 'dataset', None)
-    items = getattr(items, 'items', items) # of fastai's Datasets: with their labels, before any transform
+    data = getattr(dl, 'dataset', None)
+    items = getattr(data, 'items', data) # of fastai's Datasets: before any transform
+    labels = [list(o) for o in data.tls[data.n_inp:]] if isinstance(data, Datasets) else []
     known = isinstance(items, (list, tuple, CollBase)) or hasattr(items, 'to_numpy')
-    key = fingerprint(_plain(items))[:16] if known else None
+    key = fingerprint(_plain(items), _plain(labels))[:16] if known else None
     return dict(kind=type(dl).__name__, bs=getattr(dl, 'bs', None), batches=len(dl), content=key)
 
 # %% ../nbs/internals/10_resume.ipynb #4bfe7ab3
@@ -114,19 +124,43 @@ def schedule_identity(learn): # of learning rate, momentum and the rest
     plain = lambda o: o if o is None or isinstance(o, (bool, str)) else float(o)
     return run | {n: [plain(h[n]) for h in learn.opt.hypers] for n in learn.opt.hypers[0] if n not in scheds}
 
-# %% ../nbs/internals/10_resume.ipynb #d47b6ae2
-_callback_settings = dict(RNNRegularizer=['alpha', 'beta'], GradientClip=['max_norm', 'norm_type'],
-                          GradientAccumulation=['n_acc'], MixedPrecision=['amp_mode'])
+# %% ../nbs/internals/10_resume.ipynb #c0a1b002
+def settings_of(o): # what its constructor was given and has kept under the same name
+    given = {k: vars(o)[k] for k in signature(type(o).__init__).parameters if k in vars(o)}
+    return {k: _readable(v) for k, v in given.items()}
 
+def optimizer_identity(opt): # its kind and settings, and those of the one that it wraps
+    found, parts = [], [opt] + [o for o in [getattr(opt, 'opt', None)] if o is not None]
+    for o in parts:
+        settings = {k: v for k, v in settings_of(o).items() if k not in ('opt', 'params', 'param_groups', 'defaults')}
+        numbers = {k: v for k, v in getattr(o, 'defaults', {}).items() if k != 'lr'} # the schedule has the rate
+        found.append([type(o).__name__, settings, _readable(numbers)])
+    return f'{found[-1][0]}, {fingerprint(found)[:8]}'
+
+# %% ../nbs/internals/10_resume.ipynb #c0a1b005
+_watchers = set('TrainEvalCallback Recorder CastToTensor ProgressCallback ShowGraphCallback CSVLogger ParamScheduler '
+                'ActivationStats CollectDataCallback TerminateOnNaNCallback StopOnNaN TensorBoardBaseCallback '
+                'WandbCallback CometCallback NeptuneCallback CheckpointCallback'.split())
+
+def callback_identity(cbs): # those that may change the result, with their settings
+    run = {}
+    for cb in cbs:
+        if getattr(cb, 'only_watches', False) or _watchers & {c.__name__ for c in type(cb).__mro__}: continue
+        name = type(cb).__name__
+        n = 1 + sum(k.split()[:2] == ['callback', name] for k in run) # the second of its kind has a number
+        if n > 1: name = f'{name} {n}'
+        run |= {f'callback {name}': 'on'} | {f'{k} of {name}': v for k, v in settings_of(cb).items()}
+    return run
+
+# %% ../nbs/internals/10_resume.ipynb #d47b6ae2
 def run_identity(
     learn # a `Learner` at the beginning of a fit
 ) -> dict: # plain values
     "Everything that decides the result of a fit, under names that a person understands."
-    run = dict(epochs=learn.n_epoch, optimizer=type(learn.opt).__name__, loss=loss_identity(learn.loss_func),
+    run = dict(epochs=learn.n_epoch, optimizer=optimizer_identity(learn.opt), loss=loss_identity(learn.loss_func),
                vocab=fingerprint(_plain(getattr(learn.dls, 'vocab', None)))[:8])
-    run |= model_identity(plain_model(learn.model)) | schedule_identity(learn)
-    for cb in learn.cbs:
-        for k in _callback_settings.get(type(cb).__name__, []): run[f'{k} of {type(cb).__name__}'] = str(getattr(cb, k))
+    run |= model_identity(plain_model(learn.model)) | schedule_identity(learn) | callback_identity(learn.cbs)
+    run |= {f'loaded {k}': v for k, v in getattr(learn, 'loaded', {}).items()}
     for i, dl in enumerate(learn.dls.loaders): run |= {f'{k} of loader {i}': v for k, v in data_identity(dl).items()}
     return run
 
@@ -260,9 +294,10 @@ def check_run(self:CheckpointCallback, state):
     "Reject a checkpoint of another run, and say how it differs."
     was, now = state['what'], self.what
     if wrong := [f'{k} was {was.get(k)} and is {now.get(k)}' for k in now | was if was.get(k) != now.get(k)]:
+        hint = any(o.startswith('callback ') for o in wrong)*' A callback that changes nothing: only_watches = True.'
         raise ValueError(f'The checkpoints in {self.files.root} belong to another run: {"; ".join(wrong)[:800]}. '
             'Call fit with the same settings, remove this folder to start over, or give the new run a folder of its '
-            'own.')
+            f'own.{hint}')
 
 # %% ../nbs/internals/10_resume.ipynb #414d5182
 def load_weights(model, state): # and gradients: 0 stands for those that are used up

@@ -9,7 +9,7 @@ __all__ = ['format_version', 'atomic_file', 'finish_replace', 'atomic_folder', '
            'CorruptedError', 'sealed_folder', 'read_manifest', 'is_pickle', 'open_sealed', 'save_state', 'load_state']
 
 # %% ../nbs/internals/01_store.ipynb #49b76c2a
-import hashlib, json, os, shutil, tempfile
+import hashlib, json, os, secrets, shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,10 +18,8 @@ from fastcore.foundation import L
 from torch import Tensor
 
 # %% ../nbs/internals/01_store.ipynb #35fb7ca6
-def umask(): # reading the umask is only possible by setting it
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def hidden_name(path, mark=''): # beside `path`, a name that nothing has
+    return path.with_name(f'.{path.name}.{mark}{secrets.token_hex(8)}')
 
 # %% ../nbs/internals/01_store.ipynb #5dc86bf3
 @contextmanager
@@ -32,17 +30,16 @@ def atomic_file(
     "Open a temporary file that takes the name `path` only when the block ends without an error."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    tmp = hidden_name(path)
     text = {} if 'b' in mode else dict(encoding='utf-8', newline='\n')
     try:
-        with os.fdopen(fd, mode, **text) as f:
+        with open(tmp, mode.replace('w', 'x'), **text) as f:
             yield f
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(tmp, 0o666 & ~umask())
         os.replace(tmp, path)
     except BaseException:
-        Path(tmp).unlink(missing_ok=True)
+        tmp.unlink(missing_ok=True)
         raise
 
 # %% ../nbs/internals/01_store.ipynb #504e5c03
@@ -84,8 +81,8 @@ def atomic_folder(
     if replace:
         finish_replace(path)
         for o in (new, old, *path.parent.glob(f'.{path.name}.new.*')): shutil.rmtree(o, ignore_errors=True)
-    tmp = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.new.' if replace else f'.{path.name}.'))
-    os.chmod(tmp, 0o777 & ~umask())
+    tmp = hidden_name(path, 'new.'*replace)
+    tmp.mkdir()
     try:
         yield tmp
         flush_folder(tmp)

@@ -21,6 +21,8 @@ from fastai.text import learner as fl
 from fastai.text.models.core import _model_meta
 from IPython.display import display
 
+from .store import fingerprint
+from .tokenizer import PAD
 from .awdlstm import *
 from .losses import *
 
@@ -179,6 +181,8 @@ def plain_model(
 # %% ../nbs/internals/11_training.ipynb #11e00035
 class SafeLearner(fl.TextLearner):
     "fastai's `TextLearner`, whose files hold tensors and plain values only, under the names of the plain model."
+    loaded:dict = {} # keys of the weights that a run starts from, for its checkpoints
+
     @contextmanager
     def plain(self):
         "Within the block, the learner has the plain model, whose weights have the names that are saved."
@@ -195,14 +199,15 @@ class SafeLearner(fl.TextLearner):
     def create_opt(self):
         with self.plain(): super().create_opt()
 
-    def one_batch(self, i, b):
-        try: super().one_batch(i, b)
-        except BaseException: # an interrupt leaves nothing switched on
-            for cb in self.cbs: getattr(cb, 'leave_autocast', noop)()
-            raise
-
 # %% ../nbs/internals/11_training.ipynb #ae52826f
 def _model_file(learn, file): return join_path_file(file, learn.path/learn.model_dir, ext='.pth')
+
+def _of_callback(learn, file): # is it LRFinder's or SaveModelCallback's, which they load within a fit?
+    return str(file).endswith('_tmp') or file in [vars(cb).get('fname') for cb in learn.cbs]
+
+def _weights_key(model): # of the content of its weights
+    as_bytes = lambda t: t.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
+    return fingerprint([[k, as_bytes(v)] for k, v in plain_model(model).state_dict().items()])[:8]
 
 @patch
 def load(self:SafeLearner, file, with_opt=None, device=None, **kwargs):
@@ -211,6 +216,7 @@ def load(self:SafeLearner, file, with_opt=None, device=None, **kwargs):
     kwargs |= dict(with_opt=with_opt, device=self.dls.device if device is None else device, weights_only=True)
     with self.plain(), torch.serialization.safe_globals(_plain_types):
         fl.load_model_text(_model_file(self, file), self.model, self.opt, **kwargs)
+    if not _of_callback(self, file): self.loaded = dict(model=_weights_key(self.model))
     return self
 
 # %% ../nbs/internals/11_training.ipynb #11e00040
@@ -227,6 +233,7 @@ def load_pretrained(self:SafeLearner,
     wgts = match_embeds(wgts.get('model', wgts), old_vocab, new_vocab)
     self.vocab_match = match_report(old_vocab, new_vocab)
     _fill(plain_model(self.model if model is None else model), fl.clean_raw_keys(wgts))
+    self.loaded = dict(model=_weights_key(self.model if model is None else model))
     self.freeze()
     return self
 
@@ -269,6 +276,7 @@ def load_encoder(self:SafeLearner,
     distrib_barrier()
     wgts = _read_tensors(_model_file(self, file), self.dls.device if device is None else device)
     _encoder(self).load_state_dict(fl.clean_raw_keys(wgts))
+    self.loaded = self.loaded | dict(encoder=_weights_key(_encoder(self)))
     self.freeze()
     return self
 
@@ -295,10 +303,12 @@ def _pretrained_files(learn, arch, backwards, pretrained, fnames): # weights and
 
 # %% ../nbs/internals/11_training.ipynb #adfb8b18
 def _lm_parts(dls, arch, config, drop_mult, loss_func=None, **kwargs): # a model, and the arguments of its learner
-    loss = loss_func or ChunkedCrossEntropy()
+    meta, vocab, loss = _model_meta[arch], list(_vocab_of(dls)), loss_func or ChunkedCrossEntropy()
+    config = dict(ifnone(config, meta['config_lm']))
+    if 'pad_token' in meta['config_lm']: config['pad_token'] = vocab.index(PAD) if PAD in vocab else None
     lazy = isinstance(loss, ChunkedCrossEntropy)
-    model = get_language_model(arch, len(_vocab_of(dls)), config=config, drop_mult=drop_mult, lazy=lazy)
-    return model, dict(opt_func=fused_adam) | kwargs | dict(loss_func=loss, splitter=_model_meta[arch]['split_lm'])
+    model = get_language_model(arch, len(vocab), config=config, drop_mult=drop_mult, lazy=lazy)
+    return model, dict(opt_func=fused_adam) | kwargs | dict(loss_func=loss, splitter=meta['split_lm'])
 
 # %% ../nbs/internals/11_training.ipynb #b57715b6
 class _FullLogits(SafeLearner, fl.LMLearner): # of the learner of a language model
@@ -376,9 +386,19 @@ class StopOnNaN(Callback):
                          'and begin again from the weights that you saved last.')
 
 # %% ../nbs/internals/11_training.ipynb #6050767a
+def _interruptible(learn, i, b): # an interrupt leaves no autocast behind
+    try: type(learn).one_batch(learn, i, b)
+    except BaseException:
+        for cb in learn.cbs: getattr(cb, 'leave_autocast', noop)()
+        raise
+
 class MixedPrecision(fp16.MixedPrecision):
     "Mixed precision on the model's device: 'fp16' (with a `GradScaler`; on a CPU it changes nothing) or 'bf16'."
     inside = False # between the beginning of a batch and its loss
+    def before_train(self): self.learn.one_batch = partial(_interruptible, self.learn)
+    def after_train(self): vars(self.learn).pop('one_batch', None)
+    before_validate, after_validate = before_train, after_train
+
     def before_fit(self):
         device = next(self.learn.model.parameters()).device.type
         is_bf16 = self.amp_mode == fp16.AMPMode.BF16

@@ -35,13 +35,14 @@ class Accident(Exception): pass
 
 
 class Cut(Callback):
-    order, run_valid = 100, False
+    order, run_valid, only_watches = 100, False, True
     def __init__(self, n): self.n = n
     def after_batch(self):
         if self.learn.train_iter == self.n: raise Accident('cut')
 
 
 class CutInValidation(Callback):
+    only_watches = True
     def __init__(self, epoch): self.at_epoch = epoch
     def before_validate(self):
         if self.learn.epoch == self.at_epoch: raise Accident('cut')

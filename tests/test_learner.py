@@ -322,6 +322,43 @@ def test_an_interrupt_leaves_no_autocast(where, monkeypatch):
     assert not torch.is_autocast_enabled('cpu')
 
 
+@pytest.mark.parametrize('where', ['fit', 'validate'])
+def test_an_interrupt_of_a_plain_learner_leaves_no_autocast(where, monkeypatch):
+    "The callback itself sees to it, whatever learner it is put on; what is added to the learner goes after the fit."
+    learn = Learner(loaders(), lm.LMModel7(len(vocab), 12, 2, 0.3), loss_func=CrossEntropyLossFlat(), cbs=[*rnn_cbs(), MixedPrecision('bf16')])
+    fit(learn, epochs=1)
+    assert 'one_batch' not in vars(learn)
+    monkeypatch.setattr(learn.model, 'forward', lambda x: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt), learn.no_bar(), learn.no_logging(): learn.fit(1) if where == 'fit' else learn.validate()
+    assert not torch.is_autocast_enabled('cpu')
+    monkeypatch.undo()
+    fit(learn, epochs=1)
+    assert not torch.is_autocast_enabled('cpu') and 'one_batch' not in vars(learn)
+
+
+@pytest.mark.parametrize('words', [['xxunk', 'w0', 'xxpad'] + [f'w{i}' for i in range(1, 30)], [f'w{i}' for i in range(32)]], ids=['pad is 2', 'no pad'])
+def test_only_padding_gets_no_gradient(words):
+    "The configuration says 1; the vocab of the data decides, and the word with the id 1 learns."
+    dls = DataLoaders(*(LMDataLoader(stream, bs=8, seq_len=10, vocab=words) for _ in range(2)), device='cpu')
+    dls.vocab = words
+    for config in (small, None):
+        learn = language_model_learner(dls, AWD_LSTM, config=config, pretrained=False, path='.')
+        assert learn.model[0].encoder.padding_idx == learn.model[0].pad_token == (2 if 'xxpad' in words else None)
+    assert small['pad_token'] == 1 and awd_lstm_lm_config['pad_token'] == 1
+    learn = language_model_learner(dls, AWD_LSTM, config=small | dict(tie_weights=False), pretrained=False, path='.')
+    learn.model.eval()(torch.arange(32)[None])[0].full().sum().backward()
+    empty = (learn.model[0].encoder.weight.grad == 0).all(1).nonzero().flatten().tolist()
+    assert empty == [2]*('xxpad' in words)
+
+
+def test_a_classifier_needs_padding():
+    dls = loaders()
+    dls.vocab, dls.c = [[f'w{i}' for i in range(8)], ['a', 'b']], 2
+    from lesson8nlp.classifier import text_classifier_learner
+    with pytest.raises(ValueError, match='The vocab has no xxpad, but batches of documents need padding: add it to the vocab'):
+        text_classifier_learner(dls, AWD_LSTM, config=dict(emb_sz=8, n_hid=12, n_layers=1), pretrained=False)
+
+
 @pytest.mark.parametrize('kind', [Learner, TextLearner])
 def test_a_batch_that_is_cancelled_leaves_no_autocast(kind):
     from fastai.basics import CancelBatchException

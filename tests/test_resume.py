@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np, pytest, safetensors.torch, torch
-from fastai.basics import Adam, Callback, CrossEntropyLossFlat, DataLoaders, F, L, Learner, OptimWrapper, SGD, accuracy, nn, ranger, set_seed
+from fastai.basics import Adam, Callback, Categorize, CrossEntropyLossFlat, DataLoaders, Datasets, F, L, Learner, OptimWrapper, SGD, accuracy, nn, ranger, set_seed
 from fastai.callback.hook import *
 from fastai.callback.schedule import *
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
@@ -89,7 +89,7 @@ def test_same_session(tmp_path, whole):
     "The cell that calls fit is run again with the learner that was cut off, gradients and all."
     learn = learner()
     class Half(Callback):
-        run_valid = False
+        run_valid, only_watches = False, True
         def before_step(self):
             if self.learn.train_iter == 10: raise Accident('cut')
     with pytest.raises(Accident): fit(learn, CheckpointCallback(tmp_path/'c', every=4), Half())
@@ -242,7 +242,7 @@ def test_the_stages_of_fine_tune(tmp_path):
     want = go(42)
     for k, n in enumerate((5, n_steps - 2)):
         class InStage(Callback):
-            run_valid, order, fits = False, 100, 0
+            run_valid, order, only_watches, fits = False, 100, True, 0
             def before_fit(self): self.fits += 1
             def after_batch(self):
                 if self.fits == k + 1 and self.learn.train_iter == n: raise Accident('cut')
@@ -507,3 +507,88 @@ def test_a_frozen_weight_or_another_order_of_words_is_another_run(tmp_path):
     other.dls.vocab = vocab[:5] + [vocab[6], vocab[5]] + vocab[7:]
     for learn, what in ((frozen, 'parameters'), (other, 'vocab')):
         with pytest.raises(ValueError, match=f'another run: {what} was'): go(learn)
+
+
+# ---- what else decides a result
+
+def file_learner(folder, swapped=False):
+    "Loaders over paths, whose labels a function reads off them; `swapped`: the other way round."
+    for k in ('neg', 'pos'):
+        (folder/k).mkdir(parents=True, exist_ok=True)
+        for i in range(20):
+            if not (folder/k/f'{i}.txt').exists(): (folder/k/f'{i}.txt').write_text(f'{i % 7} {i % 5} {i % 3}')
+    def read(p): return torch.tensor([float(o) for o in p.read_text().split()])
+    def label(p): return dict(neg='pos', pos='neg')[p.parent.name] if swapped else p.parent.name
+    ds = Datasets(sorted(folder.rglob('*.txt')), [[read], [label, Categorize()]])
+    return Learner(DataLoaders.from_dsets(ds, ds, bs=8, device='cpu'), nn.Linear(3, 2), loss_func=CrossEntropyLossFlat())
+
+
+@pytest.mark.parametrize('change', ['labels', 'a file'])
+def test_loaders_over_files_are_known_by_labels_and_content(tmp_path, change):
+    "With the labels of a function, the paths say nothing of them: all labels swapped was the same run."
+    go = lambda swapped, *cbs: fit(file_learner(tmp_path/'data', swapped), CheckpointCallback(tmp_path/'c', every='epoch', verbose=False), *cbs)
+    with pytest.raises(Accident): go(False, Cut(6))
+    if change == 'a file': (tmp_path/'data'/'neg'/'3.txt').write_text('3 3 1')  # of the same size
+    with pytest.raises(ValueError, match='another run: content of loader 0 was'): go(change == 'labels')
+    if change == 'a file': (tmp_path/'data'/'neg'/'3.txt').write_text('3 3 0')
+    go(False)
+
+
+@pytest.mark.parametrize('what', ['encoder', 'model'])
+def test_other_weights_to_start_from_are_another_run(tmp_path, what):
+    "An encoder, or a whole model, of another file; weights that the finder of learning rates loads do not count."
+    for name, seed in (('a', 1), ('b', 2)):
+        other = learner(seed, path=tmp_path)
+        other.save_encoder(name) if what == 'encoder' else other.save(name)
+    def go(name, *cbs, seed=42):
+        learn = learner(seed, path=tmp_path)
+        learn.load_encoder(name) if what == 'encoder' else learn.load(name)
+        with learn.no_bar(), learn.no_logging(): learn.lr_find(num_it=3, show_plot=False)
+        return fit(learn, CheckpointCallback(tmp_path/'c', every=5, verbose=False), *cbs)
+    with pytest.raises(Accident): go('a', Cut(9))
+    with pytest.raises(ValueError, match=f'another run: loaded {what} was'): go('b')
+    assert same(weights(go('a', seed=7)), weights(go('a', seed=8)))
+
+
+class Scale(Callback):
+    run_valid = False
+    def __init__(self, scale): self.scale = scale
+    def before_step(self):
+        for p in self.model.parameters():
+            if p.grad is not None: p.grad *= self.scale
+
+
+class Watch(Callback):
+    only_watches = True
+    def after_batch(self): pass
+
+
+@pytest.mark.parametrize('a, b, what', [([], [RescaleLR], 'callback RescaleLR was None and is on'), ([partial(Scale, 2.)], [partial(Scale, 3.)], 'scale of Scale was 2.0 and is 3.0'), ([partial(Scale, 2.)], [], 'callback Scale was on and is None'),
+                                        ([partial(Scale, 2.)], [partial(Scale, 2.)]*2, 'callback Scale 2 was None'), ([partial(EarlyStoppingCallback, patience=1)], [partial(EarlyStoppingCallback, patience=9)], 'patience of EarlyStoppingCallback'), ([], [Watch], None), ([Watch, partial(Scale, 1.)], [partial(Scale, 1.)], None)], ids=range(7))
+def test_every_callback_that_does_more_than_watch_counts(tmp_path, a, b, what):
+    "With the settings that its constructor was given; only four kinds counted."
+    go = lambda kinds, *cbs: fit(learner(), CheckpointCallback(tmp_path, every=5, verbose=False), *[f() for f in kinds], *cbs)
+    with pytest.raises(Accident): go(a, Cut(9))
+    if what is None: return go(b)
+    with pytest.raises(ValueError, match=f'another run: .*{what}' + '.*only_watches = True'*('callback' in what)): go(b)
+    go(a)
+
+
+@pytest.mark.parametrize('a, b', [(Adam, partial(Adam, decouple_wd=False)), (fused_adam, partial(fused_adam, decouple_wd=False)), (fused_adam, Adam), (partial(SGD, mom=.9), partial(SGD, mom=.9, decouple_wd=False)),
+                                  *[(partial(OptimWrapper, opt=torch.optim.AdamW), partial(OptimWrapper, opt=o)) for o in (torch.optim.Adam, partial(torch.optim.AdamW, amsgrad=True))]], ids=range(6))
+def test_an_optimizer_with_other_arguments_is_another_run(tmp_path, a, b):
+    go = lambda opt_func, *cbs: fit(learner(opt_func=opt_func), CheckpointCallback(tmp_path, every=5, verbose=False), *cbs)
+    with pytest.raises(Accident): go(a, Cut(9))
+    with pytest.raises(ValueError, match='another run: optimizer was'): go(b)
+    go(a)
+
+
+def test_the_random_numbers_of_apples_gpu_are_part_of_the_state(monkeypatch):
+    state = [torch.arange(4, dtype=torch.uint8)]
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.mps, 'get_rng_state', lambda: state[0].clone())
+    monkeypatch.setattr(torch.mps, 'set_rng_state', lambda s: state.__setitem__(0, s))
+    before = resume.rng_state()
+    state[0] += 1
+    resume.set_rng_state(before)
+    assert state[0].tolist() == [0, 1, 2, 3]

@@ -70,3 +70,18 @@ def test_a_state_with_views_of_one_memory(tmp_path):
     back = load_state(tmp_path/'s')
     assert all(torch.equal(back[k], state[k]) for k in ('x', 'again', 'part', 'shape', 't')) and back['again'] is back['x']
     assert [list(o.shape) for o in back['empty']] == [[0], [0, 3]]
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='rights of POSIX')
+def test_new_files_have_the_rights_of_any_other_and_the_umask_is_left_alone(tmp_path, monkeypatch):
+    "The umask can be read only by setting it, for all threads at once: two that did so left it at 0."
+    before = os.umask(0o027)
+    try:
+        monkeypatch.setattr(os, 'umask', None)  # whoever sets it fails
+        with atomic_file(tmp_path/'f') as f: f.write('x')
+        with atomic_file(tmp_path/'b', 'wb') as f: f.write(b'x')
+        with atomic_folder(tmp_path/'d') as d: (d/'x').write_text('x')
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    assert [(tmp_path/o).stat().st_mode & 0o777 for o in ('f', 'b', 'd')] == [0o640, 0o640, 0o750]
