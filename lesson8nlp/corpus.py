@@ -26,7 +26,7 @@ from joblib.parallel import LokyBackend, ParallelBackendBase, get_active_backend
 from .store import *
 from .core import *
 from .texts import *
-from .texts import column_of, decode_text, newlines, shown, text_fault
+from .texts import check_encoding, column_of, decode_text, newlines, shown, text_fault
 from .tokenizer import *
 from .tokenizer import tokenizer_config
 from .numericalizer import *
@@ -61,9 +61,11 @@ def read(self:PartReader, item): # its text, or None, and what is wrong with it,
     try:
         with open(item, 'rb') as f: data = f.read()
     except OSError as e: return None, f'cannot be read: {e.strerror}'
-    try: return newlines(decode_text(data, '', self.encoding)), ''
-    except ValueError as e: why = str(e).split('. ')[0].strip() # the report gives the remedy once for all
-    return newlines(data.decode(self.encoding, 'replace')) if self.errors == 'replace' else None, why
+    why = ''
+    for errors in ['strict'] + ['replace']*(self.errors == 'replace'):
+        try: return newlines(decode_text(data, '', self.encoding, errors)), why
+        except ValueError as e: why = why or str(e).split('. ')[0].strip() # the report gives the remedy once for all
+    return None, why
 
 # %% ../nbs/internals/07_corpus.ipynb #d4f15cc0
 def digest(text):
@@ -439,7 +441,7 @@ def from_files(cls:Corpus,
     encoding:str='utf-8' # of the files; a byte order mark in a file overrides it
 ): # -> Corpus
     "The corpus of these files, in their order: opened if it exists already, otherwise built."
-    decode_text(b'a', encoding=encoding) # is there such an encoding?
+    check_encoding(encoding)
     files = [os.fspath(o) for o in column_of(files, 'files')]
     settings = CorpusSettings(tok, vocab, min_freq, max_vocab, errors)
     path = CorpusBuilder(files, PartReader(True, errors, encoding), settings, path, n_workers, progress).run()

@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/texts.html.md"""
 __all__ = ['each_text', 'check_texts', 'read_text', 'text_files', 'Table', 'read_table', 'read_labelled']
 
 # %% ../nbs/internals/02_texts.ipynb #b49a6883
-import bz2, codecs, csv, gzip, json, lzma, os, random, re, threading, unicodedata, warnings, zlib
+import bz2, codecs, csv, gzip, json, lzma, os, random, re, shlex, threading, unicodedata, warnings, zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,25 @@ from typing import NamedTuple
 
 import pandas as pd
 from fastcore.basics import patch
+
+# %% ../nbs/internals/02_texts.ipynb #5e771a03
+options = {} # of the command line, while it runs: the option of each argument; in Python none
+
+def setting(
+    argument:str, # its name in Python
+    value # what to set it to
+) -> str: # "encoding='cp1252'", or '--encoding cp1252' on the command line
+    "An argument with a value, as the reader of a message would write it."
+    if argument not in options: return f'{argument}={value!r}'
+    value = str(value).replace('\t', '\\t') # nobody can type a tab
+    return f'{options[argument]} {shlex.quote(value)}'
+
+def for_reader(
+    python:str, # words for those who write Python
+    typed:str # words for those who type a command
+) -> str:
+    "One of two wordings."
+    return typed if options else python
 
 # %% ../nbs/internals/02_texts.ipynb #85571deb
 def is_missing(
@@ -57,8 +76,8 @@ def column_of(
 # %% ../nbs/internals/02_texts.ipynb #3e65c384
 def text_remedy(t): # what to do about `t`, which is no text
     if isinstance(t, str):
-        return ("Read the file again with the right encoding, or repair the text: "
-                "t.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')")
+        repair = "t.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
+        return 'Read the file again with the right encoding' + for_reader(f', or repair the text: {repair}', '.')
     if is_missing(t): return 'The text is missing: drop the row or fill it, for example with df.dropna().'
     if isinstance(t, bytes): return "Decode it: t.decode('utf-8')."
     return 'Convert it with str() if that is what you mean.'
@@ -94,7 +113,7 @@ def not_in(encoding, data, skip, name, e): # the error for a file in another enc
     other = '' if western else ' (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)'
     return ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}, in line {line:,}. '
                       f'Save it as UTF-8, or name the encoding that it was written in, for example '
-                      f'encoding={guess!r}{other}.')
+                      f'{setting("encoding", guess)}{other}.')
 
 # %% ../nbs/internals/02_texts.ipynb #fa010002
 def is_wide(encoding): # is a line end another byte there, or several? In UTF-16 and UTF-32, and on mainframes
@@ -111,7 +130,7 @@ def warn_utf8(data, text, encoding): # bytes that are valid UTF-8 were read in a
     except UnicodeDecodeError: return
     if right != text and not is_garbled(right):
         warnings.warn(f'A text was read as {encoding}, and it is valid UTF-8: if words look wrong, '
-                      "such as 'cafÃ©', read it again with encoding='utf-8'.", stacklevel=3)
+                      f"such as 'cafÃ©', read it again with {setting('encoding', 'utf-8')}.", stacklevel=3)
 
 # %% ../nbs/internals/02_texts.ipynb #2c4288f6
 _magic = {b'PK\x03\x04': 'a spreadsheet, a document of Word or another zip archive',
@@ -128,24 +147,32 @@ def check_content(data, name): # of what should be text, and may have only its n
 _marks = [(codecs.BOM_UTF8, 'utf-8'), (codecs.BOM_UTF32_LE, 'utf-32-le'), (codecs.BOM_UTF32_BE, 'utf-32-be'),
           (codecs.BOM_UTF16_LE, 'utf-16-le'), (codecs.BOM_UTF16_BE, 'utf-16-be')] # UTF-32's begins like UTF-16's
 
+_not_of_files = 'idna', 'punycode', 'undefined'
+
+def check_encoding(encoding): # is there such an encoding, and can it be that of a file?
+    try: known = codecs.lookup(encoding).name not in _not_of_files and bytes(4).decode(encoding, 'replace')
+    except LookupError: known = False # base64 and others are no encodings of texts
+    if not known:
+        raise ValueError(f'There is no encoding {encoding!r} for texts: try utf-8, cp1252, latin-1 or utf-16.')
+
 def decode_text(
     data:bytes, # all of a file
     name:str='The text', # for error messages
     encoding:str='utf-8', # a byte order mark in `data` says more than this
-    errors:str='strict' # 'replace' makes U+FFFD of bytes that are wrong
+    errors:str='strict', # 'replace' makes U+FFFD of bytes that are wrong
+    is_file:bool=True # may it be a document of another kind? A line may begin with %PDF-
 ) -> str: # line ends as they are in `data`
     "The text in `data` without its byte order mark, or an error that says what to do."
-    check_content(data, name)
+    check_encoding(encoding)
+    if is_file: check_content(data, name)
     mark, encoding = next(((m, e) for m, e in _marks if data.startswith(m)), (b'', encoding))
     try: text = data[len(mark):].decode(encoding, errors)
-    except LookupError:
-        raise ValueError(f'There is no encoding {encoding!r}: try utf-8, cp1252, latin-1 or utf-16.') from None
     except UnicodeDecodeError as e: raise not_in(encoding, data, len(mark), name, e) from e
     warn_utf8(data[len(mark):], text, encoding)
     if is_garbled(text):
-        raise ValueError(f"{name} is not text in {encoding}: it is full of control characters. If it comes from "
-                         "Windows, try encoding='utf-16-le', from a mainframe encoding='cp037'; otherwise it is not "
-                         "a text file.")
+        raise ValueError(f'{name} is not text in {encoding}: it is full of control characters. If it comes from '
+                         f'Windows, try {setting("encoding", "utf-16-le")}, from a mainframe '
+                         f'{setting("encoding", "cp037")}; otherwise it is not a text file.')
     return text.lstrip('\ufeff') # some programs write the mark twice
 
 # %% ../nbs/internals/02_texts.ipynb #237856d4
@@ -171,6 +198,15 @@ def first_few(
     names = list(names)
     return ', '.join(names[:n]) + (f' and {len(names) - n:,} more' if len(names) > n else '')
 
+# %% ../nbs/internals/02_texts.ipynb #a2d3ecc9
+def read_bytes(path): # of a file, or an error that names it
+    try: return Path(path).read_bytes()
+    except IsADirectoryError:
+        raise IsADirectoryError(f'{shown(path)} is a folder, not a text file: text_files lists its files.') from None
+    except OSError as e:
+        why = 'it is a link to a file that is not there' if os.path.islink(path) else e.strerror
+        raise type(e)(f'{shown(path)} cannot be read: {why}.') from None
+
 # %% ../nbs/internals/02_texts.ipynb #a2d3ecca
 def read_text(
     path, # a text file
@@ -179,28 +215,26 @@ def read_text(
 ) -> str: # without a byte order mark, and with `\n` for every line end
     "The text of the file at `path`, or an error that names the file and says what to do."
     if errors not in ('strict', 'replace'): raise ValueError(f"errors is {errors!r}; it can be 'strict' or 'replace'.")
-    try: data = Path(path).read_bytes()
-    except IsADirectoryError:
-        raise IsADirectoryError(f'{shown(path)} is a folder, not a text file: text_files lists its files.') from None
-    return newlines(decode_text(data, shown(path), encoding, errors))
+    return newlines(decode_text(read_bytes(path), shown(path), encoding, errors))
 
 # %% ../nbs/internals/02_texts.ipynb #aad1e3d1
 def identity(p): return p.stat().st_dev, p.stat().st_ino # the same for each way that leads to a file or folder
 
-def sort_entry(e, p, folders, links, files): # put it where it belongs, or say why it is ignored; '': a text
+def sort_entry(e, p, folders, links, files, ends=('.txt',)): # put it where it belongs, or say why not; '': a text
     is_link = e.is_symlink()
     if e.name.startswith('.'): return 'hidden'
     if p.is_dir() if is_link else e.is_dir(): (links if is_link else folders).append(p)
-    elif p.suffix.lower() != '.txt': return 'not .txt files'
+    elif p.suffix.lower() not in ends: return f'not {" or ".join(ends)} files'
     elif is_link: files.append(p)
     else: return '' if e.is_file() else 'not files'
 
 # %% ../nbs/internals/02_texts.ipynb #93a9a0e3
 def walk_texts(
     top, # a folder
-    seen:set # of (device, inode): the files and folders that were met before; what is met now is added
+    seen:set, # of (device, inode): the files and folders that were met before; what is met now is added
+    ends=('.txt',) # of the names of text files, in small letters
 ): # an iterator of (path, ''), or of (path, why) for what is ignored
-    "All .txt files below `top`, each once."
+    "All text files below `top`, each once."
     folders, links, files = [Path(top)], [], []
     above = {identity(p) for p in Path(top).resolve().parents}
     while folders or links: # links have their turn when no real folder is left
@@ -210,7 +244,7 @@ def walk_texts(
             continue
         seen.add(here)
         for e in sorted(os.scandir(folder), key=lambda e: e.name):
-            why = sort_entry(e, folder/e.name, folders, links, files)
+            why = sort_entry(e, folder/e.name, folders, links, files, ends)
             if why == '': seen.add((here[0], e.inode()))
             if why is not None: yield folder/e.name, why
     yield from linked_texts(files, seen)
@@ -249,6 +283,14 @@ def text_files(
 # %% ../nbs/internals/02_texts.ipynb #5d4cc16f
 _csv_limit = threading.Lock() # the limit is one for the whole process
 
+def likely_sep(header, sep): # what seems to separate its cells, if `sep` does not
+    return None if sep in header else next((s for s in ';\t|,' if s in header), None)
+
+def quote_remedy(lines, sep): # what to do about a quote that is not closed
+    if other := likely_sep(next(filter(None, lines)), sep):
+        return f'Try {setting("sep", other)}, which seems to separate the cells.'
+    return 'Write a quote inside a cell as two, and put that cell between quotes.'
+
 def parse_csv(lines, sep, name):
     "The rows of a table, by Python's csv module, and the line in which each begins."
     rows, starts, start = [], [], 1
@@ -261,15 +303,15 @@ def parse_csv(lines, sep, name):
                 start = reader.line_num + 1
         except csv.Error as e:
             raise ValueError(f'{name}, line {start:,}: a cell begins with a quote and does not end with one ({e}). '
-                             'Write a quote inside a cell as two, and put that cell between quotes.') from None
+                             f'{quote_remedy(lines, sep)}') from None
         finally: csv.field_size_limit(limit)
     return rows, starts
 
 # %% ../nbs/internals/02_texts.ipynb #e88eb165
 def rows_by_tabs(lines):
     "The rows of a TSV in which every line is a row and a lone quote is a quote; None if it is not one."
-    n = lines[0].count('\t')
-    if not n or any(l.count('\t') != n for l in lines if l): return None
+    n = next(filter(None, lines)).count('\t')
+    if any(l.count('\t') != n for l in lines if l): return None
     bare = lambda c: c[1:-1].replace('""', '"') if re.fullmatch('"([^"]|"")*"', c) else c
     return [[bare(c) for c in l.split('\t')] if l else [] for l in lines]
 
@@ -284,28 +326,39 @@ def parse_tsv(lines, name):
     if tabbed is None or len(tabbed) == len(rows): return rows, starts
     odd = next(i for i, (a, b) in enumerate(zip(rows, tabbed)) if a != b) + 1
     raise ValueError(f'{name}, line {odd:,}: a cell begins with a quote, and it is not clear where it ends. '
-                     'Write a quote inside a cell as two, and put that cell between quotes.')
+                     + quote_remedy(lines, '\t') + ' Cells with line breaks need a .csv file.'*(len(rows[0]) == 1))
 
 # %% ../nbs/internals/02_texts.ipynb #6d4390c4
 def uneven(wrong, header, sep, name): # the error for rows with more or fewer cells than the header
     n, i = wrong[0]
-    other = next((s for s in ';\t|' if len(header) == 1 and s in header[0]), None)
-    remedy = (f'Try sep={other!r}, which seems to separate the cells.' if other else
+    other = len(header) == 1 and likely_sep(header[0], sep)
+    remedy = (f'Try {setting("sep", other)}, which seems to separate the cells.' if other else
               f'Put double quotes around a cell that holds {sep!r}, or say what else separates '
-              "the cells, for example sep=';'.")
+              f'the cells, for example {setting("sep", ";")}.')
     more = f'{len(wrong) - 1:,} more rows are like it. ' if len(wrong) > 1 else ''
     return ValueError(f'{name}, line {i:,}: this row has {n} cell{"s"*(n > 1)}, and the header has {len(header)}: '
                       f'{first_few(map(repr, header))}. {more}{remedy}')
 
 # %% ../nbs/internals/02_texts.ipynb #92beee58
+def check_blanks(rows, starts, lines, sep, name): # with a blank before it, a quote would be a part of the cell
+    odd = re.compile(' +"' + '([^"]|"")*" *$'*(sep == '\t')) # in a TSV, a text may well begin so
+    s = re.escape(sep)
+    raw = re.compile(rf'(^|{s}) +"("?({s}|$)|[^"])', re.M) # inside quotes there would be two of them
+    for r, start, end in zip(rows, starts, [*starts[1:], None]):
+        if any(map(odd.match, r)) and raw.search('\n'.join(lines[start-1:end and end-1])):
+            raise ValueError(f'{name}, line {start:,}: a cell begins with a blank and a quote. Remove the blank; or if '
+                             'the quotes are part of the text, write them as two, and put the cell between quotes.')
+
 def parse_delimited(text, sep, name):
     "The header of a table, its rows, and the line in which each row begins."
     text = re.sub('\r+\n', '\n', text)
+    if '\r' in text.partition('\n')[0] or text.count('\r') > text.count('\n'): text = newlines(text) # of old Macs
     if m := re.match('"?sep=(.)"?\n', text): sep, text = m[1], '\n' + text[m.end():] # a line for Excel
-    if '\n' not in text: text = newlines(text) # as on old Macs
     disguise = next(c for c in map(chr, range(0xe000, 0xf900)) if c not in text)
     lines = text.rstrip('\n').replace('\r', disguise).split('\n')
+    if not any(lines): raise ValueError(f'{name} is empty below its first line.')
     rows, starts = parse_tsv(lines, name) if sep == '\t' else parse_csv(lines, sep, name)
+    check_blanks(rows, starts, lines, sep, name)
     if '\r' in text: rows = [[c.replace(disguise, '\r') for c in r] for r in rows]
     head = next(i for i, r in enumerate(rows) if r)
     header = rows[head]
@@ -322,7 +375,14 @@ def unique_keys(pairs): # of a JSON object
     if len(o := dict(pairs)) < len(pairs): raise ValueError('a key comes twice')
     return o
 
-as_written = dict(object_pairs_hook=unique_keys, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+class Written(float):
+    "A number that is shown as it was written: 1.50."
+    def __new__(cls, s): return super().__new__(cls, s)
+    def __init__(self, s): self.s = s
+    def __str__(self): return self.s
+    __repr__ = __str__
+
+as_written = dict(object_pairs_hook=unique_keys, parse_float=Written, parse_constant=lambda _: None)
 
 def parse_json_lines(text, name):
     "The columns of a table, its rows, and the line of each row."
@@ -355,7 +415,7 @@ _remedies = {'.xlsx .xls .xlsm .xlsb .ods': 'Save the spreadsheet as CSV (UTF-8)
                                            'pandas.read_excel.',
              '.json': 'Write it as .jsonl, one object a line; or in Python pass columns of pandas.read_json.',
              '.zip .7z .rar .tar .tgz': 'Unpack the archive and give what is in it.',
-             '': "If it is one, say what separates its cells, for example sep=','. "
+             '': "If it is one, say what separates its cells, for example {sep}. "
                  'Texts in .txt files are read from a folder: give the folder.'}
 
 def table_format(path, sep):
@@ -366,7 +426,8 @@ def table_format(path, sep):
     sep = {'\\t': '\t'}.get(sep, sep) or _formats.get(end)
     if sep is None:
         remedy = next((r for ends, r in _remedies.items() if end and end in ends.split()), _remedies[''])
-        raise ValueError(f'{shown(path)} does not look like a table: no .csv, .tsv, .jsonl or .parquet. {remedy}')
+        raise ValueError(f'{shown(path)} does not look like a table: no .csv, .tsv, .jsonl or .parquet. '
+                         + remedy.format(sep=setting('sep', ',')))
     if sep not in ('json', 'parquet') and (len(sep) != 1 or sep in '"\r\n'):
         raise ValueError(f'sep is {sep!r}; it must be a single character, for example ";".')
     return sep, packed
@@ -411,7 +472,7 @@ def read(cls:Table,
         f'{name} does not exist: give a folder of .txt files, or a table (.csv, .tsv, .jsonl or .parquet).')
     sep, packed = table_format(path, sep)
     if sep == 'parquet': return cls(name, *read_parquet(path, name), 'row')
-    text = decode_text(unpack(path.read_bytes(), packed, name), name, encoding)
+    text = decode_text(unpack(read_bytes(path), packed, name), name, encoding)
     if not text.strip(): raise ValueError(f'{name} is empty: a table begins with the names of its columns.')
     return cls(name, *(parse_json_lines(text, name) if sep == 'json' else parse_delimited(text, sep, name)))
 
@@ -422,13 +483,14 @@ def why_no_column(self:Table, column, argument):
     n, one = self.columns.count(column), len(self.columns) == 1
     message = (f'{self.name} has {f"{n} columns" if n else "no column"} {column!r}; '
                f'it has {first_few(map(repr, self.columns))}. ')
-    if other := next((s for s in ';\t|,' if one and column in self.columns[0].split(s)), None):
-        return f'{message}With sep={other!r} it has that column.'
+    names = lambda s: [o.strip(' "') for o in self.columns[0].split(s)]
+    if other := next((s for s in ';\t|,' if one and column in names(s)), None):
+        return f'{message}With {setting("sep", other)} it has that column.'
     if n: return f'{message}Give each column a name of its own.'
     alike = [c for c in self.columns if c.strip().lower() == str(column).strip().lower()]
     likely = [*alike, self.columns[-1 if argument == 'label' else 0]][0] # where it is in most tables
     head = 'The first line of a table is its header: write one above the rows if there is none. '
-    return f'{message}{head*(self.unit == "line")}Name the right column, for example {argument}={likely!r}.'
+    return f'{message}{head*(self.unit == "line")}Name the right column, for example {setting(argument, likely)}.'
 
 # %% ../nbs/internals/02_texts.ipynb #c7684e15
 @patch
@@ -455,6 +517,14 @@ invisible = dict.fromkeys(map(ord, '\u200b\u2060\ufeff\xad')) # of no width
 def seen_as(label): # in one way of writing: 1.0 is 1
     plain = ' '.join(unicodedata.normalize('NFC', label).translate(invisible).split())
     return re.sub(r'(?<=\d)\.0+$', '', plain)
+
+def check_kinds(cells, labels, where): # 1 and "1" of JSON Lines are one label as strings
+    first = {}
+    for cell, label, position in zip(cells, labels, where):
+        other, there = first.setdefault(label, (cell, position))
+        if isinstance(cell, str) != isinstance(other, str):
+            raise ValueError(f'{position}: the label {cell!r} looks like {other!r} ({there}), but one is a string. '
+                             'Write them alike.')
 
 def check_labels(
     labels, # of str
@@ -499,8 +569,10 @@ def read_table(
 ) -> tuple: # texts, a list of str; labels, a list of str or None
     "The texts and labels of a table, every cell as it is written."
     t = Table.read(path, encoding, sep)
-    labels = check_labels(t.column(label, 'label'), [f'{t.name}, {t.unit} {i:,}' for i in t.lines]) if label else None
-    return t.column(text, 'text'), labels
+    if not label: return t.column(text, 'text'), None
+    labels, where = t.column(label, 'label'), [f'{t.name}, {t.unit} {i:,}' for i in t.lines]
+    check_kinds([r[t.columns.index(label)] for r in t.rows], labels, where)
+    return t.column(text, 'text'), check_labels(labels, where)
 
 # %% ../nbs/internals/02_texts.ipynb #416691c7
 class Labelled(NamedTuple):

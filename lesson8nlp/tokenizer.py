@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np, pandas as pd, spacy, torch
-from fastai.data.all import TitledStr, get_files
+from fastai.data.all import TitledStr
 from fastai.text import core as fastai_core
 from fastcore.basics import chunked, compose, defaults, patch
 from fastcore.foundation import L
@@ -30,7 +30,7 @@ from joblib import Parallel, delayed
 from spacy.symbols import ORTH
 
 from .store import atomic_folder, fingerprint
-from .texts import read_text
+from .texts import chosen_folders, read_text, shown, walk_texts
 from .rules import *
 from .subwords import *
 from .subwords import _checked, _reads_paths, _short, _special_list
@@ -341,12 +341,10 @@ def get_lengths(self:Tokenizer,
 
 # %% ../nbs/internals/03_tokenizing.ipynb #3f367a49
 def files_below(path, extensions, folders): # sorted, each real folder once
-    if not path.is_dir(): raise FileNotFoundError(f'There is no folder {path}.')
-    files = sorted(get_files(path, extensions=extensions, folders=folders), key=lambda f: (len(f.parts), f))
-    real, parents = {}, dict.fromkeys(f.parent for f in files)
-    for p in parents: real.setdefault(p.resolve(), p)
-    if not files: raise ValueError(f'{path} has no files that end in {" or ".join(extensions)}.')
-    return [f for f in files if f.parent in set(real.values())] if len(real) < len(parents) else files
+    seen, ends = set(), [o.lower() for o in extensions]
+    files = [f for d in chosen_folders(path, folders) for f, why in walk_texts(d, seen, ends) if not why]
+    if not files: raise ValueError(f'{shown(path)} has no files that end in {" or ".join(extensions)}.')
+    return sorted(files, key=lambda f: (len(f.parts), f))
 
 # %% ../nbs/internals/03_tokenizing.ipynb #23e6adee
 def content_key(files, path, encoding): # of all names and texts; an error that says which files are no text

@@ -651,3 +651,17 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, sizes):
     assert code == 0, err
     a, b = map(int, out.split())
     assert b < a + 40, f'{a} MB for {sizes[0]}, {b} MB for {sizes[1]} times the texts'
+
+
+def test_files_are_read_as_by_read_text(tmp_path):
+    "errors='replace' kept the byte order mark, and read UTF-16 with an odd byte as UTF-8."
+    from lesson8nlp.texts import read_text
+    data = [b'\xef\xbb\xbfa fine caf\xe9\r\nfilm', 'ein Café'.encode('utf-16') + b'x', b'\xff\xfe\xfa\xfb\xfe\xff\0\xd8', b'caf\xe9 noir', b'\xef\xbb\xbffine']
+    for i, d in enumerate(data): (tmp_path/f'{i}.txt').write_bytes(d)
+    fs, reader = [tmp_path/f'{i}.txt' for i in range(len(data))], cp.PartReader(True, 'replace')
+    assert [reader.read(f)[0] for f in fs] == [read_text(f, errors='replace') for f in fs]
+    assert reader.read(fs[0])[0] == 'a fine caf\ufffd\nfilm' and reader.read(fs[1])[0] == 'ein Café\ufffd' and [bool(reader.read(f)[1]) for f in fs] == [True]*4 + [False]
+    (tmp_path/'9.txt').write_bytes(b'%PDF-1.4 \xff')
+    assert reader.read(tmp_path/'9.txt') == (None, 'is a PDF, not plain text: export it as text, or as CSV if it is a table, or give it the right name.')
+    for encoding in ('idna', 'undefined', 'windoze'):
+        with pytest.raises(ValueError, match=f"no encoding '{encoding}'"): Corpus.from_files(fs, encoding=encoding, path=tmp_path/'c', **quiet)

@@ -546,3 +546,80 @@ def test_where_there_is_no_path(tmp_path, monkeypatch):
     for empty in ('', ' '): refuses('path of the texts is empty', read_labelled, empty)
     for wrong in (pd.DataFrame(dict(text=good)), good, None): refuses('Expected the path of a folder or a table', read_labelled, wrong, kind=TypeError)
     refuses('-1 files were asked for', text_files, tmp_path, n=-1)
+
+
+# ---- readers agree, and say what they cannot read
+
+def test_encodings_that_no_file_has(tmp_path):
+    "idna, punycode and undefined are text encodings of Python, but not of files."
+    f = put(tmp_path/'a.txt', 'film')
+    for encoding in ('idna', 'punycode', 'undefined', 'base64', 'rot13', 'windoze'):
+        refuses(f"no encoding '{encoding}' for texts", read_text, f, encoding)
+        refuses(f"no encoding '{encoding}' for texts", read_table, put(tmp_path/'t.csv', 'text\na\n'), encoding=encoding)
+    for encoding in ('UTF8', 'latin-1', 'cp037', 'utf-16', 'mac_roman'): assert read_text(put(tmp_path/'b.txt', 'fine film.', encoding), encoding) == 'fine film.'
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='links')
+def test_a_file_that_cannot_be_read_is_named_in_words(tmp_path):
+    (tmp_path/'gone.txt').symlink_to('nowhere.txt'), (tmp_path/'gone.csv').symlink_to('nowhere.csv'), (tmp_path/'round.txt').symlink_to('round.txt')
+    for name, why in (('gone.txt', 'it is a link to a file that is not there'), ('round.txt', 'it is a link'), ('none.txt', 'No such file')):
+        assert 'Errno' not in refuses(f'{name} cannot be read: {why}', read_text, tmp_path/name, kind=OSError)
+    refuses('gone.csv does not exist', read_table, tmp_path/'gone.csv', kind=FileNotFoundError)
+
+
+def test_quotes_in_a_tsv_of_one_column(tmp_path):
+    "A quote that was never closed took the lines after it into its text."
+    tsv = lambda body: read_table(put(tmp_path/'t.tsv', 'text\n' + body))[0]
+    assert tsv('"Wow, what a film\nb\nsaid "no"\n') == ['"Wow, what a film', 'b', 'said "no"']
+    assert tsv('"Wow"\n"a ""b"""\nb\n') == ['Wow', 'a "b"', 'b']
+    assert '.csv' in refuses('t.tsv, line 2: a cell begins with a quote, and it is not clear where it ends', tsv, '"Wow\nb\na screen of 5"\n')
+    assert read_table(put(tmp_path/'t.csv', 'text\n"a\nb"\nc\n'))[0] == ['a\nb', 'c']
+    assert table(tmp_path, 'sep=\t\ntext\tlabel\n"Wow\tb\n5" a\tc\n') == (['"Wow', '5" a'], ['b', 'c'])
+    refuses('empty below', table, tmp_path, 'sep=;\n')
+
+
+@pytest.mark.parametrize('text', ['text,label\ra,pos\rb,neg\n', 'text,label\na,pos\rb,neg\rc,pos\r', 'text,label\ra,pos\nb,neg\r', 'sep=,\rtext,label\ra,pos\rb,neg\n'], ids=repr)
+def test_rows_that_end_in_carriage_returns(tmp_path, text):
+    "A single line feed among them made one row of all the others."
+    want = ['a', 'b', 'c'][:text.count('pos') + text.count('neg')]
+    assert table(tmp_path, text)[0] == want
+    one = text.replace('sep=,\r', '').replace(',label', '').replace(',pos', '').replace(',neg', '')
+    assert read_table(put(tmp_path/'one.csv', one))[0] == want
+
+
+def test_a_number_and_a_string_are_two_labels(tmp_path):
+    rows = lambda *labels: ''.join(f'{{"text": "a", "label": {o}}}\n' for o in labels)
+    for a, b in (('1', '"1"'), ('true', '"true"'), ('1.50', '"1.50"')): refuses(f't.jsonl, line 2: the label .* looks like .*line 1.*alike', table, tmp_path, rows(a, b), 't.jsonl')
+    assert table(tmp_path, rows('1', '2', '1.50', 'true'), 't.jsonl')[1] == ['1', '2', '1.50', 'true'] and table(tmp_path, rows('"1"', '"2"'), 't.jsonl')[1] == ['1', '2']
+    cells = tx.Table.read(put(tmp_path/'n.jsonl', '{"text": "a", "n": 1, "x": 2.50, "l": [1, 2.5], "b": false}')).rows[0]
+    assert cells[1:] == [1, 2.5, [1, 2.5], False] and [tx.cell_text(o) for o in cells[1:3]] == ['1', '2.50']
+
+
+@pytest.mark.parametrize('row', ['a, "pos"', ' "a",pos', 'a,  ""', ' "good, bad"', 'x\ny, "pos"'.replace('x\ny', '"x\ny"')], ids=repr)
+def test_a_blank_before_a_quote(tmp_path, row):
+    "The quotes stayed in the text or the label, and a comma between them made two cells."
+    refuses('t.csv, line 3: a cell begins with a blank and a quote. Remove the blank', table, tmp_path, f'text,label\nb,c\n{row}\nd,e\n')
+    if row != ' "good, bad"': refuses('t.tsv, line 3: a cell begins with a blank', table, tmp_path, f'text\tlabel\nb\tc\n{row}\nd\te\n'.replace(',', '\t'), 't.tsv')
+
+
+def test_a_blank_before_a_quote_that_is_text(tmp_path):
+    rows = [(' "Wow" he said', 'x'), (' "pos"', 'y'), ('a, "', 'z'), (' "', ' "w"'), ('"a" "b"', 'v'), ('said "no", "never"', 'u')]
+    for name, sep in (('t.csv', ','), ('t.tsv', '\t')):
+        pd.DataFrame(rows, columns=['text', 'label']).to_csv(tmp_path/name, index=False, sep=sep)
+        assert read_table(tmp_path/name, label='label') == tuple(map(list, zip(*rows)))
+    assert table(tmp_path, 'text\tlabel\n "Wow" he said\tx\n', 't.tsv')[0] == [' "Wow" he said']
+
+
+def test_a_table_with_another_separator_than_its_name_says(tmp_path):
+    for text in ('text,label\n"good, fine",pos\n', '"text","label"\n"good","pos"\n', 'text,label\n"a\tb",pos\n'): refuses("sep=','", table, tmp_path, text, 't.tsv')
+    for text in ('text;label\n"good";"pos"\n', '"text";"label"\n"good";"pos"\n'): refuses("sep=';'", table, tmp_path, text)
+    assert table(tmp_path, '"text","label"\n"good","pos"\n', 't.tsv', sep=',') == (['good'], ['pos'])
+
+
+def test_messages_name_arguments_in_the_words_of_their_reader(tmp_path, monkeypatch):
+    f = put(tmp_path/'a  sep=1.csv', 'text;label\ngood, fine;pos\n')
+    assert "Try sep=';'" in refuses('2 cells', read_table, f)
+    monkeypatch.setitem(tx.options, 'sep', '--sep')
+    m = refuses('2 cells', read_table, f)
+    assert "Try --sep ';'" in m and 'a  sep=1.csv' in m
+    assert tx.setting('sep', '\t') == "--sep '\\t'" and tx.setting('label', 'a b') == "label='a b'" and tx.for_reader('a', 'b') == 'b'

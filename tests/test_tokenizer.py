@@ -595,3 +595,19 @@ def test_special_tokens_are_a_list(kind):
 def test_inside_the_model_of_another_library_is_described():
     assert tokenizer_config(theirs.BaseTokenizer('|')) != tokenizer_config(theirs.BaseTokenizer())
     assert tokenizer_config(CharTokenizer()) == CharTokenizer().config()
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='links')
+@pytest.mark.parametrize('name, to', [('pos/up', '..'), ('neg/also', '../pos'), ('pos/self', '.'), ('aaa', 'pos'), ('pos/root', '/')])
+def test_from_folder_reads_each_real_folder_once(tmp_path, name, to):
+    "A link to the folder above gave each text 41 times, and two links had no end."
+    for k in ('neg', 'pos'):
+        (tmp_path/'t'/k).mkdir(parents=True)
+        for i in range(3): (tmp_path/'t'/k/f'{i}.txt').write_text(f'{k} film {i}')
+    (tmp_path/'t'/'pos'/'note.md').write_text('a note'), (tmp_path/'t'/'neg'/'9.TXT').write_text('late')
+    (tmp_path/'t'/name).symlink_to(to), (tmp_path/'t'/'neg'/'loop').symlink_to('..')
+    t = Tokenizer.from_folder(tmp_path/'t', n_workers=1)
+    assert sorted(t.lengths) == ['neg/0.txt', 'neg/1.txt', 'neg/2.txt', 'neg/9.TXT', 'pos/0.txt', 'pos/1.txt', 'pos/2.txt'] and t.counter['film'] == 6
+    assert list(t.path.rglob('*.txt')) and t(tmp_path/'t'/'neg'/'9.TXT') == ['xxbos', 'late']
+    assert sorted(Tokenizer.from_folder(tmp_path/'t', folders=['pos'], extensions=['.txt', '.md'], n_workers=1).lengths)[-1] == 'pos/note.md'
+    with pytest.raises(FileNotFoundError, match="no folder 'train'"): Tokenizer.from_folder(tmp_path/'t', folders=['train'])
