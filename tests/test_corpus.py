@@ -1,5 +1,5 @@
 "What a notebook cannot show well about the corpus: kills at any moment, full disks, damaged files, other processes and clusters."
-import json, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
+import json, multiprocessing, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -651,3 +651,19 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, sizes):
     assert code == 0, err
     a, b = map(int, out.split())
     assert b < a + 40, f'{a} MB for {sizes[0]}, {b} MB for {sizes[1]} times the texts'
+
+
+def build_alone(path, queue):
+    try: queue.put(content(Corpus.from_texts(texts, path=path, **quiet)))
+    except BaseException as e: queue.put(repr(e))
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='forks; elsewhere joblib starts the processes')
+def test_a_daemonic_process_builds_alone(whole, tmp_path):
+    "As those of a web server or of a pool: it may not start others."
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+    p = context.Process(target=build_alone, args=(tmp_path/'c', queue), daemon=True)
+    p.start()
+    assert queue.get(timeout=60) == content(whole)
+    p.join()
