@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +145,8 @@ class ForkBackend(ParallelBackendBase): # joblib's interface for a backend
 def can_fork(): return type(get_active_backend()[0]) is LokyBackend and sys.platform == 'linux'
 
 def map_parts(func, parts, n_workers, *args): # (part, func(part, *args)) in order, parts taken as they are needed
-    if n_workers == 1: return ((p, func(p, *args)) for p in parts)
+    if n_workers == 1 or current_process().daemon: # such a process may not start others
+        return ((p, func(p, *args)) for p in parts)
     sent = deque()
     def remember():
         for p in parts:

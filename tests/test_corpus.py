@@ -1,5 +1,5 @@
 "What a notebook cannot show well about the corpus: kills at any moment, full disks, damaged files, other processes and clusters."
-import json, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
+import json, multiprocessing, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -665,3 +665,19 @@ def test_files_are_read_as_by_read_text(tmp_path):
     assert reader.read(tmp_path/'9.txt') == (None, 'is a PDF, not plain text: export it as text, or as CSV if it is a table, or give it the right name.')
     for encoding in ('idna', 'undefined', 'windoze'):
         with pytest.raises(ValueError, match=f"no encoding '{encoding}'"): Corpus.from_files(fs, encoding=encoding, path=tmp_path/'c', **quiet)
+
+
+def build_alone(path, queue):
+    try: queue.put(content(Corpus.from_texts(texts, path=path, **quiet)))
+    except BaseException as e: queue.put(repr(e))
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='forks; elsewhere joblib starts the processes')
+def test_a_daemonic_process_builds_alone(whole, tmp_path):
+    "As those of a web server or of a pool: it may not start others."
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+    p = context.Process(target=build_alone, args=(tmp_path/'c', queue), daemon=True)
+    p.start()
+    assert queue.get(timeout=60) == content(whole)
+    p.join()
