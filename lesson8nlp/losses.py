@@ -131,13 +131,17 @@ class TensorOnDemand:
         if name.startswith('__') or name in getattr(type(self), '__dataclass_fields__', ()): raise AttributeError(name)
         return getattr(self.full(), name)
 
+    def __setitem__(self, i, value):
+        raise TypeError(f'{type(self).__name__} has no numbers to change until they are asked for: change those of full().')
+
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None): # torch.softmax(logits), F.cross_entropy(logits, y)
         if func is torch.is_floating_point: return False # fastai's to_float asks, and so leaves the object as it is
         full = lambda o: o.full() if isinstance(o, TensorOnDemand) else o
         return func(*tree_map(full, args), **tree_map(full, kwargs or {}))
 
-_operators = 'add radd sub rsub mul rmul truediv rtruediv pow matmul neg abs len iter eq ne lt le gt ge'
+_operators = ('add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg abs '
+              'len iter float eq ne lt le gt ge')
 for _name in _operators.split(): # `logits + 1`: Python looks operators up in the class and not by __getattr__
     _op = f'__{_name}__'
     setattr(TensorOnDemand, _op, lambda self, *args, _op=_op: getattr(self.full(), _op)(*args))

@@ -95,7 +95,7 @@ def test_lazy_logits_are_logits_for_whoever_asks():
     assert to_float(lazy) is lazy and to_float((lazy, torch.ones(1).half()))[0] is lazy
     for f in (lambda x: x.softmax(-1), lambda x: F.softmax(x, -1), lambda x: x.topk(2, dim=-1).indices, lambda x: torch.cat([x, x]),
               lambda x: x.view(-1, 9), lambda x: F.cross_entropy(x.view(-1, x.shape[-1]), y.view(-1)), lambda x: torch.topk(x, k=2).values,
-              lambda x: x.float().max(), lambda x: 2*x - 1, lambda x: 1 - x/3, lambda x: x == x, lambda x: x > 0, lambda x: -x, lambda x: x @ w,
+              lambda x: x.float().max(), lambda x: 2*x - 1, lambda x: 1 - x/3, lambda x: x == x, lambda x: x > 0, lambda x: -x, lambda x: x @ w.new_ones(9, 2), lambda x: torch.ones(3, 3) @ x, lambda x: x//2, lambda x: 2//x, lambda x: x % 2, lambda x: 3 % x, lambda x: 2**x,
               lambda x: torch.ones(9)*x, lambda x: torch.where(x > 0, input=x, other=0.), lambda x: x.argmax(), lambda x: x.argmax(1), lambda x: x.argmax(-1, keepdim=True),
               lambda x: x.flatten(), lambda x: x.flatten(1), lambda x: x[..., 1], lambda x: x[:, :, 2], lambda x: x[None], lambda x: x[full > 0],
               lambda x: torch.stack(list(x)), lambda x: torch.tensor([x.ndim, x.numel(), x.size(-1), len(x)]), lambda x: accuracy(x, y)):
@@ -106,6 +106,7 @@ def test_lazy_logits_are_logits_for_whoever_asks():
     g1, g2 = (torch.autograd.grad(F.cross_entropy(x.view(-1, 9), y.view(-1)), h)[0] for x in (lazy, full))
     assert torch.equal(g1, g2)
     with pytest.raises(AttributeError): lazy.no_such_method
+    with pytest.raises(TypeError, match=r'change those of full\(\)'): lazy[:, 0] = 0.
     half = LazyLogits(h.bfloat16(), w, b)  # what a bf16 step leaves
     assert half.full().dtype == torch.float32 and (half.topk(2).values - full.topk(2).values).abs().max() < .1
 
