@@ -62,17 +62,18 @@ def _check_unused(a): # options that decide how a new model is made
 def _finetune(a):
     "Train a language model on your texts."
     _check_unused(a)
-    out, (texts, _) = check_model_path(a.out, 'language_model'), _read(a.texts, **_pick(a, _read))
-    if a.start == 'scratch': lm = pretrain(texts, make_codec(texts, **_pick(a, make_codec)), **_pick(a, pretrain))
-    else: lm = finetune(texts, _start(a, texts), **_pick(a, finetune))
-    lm.save(out)
+    check_model_path(a.out, 'language_model')
+    texts, _ = _read(a.texts, **_pick(a, _read))
+    if a.start == 'scratch': pretrain(texts, make_codec(texts, **_pick(a, make_codec)), **_pick(a, pretrain))
+    else: finetune(texts, _start(a, texts), **_pick(a, finetune))
     print(f'The language model is in {a.out}.')
 
 def _classify(a):
     "Train a classifier on labelled texts."
     _check_unused(a)
-    out, (texts, labels) = check_model_path(a.out, 'text_classifier'), _read(a.texts, **_pick(a, _read))
-    train_classifier(texts, labels, _start(a, texts), **_pick(a, train_classifier)).save(out)
+    check_model_path(a.out, 'text_classifier')
+    texts, labels = _read(a.texts, **_pick(a, _read))
+    train_classifier(texts, labels, _start(a, texts), **_pick(a, train_classifier))
     print(f'The classifier is in {a.out}.')
 
 def _generate(a):

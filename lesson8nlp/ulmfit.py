@@ -10,7 +10,7 @@ __all__ = ['architectures', 'sizes', 'register_architecture', 'describe_model', 
            'linear_probe', 'train_classifier']
 
 # %% ../nbs/internals/13_ulmfit.ipynb #21536d8f
-import errno, html, json, numbers, random, re, shutil, tempfile, time, warnings
+import errno, html, json, numbers, re, shutil, tempfile, time, warnings
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +22,7 @@ import fastai.callback.progress, fastai.callback.schedule
 from fastai.basics import DataLoaders, Learner, SigmoidRange, accuracy, set_seed
 from fastai.callback.training import GradientClip
 from fastai.layers import LinBnDrop
-from fastai.torch_core import default_device, rank_distrib
+from fastai.torch_core import default_device, distrib_barrier, rank_distrib
 from fastcore.basics import patch
 from torch import nn
 
@@ -40,8 +40,9 @@ from .losses import *
 from .awdlstm import *
 from .learner import *
 from .resume import *
+from .resume import rng_state, set_rng_state
 from .generate import *
-from .generate import not_finite
+from .generate import model_lock, not_finite
 from .classifier import *
 from .classifier import fast_numbers
 
@@ -246,15 +247,16 @@ def generate(self:TextModel,
 @torch.no_grad()
 def mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their first ones
     if not docs: raise ValueError('There is no text with two tokens or more, so there is nothing to predict.')
-    loss, total, n = ChunkedCrossEntropy(ignore_index=lm.codec.pad_id, reduction='sum'), 0., 0
+    loss, total, n = ChunkedCrossEntropy(reduction='sum'), 0., 0 # it leaves out the targets -100
     docs = sorted((torch.as_tensor(np.asarray(o)).long() for o in docs), key=len)
     with keep_state(lm.model):
         lm.model.eval()
         for i in bar(range(0, len(docs), bs), 'Reading', unit='batches'):
-            x = nn.utils.rnn.pad_sequence(docs[i:i+bs], batch_first=True, padding_value=lm.codec.pad_id).to(lm.device)
+            ids = nn.utils.rnn.pad_sequence(docs[i:i+bs], batch_first=True, padding_value=-100).to(lm.device)
+            x = ids.clamp(min=0) # nothing is read after a text, so any token may stand there
             getattr(lm.model, 'reset', list)()
             for k in range(0, x.shape[1] - 1, seq_len):
-                y = x[:, k+1:k+1+seq_len]
+                y = ids[:, k+1:k+1+seq_len]
                 out = lm.model(x[:, k:k+y.shape[1]])
                 total += loss(out[0] if isinstance(out, tuple) else out, y).item()
             n += sum(len(o) - 1 for o in docs[i:i+bs])
@@ -287,12 +289,13 @@ def temporary_seed(
     seed:int # of torch, NumPy and Python
 ):
     "Seed all random numbers in the block, and put the states of before back at its end."
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    state = rng_state()
     try:
         set_seed(seed)
         yield
     finally:
-        torch.set_rng_state(states[0]); np.random.set_state(states[1]); random.setstate(states[2])
+        set_rng_state(state)
+        if not state['cuda'] and torch.cuda.is_available(): torch.cuda.manual_seed_all(torch.initial_seed()) # not used yet
 
 # %% ../nbs/internals/13_ulmfit.ipynb #dadf0cc2
 @patch
@@ -308,7 +311,7 @@ def untrained(self:TextModel,
 def fingerprint(self:TextModel) -> str: # 64 hexadecimal digits
     "A key of the content: weights, configuration, codec and labels."
     as_bytes = lambda t: t.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
-    state = [[k, as_bytes(v)] for k, v in self.model.state_dict().items()]
+    with model_lock(self.model): state = [[k, as_bytes(v)] for k, v in self.model.state_dict().items()]
     more = [self.activation] if self.activation == 'sigmoid' else []
     return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state, *more)
 
@@ -403,7 +406,7 @@ def save(self:TextModel,
         raise ValueError(f'The weights are not finite ({bad[0]} and {len(bad) - 1} more): this model is not saved.')
     if rank_distrib(): return path  # one process writes
     if path.is_dir() and not any(path.iterdir()): path.rmdir()
-    with sealed_folder(path, 'model', replace=True) as tmp:
+    with model_lock(self.model), sealed_folder(path, 'model', replace=True) as tmp: # nobody generates meanwhile
         if compact: np.savez_compressed(tmp/'weights.npz', **compact_arrays(self.model))
         else: safetensors.torch.save_model(self.model, str(tmp/'weights.safetensors'))
         write_json(tmp/'vocab.json', list(self.codec.vocab))
@@ -575,10 +578,17 @@ def fit_or_go_on(learn, fit, path, identity, every, verbose): # checkpoints are 
     if verbose: fit(cbs=keep)
     else:
         with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
-    shutil.rmtree(work, ignore_errors=True)
+    return work
+
+# %% ../nbs/internals/13_ulmfit.ipynb #c0a1b102
+def safe(model, out, work): # the model, saved if it is to be; what it was made of is removed only then
+    if out is not None: model.save(out)
+    distrib_barrier()
+    if not rank_distrib(): shutil.rmtree(work, ignore_errors=True)
+    return model
 
 # %% ../nbs/internals/13_ulmfit.ipynb #7d8fdf31
-def train_lm(texts, codec, start, config, how, path, device, verbose):
+def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
     begin, is_corpus = time.time(), hasattr(texts, 'offsets')
     if len(texts) < 10:
@@ -590,12 +600,13 @@ def train_lm(texts, codec, start, config, how, path, device, verbose):
     with temporary_seed(how['seed']):
         dls = lm_loaders(docs, codec, how, device)
         learn = lm_learner(dls, codec, config, how, start)
-        fit_or_go_on(learn, partial(learn.fit_one_cycle, how['epochs'], how['lr']), path, identity, 200, verbose)
+        fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
+        work = fit_or_go_on(learn, fit, path, identity, 200, verbose)
     info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs),
                 perplexity=round(float(learn.recorder.values[-1][3]), 2),
                 seconds=round(time.time() - begin, 1), settings=how)
     if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {info["perplexity"]:.1f}.')
-    return TextModel.from_learner(learn, **info)
+    return safe(TextModel.from_learner(learn, **info), out, work)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #455c1e17
 def check_codec_of(corpus, codec): # did `codec` make the ids of `corpus`?
@@ -629,16 +640,22 @@ def pretrain(
     seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
-    verbose:bool=True # show progress?
+    verbose:bool=True, # show progress?
+    out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
     "Train a language model from random weights; if a call is interrupted, the same call continues."
     config = sizes_of(size)
+    if out is not None: check_model_path(out, 'language_model')
     if hasattr(texts, 'offsets'): check_codec_of(texts, codec)
     else: texts = check_texts(texts)
     how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
                                 seed=seed))
     codec = make_codec(texts) if codec is None else codec
-    return train_lm(texts, codec, None, config, how, path, device, verbose)
+    return train_lm(texts, codec, None, config, how, path, device, verbose, out)
+
+# %% ../nbs/internals/13_ulmfit.ipynb #c0a1b103
+def all_tokens(codec, texts): # an iterator of the tokens of each text; a tokenizer may be a plain function
+    return FastTokenizer(codec.tok).pipe(texts) if hasattr(codec.tok, 'pipe') else map(codec.tokens, texts)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #d1a815da
 def grow_codec(
@@ -650,7 +667,7 @@ def grow_codec(
     "Add the frequent words of `texts` that `codec` does not know."
     check_whole(min_freq=min_freq)
     counts, known = Counter(), set(codec.vocab)
-    for o in FastTokenizer(codec.tok).pipe(texts): counts.update(t for t in o if t not in known)
+    for o in all_tokens(codec, texts): counts.update(t for t in o if t not in known)
     new = [w for w, n in counts.most_common(most) if n >= min_freq]
     return Codec(codec.tok, list(codec.vocab) + new) if new else codec
 
@@ -678,10 +695,12 @@ def finetune(
     seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
-    verbose:bool=True # show progress?
+    verbose:bool=True, # show progress?
+    out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
     "Let a language model read your texts; if a call is interrupted, the same call continues."
     lm = starting_model(lm, 'finetune')
+    if out is not None: check_model_path(out, 'language_model')
     if hasattr(texts, 'offsets'):
         raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, but a Corpus '
                         'holds only ids: pass the list of texts. pretrain takes a Corpus.')
@@ -691,7 +710,7 @@ def finetune(
     codec = grow_codec(lm.codec, texts, min_freq)
     if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, texts)}')
     config = {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers')}
-    return train_lm(texts, codec, lm, config, how, path, device, verbose)
+    return train_lm(texts, codec, lm, config, how, path, device, verbose, out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #aafd6c8b
 def known_words(
@@ -700,7 +719,7 @@ def known_words(
 ) -> VocabMatch:
     "How many of the distinct tokens of `texts` the vocab holds."
     seen = Counter()
-    for o in FastTokenizer(codec.tok).pipe(texts): seen.update(o)
+    for o in all_tokens(codec, texts): seen.update(o)
     return match_report(list(codec.vocab), [w for w, _ in seen.most_common()])
 
 # %% ../nbs/internals/13_ulmfit.ipynb #b62ac303
@@ -840,8 +859,8 @@ def fit_classifier(parts, classes, lm, how, device, path, identity, verbose): # 
     with temporary_seed(how['seed']):
         learn = classifier_learner(parts, classes, lm, how, device)
         linear_probe(learn)
-        fit_or_go_on(learn, partial(learn.fit_one_cycle, how['epochs'], how['lr']), path, identity, 'epoch', verbose)
-    return learn
+        fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
+        return learn, fit_or_go_on(learn, fit, path, identity, 'epoch', verbose)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #41ed4a5e
 def train_classifier(
@@ -857,9 +876,11 @@ def train_classifier(
     seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
-    verbose:bool=True # show progress?
+    verbose:bool=True, # show progress?
+    out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
     "Train a classifier on top of a language model; if a call is interrupted, the same call continues."
+    if out is not None: check_model_path(out, 'text_classifier')
     begin, labels, texts = time.time(), labels_for(texts, labels), check_texts(texts)
     labels, classes = one_label_each(texts, labels)
     how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs or 1, bs=bs or 16)
@@ -869,7 +890,8 @@ def train_classifier(
     check_readable(lm.codec.encode_all(texts), lm.codec)
     how |= by_number(len(parts[0][0]), epochs and how['epochs'], bs and how['bs'])
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
-    learn = fit_classifier(parts, classes, lm, how, device, path, identity, verbose)
+    learn, work = fit_classifier(parts, classes, lm, how, device, path, identity, verbose)
     info = compared(float(learn.recorder.values[-1][2]), parts, lm.codec, verbose)
-    return TextModel.from_learner(learn, n_texts=len(texts), n_valid=len(parts[1][0]), **info,
-                                  seconds=round(time.time() - begin, 1), settings=how)
+    info |= dict(seconds=round(time.time() - begin, 1), settings=how)
+    clf = TextModel.from_learner(learn, n_texts=len(texts), n_valid=len(parts[1][0]), **info)
+    return safe(clf, out, work)

@@ -293,6 +293,24 @@ def test_an_interrupt(here, place, clas, monkeypatch):
     assert code == 130 and 'checkpoint' in err
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != 'posix', reason='SIGINT')
+def test_ctrl_c_while_a_classifier_is_trained(place, lm):
+    "As in a terminal: the exit code of an interrupt, a promise in one line, and the same command keeps it."
+    args, home = ['classify', '--texts', 'texts', '--from', 'lm', '--epochs', '9', '--out', 'interrupted'], dict(FASTAI_HOME=str(place/'home_c'))
+    p, end = subprocess.Popen(program + args, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env | home, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)), time.time() + 200  # a shell may ignore it in the background
+    runs = place/'home_c'/'data'/'runs'
+    while p.poll() is None and time.time() < end and not any(int(o.name.split('.')[0]) for o in runs.glob('*/[0-9]*')): time.sleep(.01)
+    p.send_signal(signal.SIGINT)
+    _, err = p.communicate(timeout=200)
+    assert p.returncode == 130 and 'Stopped. Give the same command again, and it continues from the last checkpoint.' in err and 'Traceback' not in err, err
+    assert not (place/'interrupted').exists()
+    code, out, err = lesson8nlp(*args, cwd=place, **home)
+    assert code == 0 and 'Resumed after step' in out and not any(runs.iterdir()), (out, err)
+    assert lesson8nlp(*args[:-1], 'undisturbed', cwd=place, **home)[0] == 0
+    assert TextModel.load(place/'interrupted').fingerprint() == TextModel.load(place/'undisturbed').fingerprint()
+
+
 def test_a_classifier_from_random_weights(here, place):
     "With a vocab of its own texts, in the size that was asked for, and in a language without spaces."
     code, out, err = here('classify', '--texts', 'texts', '--from', 'scratch', '--size', 'tiny', '--epochs', '1', '--out', 'scratch_clas', cwd=place)

@@ -1,5 +1,5 @@
 "What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving, other processes."
-import json, os, pickle, random, shutil, signal, subprocess, sys, warnings
+import json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, warnings
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, safetensors.torch, torch
@@ -12,6 +12,7 @@ from lesson8nlp.codec import *
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import *
 from lesson8nlp.fasttok import FastTokenizer
+from lesson8nlp.generate import model_lock
 from lesson8nlp.learner import *
 from lesson8nlp.resume import *
 from lesson8nlp.store import *
@@ -615,11 +616,16 @@ def test_finetune_never_goes_on_with_another_run(reviews, lm, tmp_path, monkeypa
 
 
 class NoFloat64(torch.utils._python_dispatch.TorchDispatchMode):
-    "As on Apple's GPUs: whatever makes or takes float64 is an error."
+    "As on Apple's GPUs: whatever makes or takes float64 is an error. `beside`: numbers of the CPU may be, as fastai's schedules are, but not together with others."
+    def __init__(self, beside=False):
+        super().__init__()
+        self.beside = beside
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        for o in torch.utils._pytree.tree_leaves((args, kwargs, out)):
-            if isinstance(o, torch.Tensor) and o.dtype == torch.float64 or o is torch.float64: raise TypeError('no float64 on this device')
+        leaves = torch.utils._pytree.tree_leaves((args, kwargs, out))
+        wide = [o for o in leaves if isinstance(o, torch.Tensor) and o.dtype == torch.float64 or o is torch.float64]
+        others = [o for o in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(o, torch.Tensor) and o.dtype != torch.float64 and o.is_floating_point()]
+        if wide and (others or not self.beside): raise TypeError('no float64 on this device')
         return out
 
 
@@ -632,6 +638,15 @@ def test_a_classifier_on_a_device_without_float64(reviews, lm, tmp_path):
         assert TextModel.load(lm.save(tmp_path/'m', compact=True), 'cpu').fingerprint() and TextModel.load(clf.save(tmp_path/'c'), 'cpu').fingerprint() == clf.fingerprint()
         learn = ulmfit.classifier_learner([reviews, reviews], ['neg', 'pos'], lm, clf.info['settings'], 'cpu')
         linear_probe(learn)
+
+
+@pytest.mark.slow
+def test_training_on_a_device_without_float64(reviews, lm):
+    train = lambda: [train_classifier(*reviews, lm, bs=16, **quiet).fingerprint(), finetune(reviews[0], lm, bs=4, seq_len=20, **quiet).fingerprint()]
+    want = train()
+    with NoFloat64(beside=True):
+        assert train() == want
+        with pytest.raises(TypeError, match='no float64'): torch.ones(2).double()
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
@@ -661,3 +676,122 @@ def test_checkpoints_have_a_folder_of_their_own(reviews, lm, tmp_path):
     assert [p.name for p in (tmp_path/'work').iterdir()] == ['thesis.txt']
     (tmp_path/'empty').mkdir()
     assert finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False, path=tmp_path/'empty').info['n_texts'] == len(reviews[0])
+
+
+# ---- nothing lost
+
+def stop(*args, **kw): raise KeyboardInterrupt
+def full(*args, **kw): raise OSError(28, 'No space left on device')
+
+
+@pytest.mark.parametrize('kind, module, name, fault', [('clf', ulmfit, 'bag_of_words', stop), ('clf', ulmfit, 'write_json', full), ('clf', TextModel, 'from_learner', stop), ('lm', safetensors.torch, 'save_model', full), ('lm', TextModel, 'from_learner', stop)], ids=range(5))
+def test_what_was_learned_outlives_the_end_of_the_call(reviews, lm, tmp_path, monkeypatch, capsys, kind, module, name, fault):
+    "The checkpoints were removed after the last epoch: an interrupt in the comparison, or a full disk, lost the run."
+    def call(folder):
+        more = dict(epochs=1, path=tmp_path/folder, out=tmp_path/f'{folder}_model')
+        return train_classifier(*reviews, lm, bs=16, **more) if kind == 'clf' else finetune(reviews[0], lm, bs=4, seq_len=20, **more)
+    whole = call('whole')
+    assert TextModel.load(tmp_path/'whole_model', 'cpu').fingerprint() == whole.fingerprint() and not (tmp_path/'whole').exists()
+    monkeypatch.setattr(module, name, fault)
+    with pytest.raises((KeyboardInterrupt, OSError)): call('cut')
+    monkeypatch.undo()
+    assert (tmp_path/'cut').is_dir() and not (tmp_path/'cut_model').exists()
+    capsys.readouterr()
+    assert call('cut').fingerprint() == whole.fingerprint() and 'This run is finished' in capsys.readouterr().out
+    assert (tmp_path/'cut_model').is_dir() and not (tmp_path/'cut').exists()
+
+
+def test_a_place_that_cannot_take_the_model_is_said_before_the_work(reviews, lm, tmp_path, monkeypatch):
+    monkeypatch.setattr(ulmfit, 'fit_or_go_on', None)
+    (tmp_path/'file').write_text('x')
+    for call in (lambda: train_classifier(*reviews, lm, out=tmp_path/'file'), lambda: finetune(reviews[0], lm, out=tmp_path/'file'), lambda: pretrain(reviews[0], lm.codec, out=tmp_path/'file')):
+        with pytest.raises(FileExistsError, match='file is a file; a model is saved as a folder'): call()
+
+
+@pytest.mark.parametrize('texts, how, match', [(['a film']*9, {}, 'There are 9 texts; a language model needs at least 10'), (['a film']*80, dict(lr=0), 'lr is 0'), (['a film']*80, dict(valid=0), 'sets no text aside'), (['a film']*80, dict(bs=10**4), 'tokens, and bs=10000'), (['']*80, {}, 'are empty'), ([None]*80, {}, 'Text 0 of 80'), ('a film', {}, 'str')], ids=range(7))
+def test_finetune_refuses_before_the_first_batch(lm, tmp_path, monkeypatch, texts, how, match):
+    monkeypatch.setattr(ulmfit.Learner, 'one_batch', None)  # whoever trains fails
+    with pytest.raises((ValueError, TypeError), match=match): finetune(texts, lm, **(dict(bs=4, seq_len=20, path=tmp_path/'run', verbose=False) | how))
+    assert not list(tmp_path.glob('run/*'))
+
+
+job = """
+import sys, time
+from pathlib import Path
+from fastai.basics import Callback, defaults
+from lesson8nlp.store import load_state
+from lesson8nlp.ulmfit import *
+folder, kind, slow = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+class Slow(Callback): # so that there is time to die in
+    only_watches = True
+    def after_batch(self): time.sleep(slow)
+defaults.callbacks.append(Slow)
+data = load_state(folder/'data')
+lm = TextModel.load(folder/'lm', 'cpu')
+if kind == 'finetune': finetune(data['texts'], lm, epochs=2, bs=4, seq_len=20, path=folder/kind, out=folder/f'{kind}_model', device='cpu')
+else: train_classifier(data['texts'], data['labels'], lm, epochs=3, bs=16, path=folder/kind, out=folder/f'{kind}_model', device='cpu')
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != 'posix', reason='SIGKILL')
+@pytest.mark.parametrize('kind', ['finetune', 'train_classifier'])
+def test_a_call_that_was_killed_goes_on(reviews, lm, tmp_path, kind):
+    "SIGKILL after the second checkpoint, in a process of its own; the same call ends with the weights of an undisturbed one."
+    save_state(tmp_path/'data', dict(texts=reviews[0], labels=reviews[1]))
+    lm.save(tmp_path/'lm')
+    start = lambda slow: subprocess.Popen([sys.executable, '-W', 'ignore', '-c', job, tmp_path, kind, str(slow)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    p, begin = start(.05), time.time()
+    later = lambda: [o.name for o in tmp_path.glob(f'{kind}/0*') if not o.name.startswith('00000000')]
+    while not later() and p.poll() is None and time.time() - begin < 240: time.sleep(.01)
+    p.kill()
+    assert p.wait() == -signal.SIGKILL and later() and not (tmp_path/f'{kind}_model').exists(), p.stdout.read()
+    p = start(0)
+    said, _ = p.communicate(timeout=240)
+    assert p.returncode == 0 and 'Resumed after step' in said and not (tmp_path/kind).exists(), said
+    args = dict(epochs=2, bs=4, seq_len=20) if kind == 'finetune' else dict(epochs=3, bs=16)
+    whole = finetune(reviews[0], lm, verbose=False, **args) if kind == 'finetune' else train_classifier(*reviews, lm, verbose=False, **args)
+    assert TextModel.load(tmp_path/f'{kind}_model', 'cpu').fingerprint() == whole.fingerprint()
+
+
+# ---- nothing mixed up
+
+def test_a_vocab_without_padding_and_a_tokenizer_that_is_a_function(reviews):
+    "Texts of several lengths had no perplexity, and finetune and known_words had no attribute 'pipe'."
+    codec = Codec(str.split, ['xxunk', *dict.fromkeys(' '.join(reviews[0]).split())])
+    assert codec.pad_id is None and known_words(codec, ['the film zyzzyva', 'the film']).missing == ['zyzzyva']
+    lm = pretrain(reviews[0], codec, **kw)
+    assert lm.model[0].pad_token is None
+    texts = ['the film', 'the film was good and the end was not', 'a story of the film']
+    together = [np.log(lm.perplexity(t)) for t in texts]
+    assert lm.perplexity(texts) == pytest.approx(np.exp(np.average(together, weights=[len(codec.encode(t)) - 1 for t in texts])), rel=1e-5)
+    tuned = finetune(reviews[0] + ['zyzzyva zyzzyva zyzzyva'], lm, bs=4, seq_len=20, **quiet)
+    assert tuned.codec.vocab[-1] == 'zyzzyva' or 'zyzzyva' in tuned.codec.vocab[len(codec.vocab):]
+    with pytest.raises(ValueError, match='The vocab has no xxpad'): train_classifier(*reviews, lm, **quiet)
+
+
+@pytest.mark.parametrize('do', [TextModel.fingerprint, lambda m: m.save(Path(m.info['to'])), lambda m: m.save(Path(m.info['to']), compact=True)], ids=['fingerprint', 'save', 'compact'])
+def test_weights_are_read_while_nobody_uses_the_model(lm, tmp_path, do):
+    "While another thread generates, most saves failed: who reads the weights waits for the lock of the model."
+    m, done = TextModel(lm.model, lm.codec, info=dict(to=str(tmp_path/'m'))), []
+    t = threading.Thread(target=lambda: done.append(do(m)))
+    with model_lock(lm.model):
+        t.start()
+        t.join(.5)
+        assert not done
+    t.join(60)
+    assert done
+
+
+@pytest.mark.parametrize('used', [True, False])
+def test_temporary_seed_puts_the_states_of_gpus_back(monkeypatch, used):
+    "A GPU that was not used before gets the state that it would have had: that of the seed of the program."
+    state = dict(cuda=[torch.tensor([7], dtype=torch.uint8)], mps=torch.tensor([8], dtype=torch.uint8))
+    def seeded(s): state.update(cuda=[torch.tensor([s % 251], dtype=torch.uint8)])
+    for name, f in dict(is_available=lambda: True, is_initialized=lambda: used, device_count=lambda: 1, get_rng_state_all=lambda: list(state['cuda']), set_rng_state_all=lambda s: state.update(cuda=s), manual_seed_all=seeded).items(): monkeypatch.setattr(torch.cuda, name, f)
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
+    for name, f in dict(get_rng_state=lambda: state['mps'], set_rng_state=lambda s: state.update(mps=s), manual_seed=lambda s: state.update(mps=torch.tensor([s % 251], dtype=torch.uint8))).items(): monkeypatch.setattr(torch.mps, name, f)
+    torch.manual_seed(5)
+    before = {k: torch.stack(list(v)).tolist() for k, v in state.items()}
+    with temporary_seed(42): assert {k: torch.stack(list(v)).tolist() for k, v in state.items()} != before
+    assert {k: torch.stack(list(v)).tolist() for k, v in state.items()} == before
