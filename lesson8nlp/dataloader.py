@@ -30,7 +30,7 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 
 from .core import *
-from .texts import check_texts, is_missing, labels_for
+from .texts import check_texts, is_missing, labels_for, setting
 from .numericalizer import Numericalize
 from .fasttok import FastTokenizer
 from .tokenizer import UNK
@@ -201,9 +201,9 @@ def check_lens(docs, lens): # are these the lengths of the documents?
 def check_fills_rows(total, bs, world_size=1): # are there tokens for each of the rows?
     if total > bs*world_size: return
     most = (total-1)//world_size
-    fix = f'take bs={most} or less, or more text' if most > 0 else 'more text is needed'
+    fix = f'take {setting("bs", most)} or less, or more text' if most > 0 else 'more text is needed'
     many = f' in each of {world_size} processes' if world_size > 1 else ''
-    raise ValueError(f'The corpus has {total} tokens, and bs={bs} rows{many} need at least {bs*world_size+1}, '
+    raise ValueError(f'The corpus has {total} tokens, and {setting("bs", bs)} rows{many} need at least {bs*world_size+1}, '
                      f'an input and a target for each row: {fix}.')
 
 def check_vocab(ids, vocab): # does the vocab have a token for each id?

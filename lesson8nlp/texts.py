@@ -25,7 +25,7 @@ def setting(
     value # what to set it to
 ) -> str: # "encoding='cp1252'", or '--encoding cp1252' on the command line
     "An argument with a value, as the reader of a message would write it."
-    if argument not in options: return f'{argument}={value!r}'
+    if argument not in options: return f'{argument}={repr(value) if isinstance(value, str) else value}'
     value = str(value).replace('\t', '\\t') # nobody can type a tab
     return f'{options[argument]} {shlex.quote(value)}'
 
