@@ -691,6 +691,11 @@ class ClassDataLoader(SortedDL):
     def _joins_last(self):
         return self.bs is not None and 1 < self.bs < self.n and self.n % self.bs == 1 and not self.drop_last
 
+    def sample(self): # what a worker process reads: whole batches, the one that the last document joins with it
+        if not self._joins_last(): return super().sample()
+        batch = lambda i: min(i, self.n - 2)//self.bs
+        return (o for i, o in enumerate(self._DataLoader__idxs) if batch(i) % self.num_workers == self.offs)
+
     def chunkify(self, items):
         batches = super().chunkify(items)
         if not self._joins_last(): yield from batches
@@ -837,6 +842,8 @@ def class_dataloaders(
     **kwargs # for `class_dl`
 ) -> DataLoaders: # with `.codec`, `.vocab` and `.c`
     "Batches for a classifier, for training and validation."
+    if isinstance(bs, (int, np.integer)) and bs == 1:
+        raise ValueError('bs is 1; batch normalization needs at least two texts in a batch: take bs=2 or more.')
     labels, texts = labels_for(texts, labels), check_texts(texts)
     labels, classes = checked_labels(labels, len(texts), classes)
     check_split(len(texts), valid_pct)
