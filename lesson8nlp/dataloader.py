@@ -203,8 +203,8 @@ def check_fills_rows(total, bs, world_size=1): # are there tokens for each of th
     most = (total-1)//world_size
     fix = f'take {setting("bs", most)} or less, or more text' if most > 0 else 'more text is needed'
     many = f' in each of {world_size} processes' if world_size > 1 else ''
-    raise ValueError(f'The corpus has {total} tokens, and {setting("bs", bs)} rows{many} need at least {bs*world_size+1}, '
-                     f'an input and a target for each row: {fix}.')
+    raise ValueError(f'The corpus has {total} tokens, and {setting("bs", bs)} rows{many} need at least '
+                     f'{bs*world_size+1}, an input and a target for each row: {fix}.')
 
 def check_vocab(ids, vocab): # does the vocab have a token for each id?
     n = 2**16 # of a file of more than 1,024 n ids, only 1,024 stretches are looked at

@@ -120,8 +120,8 @@ def sized_model(tok, texts): # the same, with a default for the number of pieces
         if not need: raise ValueError(f'SentencePiece could not train on these {len(texts)} texts: {e}') from e
         if tok.vocab_sz is None and int(need[1]) <= tok.max_vocab_sz:
             return train_pieces(tok, texts, min(2*int(need[1]), tok.max_vocab_sz))
-        raise ValueError(f'{setting("vocab_sz", vocab_sz)} is too small: these texts have {need[1]} characters and special '
-            f'tokens, and each needs a piece. Ask for at least {need[1]}'
+        raise ValueError(f'{setting("vocab_sz", vocab_sz)} is too small: these texts have {need[1]} characters and '
+            f'special tokens, and each needs a piece. Ask for at least {need[1]}'
             + for_reader(f', or lower char_coverage, now {tok.char_coverage}.', '.')) from e
 
 # %% ../nbs/internals/03_subwords.ipynb #7c598e2e

@@ -205,9 +205,10 @@ def unread(texts, codec): # the positions of texts most of whose words are unkno
     return [i for i, o in enumerate(docs) if (o == codec.unk_id).sum() > 0.5*is_word[o].sum()]
 
 def warn_unread(n, of, codec): # if `n` of the texts are `unread`
-    if n: warnings.warn(f'Most words of {n:,} of {of:,} texts are unknown to the vocab of {len(codec.vocab):,} entries, '
-                        'so what the model says of them means little. Are they in the language that it was trained on?',
-                        UnreadWarning, stacklevel=3)
+    if n:
+        warnings.warn(f'Most words of {n:,} of {of:,} texts are unknown to the vocab of {len(codec.vocab):,} entries, '
+                      'so what the model says of them means little. Are they in the language that it was trained on?',
+                      UnreadWarning, stacklevel=3)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #a8585e3b
 @patch
@@ -776,12 +777,12 @@ def split_by_class(labels, valid, seed): # as `split_aside`, with a part of each
     if unseen := set(labels) - {labels[i] for i in aside}:
         if len(aside):
             warnings.warn(f'No text with the label {min(unseen)!r} is set aside, so the accuracy says nothing '
-                          f'about it: {for_reader("take a larger fraction, or more", "give more")} texts of that label.')
+                          f'about it: {for_reader("take a larger fraction, or", "give")} more texts of that label.')
     if not len(aside):
         none = for_reader(f'valid={valid} sets no text of {len(labels)} aside', f'{len(labels)} texts are too few to '
                           'set a part of each label aside')
         raise ValueError(f'{none}, so you could not see whether anything was learned: '
-                         f'{for_reader("take a larger fraction, or more", "give more")} texts of each label.')
+                         f'{for_reader("take a larger fraction, or", "give")} more texts of each label.')
     return train, aside
 
 # %% ../nbs/internals/13_ulmfit.ipynb #13ccca50
