@@ -8,25 +8,33 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/cli.html.md"""
 __all__ = []
 
 # %% ../nbs/internals/15_cli.ipynb #6703a22a
-import argparse, codecs, csv, json, os, re, shlex, sys, warnings
+import argparse, codecs, csv, json, os, re, sys, warnings
 from inspect import signature
 from itertools import chain
 from pathlib import Path
 
-from fastcore.docments import docments
-
 from . import __version__
-from .texts import *
-from .texts import decode_text, is_wide, newlines, shown
-from .ulmfit import *
-from .ulmfit import random_model
+try: # they take seconds, in which somebody may press Ctrl-C
+    from fastcore.docments import docments
+    from lesson8nlp.texts import *
+    from lesson8nlp.texts import check_encoding, decode_text, is_missing, is_wide, newlines, options, shown
+    from lesson8nlp.ulmfit import *
+    from lesson8nlp.ulmfit import UnreadWarning, random_model, unread, warn_unread
+except KeyboardInterrupt:
+    print('\nStopped.', file=sys.stderr)
+    raise SystemExit(130) from None
 
 # %% ../nbs/internals/15_cli.ipynb #f36e7e40
-def _say(what): print(what, file=sys.stderr, flush=True) # standard output is for answers
+def _say(what): # standard output is for answers
+    if sys.stderr: print(what, file=sys.stderr, flush=True)
 
-def _read(texts, column='text', label=None, encoding='utf-8', sep=None): # texts and labels; what is left out is said
-    found = read_labelled(texts, column, label, encoding, sep)
+def _find(*args): # texts and labels; what is left out is said
+    found = read_labelled(*args)
     for o in found.ignored: _say(f'Ignored, {o}')
+    return found
+
+def _read(texts, column='text', label=None, encoding='utf-8', sep=None):
+    found = _find(texts, column, label, encoding, sep)
     return check_texts(found.texts), found.labels
 
 def _pick(a, f): # the options that `f` takes
@@ -84,50 +92,71 @@ def _generate(a):
 
 # %% ../nbs/internals/15_cli.ipynb #2502500f
 def _lines(encoding): # of standard input, decoded one by one; all at once where a line end is another byte, or several
-    decode_text(b'', encoding=encoding) # is there such an encoding?
+    if not sys.stdin: raise ValueError('Standard input is closed: write a text a line to it, or give --texts.')
     first = sys.stdin.buffer.readline()
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or is_wide(encoding):
-        text = decode_text(first + sys.stdin.buffer.read(), 'Standard input', encoding)
+        text = decode_text(first + sys.stdin.buffer.read(), 'Standard input', encoding, is_file=False)
         text = re.sub('\r\n|\x85', '\n', text) # \x85: of mainframes
         yield from text.removesuffix('\n').split('\n') if text else []
     else:
         for i, o in enumerate(chain([first] if first else [], sys.stdin.buffer), 1):
-            yield decode_text(o, f'Line {i} of standard input', encoding).rstrip('\r\n')
+            yield decode_text(o, f'Line {i} of standard input', encoding, is_file=False).rstrip('\r\n')
 
-def _source(a): # columns that come back with the answers, and an iterator of (cells, text)
+def _files(paths, encoding, faults): # (cells, text) of those that can be read; why the others cannot goes to `faults`
+    for p in paths:
+        try: yield [shown(p)], read_text(p, encoding)
+        except (ValueError, OSError) as e: faults.append(e)
+
+def _source(a, faults): # columns that come back with the answers, and an iterator of (cells, text)
+    check_encoding(a.encoding)
     if a.texts is None and (a.sep or a.column != 'text'):
         raise ValueError('--column and --sep describe a table, so they need --texts. On standard input, each line is '
                          'a text.')
     if a.texts is None: return ['text'], (([t], newlines(t)) for t in _lines(a.encoding))
-    if Path(a.texts).is_dir():
-        return ['file'], (([shown(p)], read_text(p, a.encoding)) for p in text_files(a.texts))
+    if Path(a.texts).is_dir(): return ['file'], _files(_find(a.texts).texts, a.encoding, faults)
     t = Table.read(a.texts, a.encoding, a.sep)
     return t.columns, zip(t.rows, t.column(a.column, 'text'))
+
+def _portions(rows, n, faults): # lists of `n`; a fault ends them, after what came before it
+    some = []
+    try:
+        for row in rows:
+            some.append(row)
+            if len(some) == n: yield some; some = []
+    except (ValueError, OSError) as e: faults.append(e)
+    if some: yield some
 
 def _predict(a):
     "Label lines from standard input, the texts of a table, or the files of a folder."
     clf = _load(a.model, classifier=True)
     none = clf.predict([], a.bs, a.all, a.fast) # a wrong setting is said before the first line is read
-    columns, rows = _source(a)
-    write, some = _writer(a, columns, [c for c in none if c != 'text']), []
-    portion = a.bs if a.texts is None else 50*a.bs # of a file more at once: those of similar length share a batch
-    def answer():
-        if some: write([cells for cells, _ in some], clf.predict([t for _, t in some], a.bs, a.all, a.fast))
-        some.clear()
-    try:
-        for row in rows:
-            some.append(row)
-            if len(some) == portion: answer()
-    except ValueError:
-        answer() # to what came before
-        raise
-    answer()
-    write([], none)
+    columns, rows = _source(a, faults := [])
+    write, n, n_unread = _writer(a, columns, [c for c in none if c != 'text'], clf.labels), 0, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UnreadWarning) # of each portion: one at the end is about all texts
+        for some in _portions(rows, a.bs if a.texts is None else 50*a.bs, faults): # more: similar lengths share a batch
+            texts = [t for _, t in some]
+            write([cells for cells, _ in some], clf.predict(texts, a.bs, a.all, a.fast))
+            n, n_unread = n + len(texts), n_unread + len(unread(texts, clf.codec))
+    if n or not faults: write([], none)
+    warn_unread(n_unread, n, clf.codec)
+    for e in faults: _complain(a, e)
+    return min(len(faults), 1)
 
 # %% ../nbs/internals/15_cli.ipynb #a9b8c7d6
-def _writer(a, columns, answers): # a function that writes rows with their answers
+class _Lines: # the csv module puts quotes around what holds its line end; with \r\n, around a lone \r too
+    def write(self, row): sys.stdout.write(row.removesuffix('\r\n') + '\n')
+
+def _cell(v): # of CSV or TSV
+    if isinstance(v, (bool, list, dict)): return json.dumps(v, ensure_ascii=False, default=str)
+    return '' if is_missing(v) else str(v)
+
+def _writer(a, columns, answers, labels): # a function that writes rows with their answers
     bare = a.texts is None and a.format == 'tsv'
-    table = csv.writer(sys.stdout, delimiter=',' if a.format == 'csv' else '\t', lineterminator='\n')
+    table = csv.writer(_Lines(), delimiter=',' if a.format == 'csv' else '\t')
+    if odd := [o for o in labels if bare and re.search(r'[\t\r\n]', str(o))]:
+        raise ValueError(f'The label {odd[0]!r} holds a tab or a line break, which would break the lines of the '
+                         'answers: use --format csv or --format json.')
     if a.format == 'json' and len(set(columns)) < len(columns):
         raise ValueError('Two columns of the table have the same name, and a JSON object cannot hold both: '
                          'use --format csv.')
@@ -141,8 +170,11 @@ def _writer(a, columns, answers): # a function that writes rows with their answe
         for cells, values in zip(rows, df[answers].values.tolist()):
             short = [f'{v:.3f}' if isinstance(v, float) else ', '.join(v) if isinstance(v, list) else v for v in values]
             if bare: print(*short, *cells, sep='\t')
-            elif a.format != 'json': table.writerow([*cells, *short])
-            else: print(json.dumps(dict(zip(names, [*cells, *values])), ensure_ascii=False, default=str))
+            elif a.format != 'json': table.writerow([*map(_cell, cells), *short])
+            else:
+                cells = [None if is_missing(v) else v for v in cells]
+                row = dict(zip(names, [*cells, *values]))
+                print(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False))
         sys.stdout.flush()
     write.begun = False
     return write
@@ -210,18 +242,18 @@ def _parser():
     return p
 
 # %% ../nbs/internals/15_cli.ipynb #f2a3b4c5
-_typed = {r"SubwordTokenizer\(lang='\w+'\)": '--tokenizer subwords', r'CharTokenizer\(\)': '--tokenizer characters',
-          r", or repair the text: t\.encode.*'replace'\)": '', # a line of Python
-          r'learning rate, GradientClip .* that you saved last': 'learning rate with --lr',
-          r'Exception occured in `\w+` when calling event `\w+`:\s*': ''} # what fastai puts before a callback's error
+def _option_names(a): # of a verb: argument -> option
+    mine = {dict(column='text').get(k, k): _flag(k) for k in vars(a) if k not in ('verb', 'prompt')}
+    new = {k: _flag(k) for k in 'tokenizer lang vocab_size min_freq'.split()} # of finetune, which messages advise
+    return mine | new | dict(vocab_sz='--vocab-size')
 
-def _as_typed(message, a): # a message of the library in the words of the command line
-    def option(m):
-        k = dict(text='column', vocab_sz='vocab_size').get(m[1], m[1])
-        known = k in a or k in 'tokenizer lang vocab_size min_freq'.split() # of finetune
-        return f'{_flag(k)} {shlex.quote(m[2] if m[3] is None else m[3])}' if known else m[0]
-    for python, typed in _typed.items(): message = re.sub(python, typed, str(message))
-    return ' '.join(re.sub(r"\b(\w+)=('([^']*)'|[\w.]*\w)", option, message).split())
+def _one_line(e): # what an error or a warning says
+    if isinstance(e, OSError) and e.strerror: # Python puts [Errno 13] before it
+        return f'{shown(e.filename)}: {e.strerror}' if isinstance(e.filename, (str, bytes)) else e.strerror
+    message = re.sub(r'^(Exception occured in `\w+` when calling event `\w+`:\s*)+', '', str(e)) # fastai's words
+    return re.sub(r'\s*[\r\n]\s*', ' ', message)
+
+def _complain(a, e): _say(f'lesson8nlp {a.verb}: {_one_line(e)}')
 
 # %% ../nbs/internals/15_cli.ipynb #c5d6e7f8
 def _main(argv=None) -> int: # exit code
@@ -230,20 +262,24 @@ def _main(argv=None) -> int: # exit code
     a = _parser().parse_args(argv)
     for k in vars(a).keys() & set('texts out start model'.split()):
         if getattr(a, k): setattr(a, k, os.path.expanduser(getattr(a, k)))
-    say = lambda what, *_, **__: _say(f'lesson8nlp {a.verb}: {_as_typed(what, a)}')
-    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8')
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', errors='backslashreplace')
     with warnings.catch_warnings():
-        warnings.showwarning = say
+        warnings.showwarning = lambda what, *_, **__: _complain(a, what)
+        options.update(_option_names(a))
         try:
+            if not sys.stdout and 'out' not in a: raise ValueError('Standard output is closed, and answers go there.')
             _check_paths(a)
-            _verbs[a.verb][0](a)
+            code = _verbs[a.verb][0](a) or 0
+            if sys.stdout: sys.stdout.flush()
+            return code
         except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
         except KeyboardInterrupt:
             more = ' Give the same command again, and it continues from the last checkpoint.' if 'out' in a else ''
             return _say(f'\nStopped.{more}') or 130
         except (ValueError, TypeError, OSError, ImportError) as e:
-            say(e)
-            try: sys.stdout.flush()
+            _complain(a, e)
+            try: sys.stdout and sys.stdout.flush()
             except OSError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # a full disk: Python would try again
             return 1
+        finally: options.clear()
     return 0

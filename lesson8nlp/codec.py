@@ -20,6 +20,7 @@ from spacy.symbols import ORTH
 
 import lesson8nlp.tokenizer as tk
 from .store import fingerprint
+from .texts import for_reader, setting
 from .tokenizer import *
 from .tokenizer import _value_key, tokenizer_config
 from .fasttok import FastTokenizer
@@ -287,11 +288,14 @@ def hard_to_read(docs, codec): # fractions: of unknown tokens, of phrases, of te
     empty, short = [np.mean(lens <= begin + k) if len(lens) else 0. for k in (0, 1)]
     return unknown, counts[ids_of_phrases(codec)].sum()/n, short, empty
 
-# %% ../nbs/internals/06_codec.ipynb #79f3d0d7
-_other_codec = ("A model that has been trained keeps its tokenizer: train a new one (pretrain, or on the command line "
-                "finetune --from scratch), with tokenizer='characters' or tokenizer='subwords', with another language "
-                "such as lang='th', or for few texts with min_freq=1.")
+# %% ../nbs/internals/06_codec.ipynb #79f3d0d6
+def other_codec(): # what to do
+    kinds = ' or '.join(setting('tokenizer', o) for o in ('characters', 'subwords'))
+    return ('A model that has been trained keeps its tokenizer: train a new one (pretrain, or on the command line '
+            f'finetune --from scratch), with {kinds}, with another language such as {setting("lang", "th")}, or for '
+            f'few texts with {setting("min_freq", 1)}.')
 
+# %% ../nbs/internals/06_codec.ipynb #79f3d0d7
 def check_readable(
     docs, # ids of texts, or a `Corpus`
     codec:Codec # that made them
@@ -302,10 +306,10 @@ def check_readable(
     if unknown + phrases > 0.2:
         what = (f'unknown to the vocab of {len(codec.vocab):,} entries' if unknown > phrases else
                 'whole phrases, in a script without spaces between words')
-        raise ValueError(f'{max(unknown, phrases):.0%} of the tokens of these texts are {what}. {_other_codec}')
+        raise ValueError(f'{max(unknown, phrases):.0%} of the tokens of these texts are {what}. {other_codec()}')
     if short > 0.5:
         raise ValueError(f'{short:.0%} of these texts are a single token, so nothing can be learned from their order. '
-                         f'{_other_codec}')
+                         f'{other_codec()}')
 
 # %% ../nbs/internals/06_codec.ipynb #930b1975
 _rules = {f.__name__: f for f in [*text_rules, replace_space]}
@@ -388,7 +392,7 @@ def from_config(cls:Codec,
     name = Path(folder).name
     if tok is None and config.get('kind') == 'own':
         raise ValueError(f'{name} was saved with a tokenizer of your own, whose code is not in the folder: '
-            'give it again as tok=.')
+            + for_reader('give it again as tok=.', 'load it in Python, with TextModel.load(path, tok=...).'))
     codec = cls(make_tok(config, folder) if tok is None else tok, vocab)
     check_probe(codec, config['probe'], name)
     return codec

@@ -31,7 +31,7 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 
 from .core import *
-from .texts import check_texts, is_missing, labels_for
+from .texts import check_texts, is_missing, labels_for, setting
 from .numericalizer import Numericalize
 from .fasttok import FastTokenizer
 from .tokenizer import UNK
@@ -207,10 +207,10 @@ def check_lens(docs, lens): # are these the lengths of the documents?
 def check_fills_rows(total, bs, world_size=1): # are there tokens for each of the rows?
     if total > bs*world_size: return
     most = (total-1)//world_size
-    fix = f'take bs={most} or less, or more text' if most > 0 else 'more text is needed'
+    fix = f'take {setting("bs", most)} or less, or more text' if most > 0 else 'more text is needed'
     many = f' in each of {world_size} processes' if world_size > 1 else ''
-    raise ValueError(f'The corpus has {total} tokens, and bs={bs} rows{many} need at least {bs*world_size+1}, '
-                     f'an input and a target for each row: {fix}.')
+    raise ValueError(f'The corpus has {total} tokens, and {setting("bs", bs)} rows{many} need at least '
+                     f'{bs*world_size+1}, an input and a target for each row: {fix}.')
 
 def check_vocab(ids, vocab): # does the vocab have a token for each id?
     n = 2**16 # of a file of more than 1,024 n ids, only 1,024 stretches are looked at
@@ -694,6 +694,11 @@ class ClassDataLoader(SortedDL):
     def _joins_last(self):
         return self.bs is not None and 1 < self.bs < self.n and self.n % self.bs == 1 and not self.drop_last
 
+    def sample(self): # what a worker process reads: whole batches, the one that the last document joins with it
+        if not self._joins_last(): return super().sample()
+        batch = lambda i: min(i, self.n - 2)//self.bs
+        return (o for i, o in enumerate(self._DataLoader__idxs) if batch(i) % self.num_workers == self.offs)
+
     def chunkify(self, items):
         batches = super().chunkify(items)
         if not self._joins_last(): yield from batches
@@ -844,6 +849,8 @@ def class_dataloaders(
     **kwargs # for `class_dl`
 ) -> DataLoaders: # with `.codec`, `.vocab` and `.c`
     "Batches for a classifier, for training and validation."
+    if isinstance(bs, (int, np.integer)) and bs == 1:
+        raise ValueError('bs is 1; batch normalization needs at least two texts in a batch: take bs=2 or more.')
     labels, texts = labels_for(texts, labels), check_texts(texts)
     labels, classes = checked_labels(labels, len(texts), classes)
     check_split(len(texts), valid_pct)

@@ -496,6 +496,7 @@ def read_prompts(prompt, codec): # -> lists of ids, and whether there may be sev
         raise TypeError(f'A prompt is a text, the ids of one, or a list of these; got a {type(prompt).__name__}.')
     if isinstance(prompt, (str, Path)): return [ids_of_prompt(prompt, codec)], False
     if not isinstance(prompt, (torch.Tensor, np.ndarray)): prompt = list(prompt)
+    if isinstance(prompt, list) and not prompt: return [], True # no prompts
     is_number = lambda o: isinstance(o, numbers.Number) or isinstance(o, torch.Tensor) and o.ndim == 0
     if all(is_number(o) for o in prompt): return [ids_of_prompt(prompt, codec)], False
     return [ids_of_prompt(o, codec) for o in prompt], True
@@ -543,6 +544,7 @@ def generate(
     model, codec = model_and_codec(model, codec)
     writer = Writer(model, codec, max_tokens, **kwargs)
     prompts, many = read_prompts(prompt, codec)
+    if not prompts: return []
     texts = [[writer.text(p, *o) for o in found] for p, found in zip(prompts, writer.write(prompts))]
     if not details: texts = [[o.text for o in some] for some in texts]
     if writer.n == 1: texts = [o for o, in texts]

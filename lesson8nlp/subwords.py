@@ -19,7 +19,7 @@ from fastcore.basics import compose, patch
 
 from .store import atomic_file, fingerprint
 from .core import data_root
-from .texts import read_text
+from .texts import for_reader, read_text, setting, text_fault, text_remedy
 
 # %% ../nbs/internals/03_subwords.ipynb #74469eac
 def _special_list(special_toks): # as a list; fastai's `defaults.text_spec_tok` where none are given
@@ -44,11 +44,7 @@ def _checked(texts): # the texts one by one, files read; an error that says whic
             raise TypeError(f'Text {i} is {_short(t)}, not a string: drop missing texts, for example with df.dropna(), '
                 'or convert with str().')
         if not t.isascii():
-            try: t.encode()
-            except UnicodeEncodeError as e:
-                raise ValueError(f'Text {i} holds half of a surrogate pair, {t[e.start]!a} at position {e.start}, '
-                    'which is no character. Read the file again with the right encoding, or repair the text: '
-                    "t.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')") from e
+            if fault := text_fault(t): raise ValueError(f'Text {i} {fault}. {text_remedy(t)}')
         yield t
 
 # %% ../nbs/internals/03_subwords.ipynb #a13c28cb
@@ -124,9 +120,9 @@ def sized_model(tok, texts): # the same, with a default for the number of pieces
         if not need: raise ValueError(f'SentencePiece could not train on these {len(texts)} texts: {e}') from e
         if tok.vocab_sz is None and int(need[1]) <= tok.max_vocab_sz:
             return train_pieces(tok, texts, min(2*int(need[1]), tok.max_vocab_sz))
-        raise ValueError(f'vocab_sz={vocab_sz} is too small: these texts have {need[1]} characters and special '
-            f'tokens, and each needs a piece. Ask for at least {need[1]}, or lower '
-            f'char_coverage, now {tok.char_coverage}.') from e
+        raise ValueError(f'{setting("vocab_sz", vocab_sz)} is too small: these texts have {need[1]} characters and '
+            f'special tokens, and each needs a piece. Ask for at least {need[1]}'
+            + for_reader(f', or lower char_coverage, now {tok.char_coverage}.', '.')) from e
 
 # %% ../nbs/internals/03_subwords.ipynb #7c598e2e
 def model_file(tok, texts): # the path of the model; a training that was done before is not done again

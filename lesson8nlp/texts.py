@@ -25,7 +25,7 @@ def setting(
     value # what to set it to
 ) -> str: # "encoding='cp1252'", or '--encoding cp1252' on the command line
     "An argument with a value, as the reader of a message would write it."
-    if argument not in options: return f'{argument}={value!r}'
+    if argument not in options: return f'{argument}={repr(value) if isinstance(value, str) else value}'
     value = str(value).replace('\t', '\\t') # nobody can type a tab
     return f'{options[argument]} {shlex.quote(value)}'
 
@@ -204,7 +204,8 @@ def read_bytes(path): # of a file, or an error that names it
     except IsADirectoryError:
         raise IsADirectoryError(f'{shown(path)} is a folder, not a text file: text_files lists its files.') from None
     except OSError as e:
-        why = 'it is a link to a file that is not there' if os.path.islink(path) else e.strerror
+        gone = isinstance(e, FileNotFoundError) and os.path.islink(path)
+        why = 'it is a link to a file that is not there' if gone else e.strerror
         raise type(e)(f'{shown(path)} cannot be read: {why}.') from None
 
 # %% ../nbs/internals/02_texts.ipynb #a2d3ecca

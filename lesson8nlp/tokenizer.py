@@ -30,7 +30,7 @@ from joblib import Parallel, delayed
 from spacy.symbols import ORTH
 
 from .store import atomic_folder, fingerprint
-from .texts import chosen_folders, read_text, shown, walk_texts
+from .texts import chosen_folders, for_reader, read_text, setting, shown, walk_texts
 from .rules import *
 from .subwords import *
 from .subwords import _checked, _reads_paths, _short, _special_list
@@ -50,11 +50,13 @@ def _blank(lang): # spaCy's rules for a language, or an error that says what is 
         return nlp
     except Exception as e:
         if lang not in _packages:
-            raise ValueError(f"spaCy has no rules for lang={lang!r}: use one of its codes, such as 'en' or 'zh', "
-                "or 'xx' for a language that it does not have.") from e
+            raise ValueError(f"spaCy has no rules for {setting('lang', lang)}: use one of its codes, such as 'en' or "
+                "'zh', or 'xx' for a language that it does not have.") from e
         mecab = ', and the program MeCab with its Korean dictionary (mecab-ko, mecab-ko-dic)' if lang == 'ko' else ''
-        raise ValueError(f'spaCy needs more for lang={lang!r}: pip install {" ".join(_packages[lang])}{mecab}. '
-            f'Or use SubwordTokenizer(lang={lang!r}) or CharTokenizer(), which need no other packages.') from e
+        instead = for_reader(f'SubwordTokenizer(lang={lang!r}) or CharTokenizer()',
+                             '--tokenizer subwords or --tokenizer characters')
+        raise ValueError(f'spaCy needs more for {setting("lang", lang)}: '
+            f'pip install {" ".join(_packages[lang])}{mecab}. Or use {instead}, which need no other packages.') from e
 
 def _any_of(words): # a regular expression that finds each of `words`, the longest first
     return '|'.join(map(re.escape, sorted(words, key=len, reverse=True))) or '(?!)'

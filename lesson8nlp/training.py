@@ -23,6 +23,7 @@ from IPython.display import display
 
 from .store import fingerprint
 from .tokenizer import PAD
+from .texts import for_reader
 from .awdlstm import *
 from .losses import *
 
@@ -382,8 +383,9 @@ class StopOnNaN(Callback):
         why = f'the weights are ruined (first in {ruined[0]})' if ruined else f'for the {self.n_bad}th time in a row'
         at = f'step {self.iter + 1} of epoch {self.epoch}'
         raise ValueError(f'The loss is {float(self.loss.mean())} at {at}, and {why}: training has stopped. Try a lower '
-                         'learning rate, GradientClip among the callbacks, or to_bf16() in place of to_fp16(), '
-                         'and begin again from the weights that you saved last.')
+                         + for_reader('learning rate, GradientClip among the callbacks, or to_bf16() in place of '
+                                      'to_fp16(), and begin again from the weights that you saved last.',
+                                      'learning rate with --lr.'))
 
 # %% ../nbs/internals/11_training.ipynb #6050767a
 def _interruptible(learn, i, b): # an interrupt leaves no autocast behind

@@ -28,12 +28,12 @@ from torch import nn
 
 from .store import *
 from .texts import *
-from .texts import check_labels, first_few, is_missing, labels_for
+from .texts import check_labels, first_few, for_reader, is_missing, labels_for, setting
 from .tokenizer import *
 from .numericalizer import *
 from .fasttok import FastTokenizer
 from .codec import *
-from .codec import hard_to_read
+from .codec import hard_to_read, other_codec
 from .dataloader import *
 from . import models as ladder, store
 from .losses import *
@@ -195,16 +195,21 @@ def answer_columns(probs, labels, activation): # of a table with a row for each 
     return dict(label=[labels[i] for i in best], probability=[float(p[i]) for p, i in zip(probs, best)])
 
 # %% ../nbs/internals/13_ulmfit.ipynb #cb493b50
-def hardly_read(texts, codec): # are most words of these texts unknown to `codec`, and more than two of them?
-    special = [i for i, t in enumerate(codec.vocab) if t in special_tokens and i != codec.unk_id]
-    ids = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, codec.encode_all(texts))])
-    unknown = (ids == codec.unk_id).sum() if codec.unk_id is not None else 0
-    return unknown > 2 and unknown > 0.5*np.isin(ids, special, invert=True).sum()
+class UnreadWarning(UserWarning):
+    "About texts that a model can hardly read."
 
-def warn_unread(texts, codec):
-    if hardly_read(texts, codec):
-        warnings.warn(f'Most words of some texts are unknown to the vocab of {len(codec.vocab):,} entries, so what the '
-                      'model says of them means little. Are they in the language that it was trained on?', stacklevel=3)
+def unread(texts, codec): # the positions of texts most of whose words are unknown to `codec`
+    is_word = np.array([t not in special_tokens for t in codec.vocab])
+    if codec.unk_id is None: return []
+    is_word[codec.unk_id] = True
+    docs = map(np.asarray, codec.encode_all(texts))
+    return [i for i, o in enumerate(docs) if (o == codec.unk_id).sum() > 0.5*is_word[o].sum()]
+
+def warn_unread(n, of, codec): # if `n` of the texts are `unread`
+    if n:
+        warnings.warn(f'Most words of {n:,} of {of:,} texts are unknown to the vocab of {len(codec.vocab):,} entries, '
+                      'so what the model says of them means little. Are they in the language that it was trained on?',
+                      UnreadWarning, stacklevel=3)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #a8585e3b
 @patch
@@ -218,7 +223,7 @@ def predict(self:TextModel,
     self.need('text_classifier', 'predict')
     index = texts.index if isinstance(texts, pd.Series) else None
     texts = [texts] if isinstance(texts, str) else check_texts(texts)
-    warn_unread(texts, self.codec)
+    warn_unread(len(unread(texts, self.codec)), len(texts), self.codec)
     probs = classify(self, texts, bs=bs, fast=fast).numpy()
     df = pd.DataFrame(dict(text=texts) | answer_columns(probs, self.labels, self.activation), index=index)
     if all_labels and self.activation != 'none': df[[f'p({o})' for o in self.labels]] = probs
@@ -231,7 +236,7 @@ def explain(self:TextModel,
 ) -> Saliency: # displays as colored text
     "Which words moved the answer."
     self.need('text_classifier', 'explain')
-    warn_unread([text], self.codec)
+    warn_unread(len(unread([text], self.codec)), 1, self.codec)
     return saliency(self, text)
 
 @patch
@@ -278,7 +283,7 @@ def perplexity(self:TextModel,
     if self.kind == 'text_classifier': self.need('language_model', 'perplexity')
     check_whole(bs=bs)
     texts = [texts] if isinstance(texts, str) else check_texts(texts)
-    warn_unread(texts, self.codec)
+    warn_unread(len(unread(texts, self.codec)), len(texts), self.codec)
     loss = mean_loss(self, [o for o in self.codec.encode_all(texts) if len(o) > 1], bs)
     if np.isnan(loss): raise not_finite(self.model)
     return float(np.exp(loss))
@@ -337,15 +342,17 @@ def make_codec(
         raise ValueError(f'tokenizer is {tokenizer!r}; it must be words, subwords or characters.')
     check_whole(vocab_size=vocab_size, min_freq=min_freq)
     if vocab_size <= len(special_tokens):
-        raise ValueError(f'vocab_size={vocab_size} is too small: the special tokens alone are {len(special_tokens)}. '
-                         'Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
+        raise ValueError(f'{setting("vocab_size", vocab_size)} is too small: the special tokens alone are '
+                         f'{len(special_tokens)}. Ask for a few thousand, or for 20 to 100 characters in an alphabet.')
     texts = check_texts(texts)
     if not any(map(str.strip, texts)):
         raise ValueError(f'All {len(texts):,} texts are empty: there is nothing to read.')
     codec = codec_of(texts, kinds[tokenizer](), 1 if tokenizer == 'subwords' else min_freq, vocab_size)
-    if {*codec.vocab} <= {*special_tokens, 'xxfake'} and hard_to_read(codec.encode_all(texts), codec)[2] < 0.5:
-        raise ValueError(f'No token of these {len(texts):,} texts occurs min_freq={min_freq} times, so the vocab would '
-                         'hold special tokens only: take a smaller min_freq, for few texts 1.')
+    if {*codec.vocab} <= {*special_tokens, 'xxfake'}:
+        phrases = hard_to_read(codec.encode_all(texts), codec)[2] > 0.5 # each text is a single token
+        smaller = f'Take a smaller {for_reader("min_freq", "number")}, for few texts 1.'
+        raise ValueError(f'No token of these {len(texts):,} texts occurs {setting("min_freq", min_freq)} times, so '
+                         f'the vocab would hold special tokens only. {other_codec() if phrases else smaller}')
     return codec
 
 # %% ../nbs/internals/13_ulmfit.ipynb #4ee6ec93
@@ -432,7 +439,7 @@ def load(cls:TextModel,
     if not path.exists(): raise FileNotFoundError(f'There is no {path}: give the path that TextModel.save wrote.')
     if not (names := sorted(p.name for p in path.iterdir())) or not {*names} & {*_model_files}:
         raise ValueError(f'{path} holds no model ({first_few(names, 5) or "it is empty"}): give the folder that '
-                         'TextModel.save wrote.')
+                         + for_reader('TextModel.save wrote.', 'lesson8nlp finetune or classify has written.'))
     open_sealed(path, 'model', remedy=_model_remedy)
     try: return load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:
@@ -789,10 +796,12 @@ def split_by_class(labels, valid, seed): # as `split_aside`, with a part of each
     if unseen := set(labels) - {labels[i] for i in aside}:
         if len(aside):
             warnings.warn(f'No text with the label {min(unseen)!r} is set aside, so the accuracy says nothing '
-                          'about it: take a larger fraction, or more texts of that label.')
+                          f'about it: {for_reader("take a larger fraction, or", "give")} more texts of that label.')
     if not len(aside):
-        raise ValueError(f'valid={valid} sets no text of {len(labels)} aside, so you could not see whether anything '
-                         'was learned: take a larger fraction, or more texts of each label.')
+        none = for_reader(f'valid={valid} sets no text of {len(labels)} aside', f'{len(labels)} texts are too few to '
+                          'set a part of each label aside')
+        raise ValueError(f'{none}, so you could not see whether anything was learned: '
+                         f'{for_reader("take a larger fraction, or", "give")} more texts of each label.')
     return train, aside
 
 # %% ../nbs/internals/13_ulmfit.ipynb #13ccca50

@@ -5,9 +5,9 @@ from importlib.metadata import entry_points
 import pytest
 
 from lesson8nlp import cli, ulmfit
-from lesson8nlp.cli import _as_typed, _main, _parser
+from lesson8nlp.cli import _main, _one_line, _option_names, _parser
 from lesson8nlp.data import sample_reviews
-from lesson8nlp.texts import check_texts, read_labelled, read_text, text_files
+from lesson8nlp.texts import check_texts, options, read_labelled, read_text, setting, text_files
 from lesson8nlp.ulmfit import TextModel
 
 program = [sys.executable, '-W', 'ignore', '-c', 'import sys; from lesson8nlp.cli import _main; sys.exit(_main())']
@@ -271,9 +271,13 @@ def test_encodings_go_the_whole_way(here, place, clas):
 
 def test_the_reader_of_a_message_is_at_a_terminal():
     a = _parser().parse_args('finetune --texts t --out o'.split())
-    for library, typed in (("pass encoding='cp1252'.", 'pass --encoding cp1252.'), ("sep=';'", "--sep ';'"), ("With text='my column' it", "With --column 'my column' it"), ('Try seq_len=9.', 'Try --seq-len 9.'),
-                           ("Or use SubwordTokenizer(lang='th') or CharTokenizer(), which", 'Or use --tokenizer subwords or --tokenizer characters, which'), ("device='cpu'", "device='cpu'"), ('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'), ('x\n y', 'x y')):
-        assert _as_typed(library, a) == typed
+    assert setting('encoding', 'cp1252') == "encoding='cp1252'"
+    options.update(_option_names(a))
+    try:
+        for k, v, typed in (('encoding', 'cp1252', '--encoding cp1252'), ('sep', ';', "--sep ';'"), ('text', 'my column', "--column 'my column'"), ('seq_len', 9, '--seq-len 9'), ('device', 'cpu', "device='cpu'")): assert setting(k, v) == typed
+    finally: options.clear()
+    for library, typed in (('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'), ('x\n y', 'x y'), ("a  b label=1 CharTokenizer()", "a  b label=1 CharTokenizer()"), (OSError(13, 'Permission denied', 'm/x.json'), 'm/x.json: Permission denied'), (OSError('said'), 'said')):
+        assert _one_line(library) == typed
 
 
 def test_warnings_are_one_line(here, place, lm):
@@ -572,3 +576,155 @@ def test_utf8_lines_in_another_encoding_are_said_once(here, place, clas):
     warnings.simplefilter('default')
     code, out, err = here('predict', '--model', 'clas', '--encoding', 'cp1252', given='fine café\n'*20, cwd=place)
     assert code == 0 and err.count('valid UTF-8') == 1 and '--encoding utf-8' in err, err
+
+
+# ---- nothing is lost, and nothing is changed, on the way in and out
+
+def test_users_own_words_stay_as_they_are(here, place, lm, clas, tmp_path):
+    "A path that looked like an argument, or held two spaces, came back in other words."
+    d = tmp_path/"label=1  x seq_len='9'"
+    d.mkdir()
+    (d/'t.csv').write_text('text,label\na,pos\nb,\n')
+    for args in (['classify', '--from', str(lm), '--out', 'x'], ['predict', '--model', str(clas), '--column', 'label']):
+        code, out, err = here(args[0], '--texts', str(d/'t.csv'), *args[1:], cwd=place)
+        assert code == 1 and f"{d}/t.csv, line 3: the cell of 'label' is empty" in err, err
+    code, out, err = here('predict', '--model', str(d), cwd=place)
+    assert code == 1 and f'{d} holds no model' in err and 'lesson8nlp finetune or classify has written' in err and 'TextModel' not in err and options == {}, err
+    code, out, err = here('predict', '--model', str(d/'none'), cwd=place)
+    assert code == 1 and f'There is no folder {d}/none' in err
+
+
+def test_advice_is_about_options_that_there_are(here, place, lm, tmp_path):
+    (tmp_path/'t.csv').write_text('text,label\n' + ''.join(f'a good film {i},{"abcdefgh"[i % 8]}\n' for i in range(24)))
+    code, out, err = here('classify', '--texts', str(tmp_path/'t.csv'), '--from', str(lm), '--out', 'x', cwd=place)
+    assert code == 1 and 'valid' not in err and 'fraction' not in err and '24 texts are too few to set a part of each label aside' in err and 'give more texts of each label' in err, err
+    with pytest.raises(ValueError, match='valid=0.1 sets no text of 24 aside.*take a larger fraction'): ulmfit.split_by_class([*'abcdefgh']*3, .1, 1)
+
+
+@pytest.mark.parametrize('encoding', ['idna', 'punycode', 'undefined', 'base64', 'windoze'])
+def test_an_encoding_is_checked_first(here, place, lm, clas, encoding):
+    (place/'enc.csv').write_text('text,label\na,b\n')
+    for args in (['predict', '--model', 'clas'], ['predict', '--model', 'clas', '--texts', 'texts'], ['predict', '--model', 'clas', '--texts', 'enc.csv'], ['classify', '--texts', 'texts', '--from', 'lm', '--out', 'x'], ['finetune', '--texts', 'enc.csv', '--out', 'x']):
+        code, out, err = here(*args, '--encoding', encoding, given='fine\n', cwd=place)
+        assert code == 1 and out == '' and f'There is no encoding {encoding!r}' in err and len(err.splitlines()) == 1, err
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='links')
+def test_a_folder_with_files_that_cannot_be_read(here, place, clas, tmp_path):
+    "The good ones are answered, the bad ones named, and what is no text is said; the exit code is 1."
+    d = tmp_path/'d'
+    (d/'sub').mkdir(parents=True)
+    for i in range(3): (d/f'{i}.txt').write_text('a fine film')
+    (d/'1b.txt').symlink_to('nowhere.txt'), (d/'notes.md').write_text('x'), (d/'sub'/'9.txt').write_bytes(b'caf\xe9')
+    for fmt in ('tsv', 'csv', 'json'):
+        code, out, err = here('predict', '--model', 'clas', '--texts', str(d), '--format', fmt, '--bs', '1', cwd=place)
+        assert code == 1 and [o for o in '0.txt 1.txt 2.txt 1b.txt sub/9.txt'.split() if str(d/o) in out] == ['0.txt', '1.txt', '2.txt'], out
+        assert '1b.txt cannot be read: it is a link to a file that is not there' in err and '9.txt is not utf-8' in err and 'Ignored, not .txt files: notes.md' in err and 'Errno' not in err and len(err.splitlines()) == 3, err
+    (d/'1b.txt').unlink(), (d/'sub'/'9.txt').unlink()
+    assert here('predict', '--model', 'clas', '--texts', str(d), cwd=place)[0] == 0
+    for f in d.glob('*.txt'): f.unlink()
+    (d/'gone.txt').symlink_to('nowhere.txt')
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(d), '--format', 'csv', cwd=place)
+    assert code == 1 and out == '' and 'gone.txt cannot be read' in err
+    code, out, err = here('finetune', '--from', 'lm', '--texts', str(d), '--out', 'x', cwd=place)
+    assert code == 1 and 'gone.txt cannot be read' in err and 'Errno' not in err and not (place/'x').exists()
+
+
+def test_a_file_that_may_not_be_read(here, place, clas, tmp_path, monkeypatch):
+    "Without permission, which root always has: the system's answer is put in its place."
+    from pathlib import Path
+    for i in range(3): (tmp_path/f'{i}.txt').write_text('a fine film')
+    usual = Path.read_bytes
+    def shut(self):
+        if self.name == '1.txt': raise PermissionError(13, 'Permission denied', str(self))
+        return usual(self)
+    monkeypatch.setattr(Path, 'read_bytes', shut)
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path), cwd=place)
+    assert code == 1 and len(out.splitlines()) == 3 and f'{tmp_path/"1.txt"} cannot be read: Permission denied.' in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize('line', ['%PDF-1.4', '%!PS', '{\\rtf is a format'])
+def test_lines_are_no_documents(here, place, clas, line):
+    for given in ([line, 'fine'], ['fine', line, 'dull']):
+        code, out, err = here('predict', '--model', 'clas', given='\n'.join(given), cwd=place)
+        assert code == 0 and [l.split('\t', 2)[2] for l in out.splitlines()] == given and 'not plain text' not in err, err
+
+
+def test_closed_streams(place, clas):
+    line = ' '.join(f"'{o}'" for o in program) + ' predict --model clas'
+    run = lambda redirect: subprocess.run(line + redirect, shell=True, cwd=place, input='fine\n', capture_output=True, text=True, timeout=300, env=env)
+    for redirect, name in (('<&-', 'Standard input'), ('>&-', 'Standard output')):
+        p = run(redirect)
+        assert p.returncode == 1 and f'lesson8nlp predict: {name} is closed' in p.stderr and len(p.stderr.splitlines()) == 1 and p.stdout == '', p
+    p = run(' --texts nowhere 2>&-')
+    assert p.returncode == 1 and p.stdout == ''
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='POSIX')
+def test_whoever_reads_may_leave(place, clas):
+    "`| head -1` is no error: the exit code is 0, and nothing is said."
+    line = ' '.join(f"'{o}'" for o in program)
+    for verb in ('predict --model clas --bs 1', 'predict --model clas --bs 1 --format csv --texts many_lines.csv'):
+        (place/'many_lines.csv').write_text('text\n' + 'fine\n'*500)
+        p = subprocess.run(['bash', '-c', f'{line} {verb} | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}'], cwd=place, input='fine\n'*500, capture_output=True, text=True, timeout=300, env=env)
+        assert p.stdout == '0\n' and p.stderr == '', p
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='signals')
+def test_an_interrupt_while_modules_are_imported(tmp_path):
+    "A module that takes its time stands for torch."
+    (tmp_path/'pandas.py').write_text('import time; print("importing", flush=True); time.sleep(60)')
+    p = subprocess.Popen(program + ['predict', '--model', 'm'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env | dict(PYTHONPATH=os.pathsep.join([str(tmp_path), os.getcwd(), *sys.path])))
+    assert p.stdout.readline() == 'importing\n'
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and err == '\nStopped.\n', err
+
+
+def test_cells_of_json_lines_keep_their_types(here, place, clas, tmp_path):
+    row = dict(text='fine', n=1, x=2.5, yes=True, no=None, tags=['a', 1], of=dict(k=1.0), s='01', half='\ud83d')
+    (tmp_path/'t.jsonl').write_text(json.dumps(row) + '\n')
+    args = ['predict', '--model', 'clas', '--texts', str(tmp_path/'t.jsonl'), '--format']
+    code, out, err = here(*args, 'json', cwd=place)
+    got = json.loads(out)
+    assert code == 0 and {k: got[k] for k in row} == row and all(type(got[k]) is type(row[k]) for k in row), err
+    for fmt, sep in (('csv', ','), ('tsv', '\t')):
+        code, out, err = here(*args, fmt, cwd=place)
+        header, cells = csv.reader(io.StringIO(out), delimiter=sep)
+        assert dict(zip(header, cells[:9])) == dict(text='fine', n='1', x='2.5', yes='true', no='', tags='["a", 1]', of='{"k": 1.0}', s='01', half='\\ud83d')
+
+
+def test_a_parquet_with_other_values(here, place, clas, tmp_path):
+    pa, pq = pytest.importorskip('pyarrow'), pytest.importorskip('pyarrow.parquet')
+    import datetime
+    pq.write_table(pa.table(dict(text=['fine'], day=[datetime.date(2020, 1, 2)], x=[float('nan')])), tmp_path/'t.parquet')
+    args = ['predict', '--model', 'clas', '--texts', str(tmp_path/'t.parquet'), '--format']
+    code, out, err = here(*args, 'json', cwd=place)
+    assert code == 0 and list(json.loads(out).values())[:3] == ['fine', '2020-01-02', None]
+    assert here(*args, 'csv', cwd=place)[1].splitlines()[1].startswith('fine,2020-01-02,,')
+
+
+@pytest.mark.parametrize('label', ['good\tfilm', 'good\nfilm'])
+def test_labels_that_would_break_the_lines(here, place, clas, tmp_path, label):
+    m = TextModel.load(clas)
+    TextModel(m.model, m.codec, ['bad', label]).save(tmp_path/'m')
+    code, out, err = here('predict', '--model', str(tmp_path/'m'), given='fine\n', cwd=place)
+    assert code == 1 and out == '' and f'The label {label!r} holds a tab or a line break' in err and '--format csv' in err
+    for fmt, sep in (('csv', ','), ('tsv', '\t')):
+        (tmp_path/'t.csv').write_text('text\nfine\rfilm\n')
+        code, out, err = here('predict', '--model', str(tmp_path/'m'), '--texts', str(tmp_path/'t.csv'), '--format', fmt, cwd=place)
+        header, row = csv.reader(io.StringIO(out, newline=''), delimiter=sep)
+        assert code == 0 and row[0] == 'fine\rfilm' and row[1] in ('bad', label)
+    assert json.loads(here('predict', '--model', str(tmp_path/'m'), '--format', 'json', given='fine\n', cwd=place)[1])['label'] in ('bad', label)
+
+
+def test_texts_that_the_model_cannot_read_are_counted(here, place, clas):
+    "One among many gave no warning; the command says it once for all portions."
+    texts = ['a fine film and a dull one']*64 + [zh[0]] + ['a dull film']*10 + [zh[1], '']
+    with pytest.warns(UserWarning, match='Most words of 2 of 77 texts are unknown to the vocab'): TextModel.load(clas).predict(texts)
+    warnings.simplefilter('default')
+    code, out, err = here('predict', '--model', 'clas', '--bs', '8', given='\n'.join(texts) + '\n', cwd=place)
+    assert code == 0 and len(out.splitlines()) == 77 and 'Most words of 2 of 77 texts are unknown to the vocab' in err and len(err.splitlines()) == 1, err
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        TextModel.load(clas).predict(['a fine film', '', 'dull'])

@@ -225,3 +225,10 @@ def test_what_is_no_text_is_refused():
         with expect_fail(ValueError): c.decode(bad)
     eq(c.decode([]), '')
     eq(c.decode(np.array([1, 0])), c.decode(torch.tensor([1, 0])))
+
+
+def test_a_vocab_of_texts_of_one_token_is_not_empty_in_silence():
+    from lesson8nlp.ulmfit import make_codec
+    for texts, kind in (([f'film{i}' for i in range(40)], 'words'), (['film']*40, 'words'), (['今天天气很好']*5, 'words')):
+        with pytest.raises(ValueError, match=f"No token of these {len(texts)} texts occurs min_freq=1000000 times.*tokenizer='characters'"): make_codec(texts, kind, min_freq=10**6)
+    assert 'film' in make_codec(['film']*40).vocab

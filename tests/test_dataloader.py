@@ -663,3 +663,23 @@ def test_one_other_token_is_another_corpus():
     state = LMDataLoader(ids, bs=4).state_dict()
     LMDataLoader(ids.astype(np.uint8), bs=4).load_state_dict(state)  # the same ids in another type
     with pytest.raises(ValueError, match='another loader: corpus was'): LMDataLoader(other, bs=4).load_state_dict(state)
+
+
+@pytest.mark.parametrize('num_workers', [0, 1, 2, 3])
+@pytest.mark.parametrize('n, bs, want', [(17, 8, [8, 9]), (25, 8, [8, 8, 9]), (9, 8, [9]), (33, 8, [8, 8, 8, 9]), (18, 8, [8, 8, 2]), (16, 8, [8, 8])])
+def test_no_document_is_alone_whoever_reads_it(n, bs, want, num_workers):
+    "Three workers made batches of 8, 8 and 1 of 17 texts; training stops at a batch of one."
+    codec = Codec(str.split, ['xxunk', 'xxpad', *map(str, range(40))])
+    for shuffle in (False, True):
+        dl = class_dl([f'{i} ' + 'xxunk '*(i % 5) for i in range(n)], ['a', 'b']*(n//2) + ['a']*(n % 2), codec, bs=bs, shuffle=shuffle, num_workers=num_workers, device='cpu')
+        got = [x for x, _ in dl]
+        assert sorted(map(len, got)) == sorted(want) and len(dl) == len(want)
+        assert sorted(int(i) for x in got for i in x[:, 0]) == list(range(2, n + 2))
+
+
+def test_batches_of_one_are_refused_before_training():
+    texts, labels = reviews(20)
+    codec = lm_dataloaders(texts, bs=2, seq_len=5, device='cpu').codec
+    for bs in (1, np.int64(1)):
+        with pytest.raises(ValueError, match='bs is 1; batch normalization needs at least two.*take bs=2'): class_dataloaders(texts, labels, codec, bs=bs)
+    assert len(class_dl(texts, labels, codec, bs=1, device='cpu')) == 20  # to look at, and for answers

@@ -425,7 +425,7 @@ def test_beams_with_a_penalty_do_not_repeat():
     (dict(top_k=-1), 'top_k is -1'), (dict(top_k=1.5), 'top_k is 1.5'), (dict(top_p=0), 'top_p is 0'), (dict(top_p=1.01), 'top_p is 1.01'), (dict(top_p=math.nan), 'top_p is nan'),
     (dict(repetition_penalty=0), 'repetition_penalty is 0'), (dict(max_tokens=0), 'max_tokens is 0'), (dict(max_tokens=2.5), 'max_tokens is 2.5'), (dict(n=0), 'n is 0'),
     (dict(beams=0), 'beams is 0'), (dict(beams=2, n=3), 'cannot give n=3'), (dict(beams=2, top_k=5), 'does not sample'), (dict(stop='nowhere'), "stop holds 'nowhere'"),
-    (dict(banned=[V]), f'banned holds {V}'), (dict(banned=vocab), 'nothing is left'), (dict(prompt=[]), 'is empty'), (dict(prompt=[V]), f'id {V}'), (dict(prompt=[-1]), 'id -1'),
+    (dict(banned=[V]), f'banned holds {V}'), (dict(banned=vocab), 'nothing is left'), (dict(prompt=torch.zeros(0, dtype=torch.long)), 'is empty'), (dict(prompt=[V]), f'id {V}'), (dict(prompt=[-1]), 'id -1'),
     (dict(prompt=[1.5]), 'whole numbers'), (dict(codec=None), 'No codec'), (dict(codec=vocab[:-1]), '29 entries'), (dict(prompt=[[1], []]), 'is empty')], ids=str)
 def test_wrong_arguments_say_so(kw, words):
     with expect_fail(ValueError, words): generate(model('LMModel6'), **dict(dict(prompt=[2, 3], codec=vocab), **kw))
@@ -802,3 +802,11 @@ def test_pieces_carry_their_spaces(kind, tmp_path):
 def test_results_are_rows():
     rows = load_results(Path(__file__).parent.parent/'benchmarks'/'results'/'generate.json')
     assert {r['kind'] for r in rows} == {'one', 'long', 'many'} and all(r['ratio'] > 1 and r['reached'] == (r['ratio'] >= 50) and r['command'] == 'python benchmarks/generate.py' for r in rows)
+
+
+def test_no_prompts_give_no_texts():
+    "As predict([]) does; the ids of one text must not be empty."
+    m = model('LMModel6')
+    for none in ([], (), iter([])): assert generate(m, none, codec=vocab) == generate(m, none, n=3, details=True, codec=vocab) == []
+    with pytest.raises(ValueError, match='is empty'): generate(m, np.zeros(0, np.int64), codec=vocab)
+    with pytest.raises(TypeError, match="no argument 'foo'"): generate(m, [], foo=1, codec=vocab)
