@@ -507,3 +507,11 @@ def test_a_frozen_weight_or_another_order_of_words_is_another_run(tmp_path):
     other.dls.vocab = vocab[:5] + [vocab[6], vocab[5]] + vocab[7:]
     for learn, what in ((frozen, 'parameters'), (other, 'vocab')):
         with pytest.raises(ValueError, match=f'another run: {what} was'): go(learn)
+
+
+def test_how_often_and_how_many_checkpoints_without_a_word(tmp_path):
+    cb, steps = CheckpointCallback(tmp_path/'run', verbose=False), []
+    save = cb._save
+    cb._save = lambda epoch, it, **kw: (steps.append(cb.learn.train_iter), save(epoch, it, **kw))
+    fit(learn := learner(dls=loaders(bs=4, seq_len=2)), cb, epochs=1)
+    assert sorted({*steps}) == [0, 100, len(learn.dls.train)] and len(list((tmp_path/'run').iterdir())) == 2

@@ -661,3 +661,12 @@ def test_checkpoints_have_a_folder_of_their_own(reviews, lm, tmp_path):
     assert [p.name for p in (tmp_path/'work').iterdir()] == ['thesis.txt']
     (tmp_path/'empty').mkdir()
     assert finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False, path=tmp_path/'empty').info['n_texts'] == len(reviews[0])
+
+
+def test_rounding_is_to_an_eighth_of_a_deviation():
+    "Unless a row has an outlier: the largest number of each is at most 127 steps."
+    w = torch.randn(3, 4000, generator=torch.Generator().manual_seed(0))*torch.tensor([[1.], [0.01], [1.]])
+    w[2, 0] = 1000.
+    whole, step = ulmfit.to_steps(w)
+    assert step == pytest.approx(np.array([w[0].std()/8, w[1].std()/8, 1000/127])) and whole.dtype == np.int8 and whole[2, 0] == 127
+    assert (np.abs(whole*step[:, None] - w.numpy()).max(1) <= 0.5001*step).all()
