@@ -10,10 +10,10 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lint lint-fast check-notebooks hooks coverage mutate lock release lesson test test-offline test-slow lab docs docs-serve export save results bench gpu imdb pretrain clean
+.PHONY: help install lint lint-fast check-notebooks hooks coverage mutate lock release lesson test test-offline test-slow test-slow-offline lab docs docs-serve export save results bench gpu imdb pretrain clean
 
 help: ## list the targets
-	@$(PYTHON) -c "import re; [print(f'make {m[1]:<13} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
+	@$(PYTHON) -c "import re; [print(f'make {m[1]:<17} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
 
 install: $(VENV)/.installed ## make the environment, with pinned versions (done by the others when needed); CPU=1 without CUDA
 
@@ -55,6 +55,9 @@ test-offline: install ## once more what reads reviews, with an empty data folder
 
 test-slow: test ## the long tests too, on all cores (an hour or two)
 	DOCS_BUILT=1 OMP_NUM_THREADS=1 $(PY) -m pytest -m slow -n logical --maxprocesses 4 --dist worksteal
+
+test-slow-offline: install ## of the long tests those that read reviews, with an empty data folder and without a network
+	$(PY) tools/run_tests.py --offline --slow
 
 lint: install ## look for mistakes (ruff), spelling (codespell) and types (mypy)
 	$(PY) tools/lint.py

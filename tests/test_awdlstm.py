@@ -357,3 +357,6 @@ def test_the_benchmark_of_a_step_runs(tmp_path):
     assert r.returncode == 0 and 'a training step, 1 thread' in r.stdout, r.stderr
     r = subprocess.run([sys.executable, here/'benchmarks'/'step.py', '--quick'], capture_output=True, text=True)
     assert r.returncode == 2 and '--out' in r.stderr
+
+
+def test_dropout_without_a_config_is_fastais(): assert (awd_lstm_lm_config, awd_lstm_clas_config) == (fa.awd_lstm_lm_config, fa.awd_lstm_clas_config)

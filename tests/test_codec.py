@@ -87,6 +87,10 @@ def test_texts_without_spaces_come_back_without_spaces(kind, tmp_path):
     for t in zh[:3]: eq(codec.decode(codec.encode(t)), t), eq(''.join(codec.words(codec.encode(t))), t)
 
 
+def test_repetitions_are_written_up_to_a_thousand_times():
+    for n in (3, 1000, 1001, 10**9): eq(decode(['xxrep', str(n), 'a']), 'a'*min(n, 1000))
+
+
 def test_fillers_are_never_encoded():
     c = Codec(str.split, ['xxunk', 'a', 'xxfake', 'xxfake'])
     eq(c.encode('a xxfake').tolist(), [1, 0])

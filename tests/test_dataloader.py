@@ -609,6 +609,14 @@ def test_every_factory_has_the_codec(tmp_path):
     assert len(of_corpus.train.docs) + len(of_corpus.valid.docs) == 60 and of_corpus.codec.tokens('good') == words_tok('good')
 
 
+def test_no_epoch_has_the_order_of_another():
+    dl, orders = LMDataLoader([[i]*5 for i in range(20)], bs=2, seq_len=5, shuffle=True, seed=3), []
+    for _ in range(6):
+        list(dl)
+        orders.append(tuple(dl.order))
+    assert len({*orders, tuple(range(20))}) == 7
+
+
 def test_lm_dataloaders_can_be_taken_up_again():
     texts, _ = reviews(60)
     a, b = (lm_dataloaders(texts, codec=codec, bs=4, seq_len=5, device='cpu').train for _ in range(2))

@@ -383,3 +383,17 @@ def test_importing_leaves_the_warning_filters_alone():
     code = 'import warnings, lesson8nlp.core, lesson8nlp.learner, lesson8nlp.all\nassert not [f for f in warnings.filters if f[1] and "torch.jit.script" in f[1].pattern]'
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert r.returncode == 0 and 'torch.jit.script' not in r.stderr, r.stderr
+
+
+def test_rates_of_gradual_unfreezing_are_those_of_the_paper():
+    "Howard and Ruder 2018, section 3.2: each layer has the rate of the one above it, divided by 2.6."
+    last = learner().gradual_schedule(1.)['learning rates'].iloc[-1]
+    assert len(last) == 3 and [b/a for a, b in zip(last, last[1:])] == pytest.approx([2.6]*2) and last[-1] == 0.25  # half from stage to stage
+
+
+def test_validation_does_not_go_on_with_the_state_of_training():
+    learn, resets = learner(), []
+    reset = learn.model.reset
+    learn.model.reset = lambda: (resets.append(learn.model.training), reset())
+    fit(learn, epochs=2)
+    assert resets[1:] == [True, False]*2 + [False]  # before training, before validation, after the fit; the first one is fastai's own

@@ -146,3 +146,10 @@ def test_special_tokens_come_from_fastais_defaults():
         ours.setup([['film']*3]), fastais.setup([['film']*3])
         assert ours.vocab == fastais.vocab
     finally: theirs.defaults.text_spec_tok = before
+
+
+def test_limits_of_the_vocab_are_fastais():
+    count = Counter({f'w{i}': n for n in range(2, 6) for i in range(n*20_000, (n + 1)*20_000)})
+    ours, fastais = make_vocab(count), theirs.make_vocab(count)
+    assert len(ours) == 60_000 and ours == fastais[:60_000]
+    assert real(make_vocab(Counter(a=4, b=3, c=2))) == real(theirs.make_vocab(Counter(a=4, b=3, c=2))) == special_tokens + ['a', 'b']

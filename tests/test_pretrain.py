@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np, pytest, torch
 
+from lesson8nlp import store
 from lesson8nlp.core import load_results
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import get_imdb
@@ -55,6 +56,28 @@ def test_the_model_that_ships_has_what_pretrain_says(pretrain):
     assert lm.info['measured_on'].startswith('750 reviews of IMDB (train and unsup) that it has not read')
     row, = load_results(root/'benchmarks'/'results'/'pretrained.json')
     assert (lm.info['perplexity'], lm.info['seeds']) == (row['ours'], row['seeds'])
+
+
+def test_the_model_that_ships_is_small():
+    "Below 12 MB, and as large as the results say; how long it takes to load is measured by benchmarks/first_answer.py."
+    folder = Path(store.__file__).parent/'pretrained'/'reviews'
+    size = sum(p.stat().st_size for p in folder.iterdir())
+    files = store.read_manifest(folder, 'model')['files']
+    assert size == sum(o['bytes'] for o in files.values()) + (folder/'manifest.json').stat().st_size < 12_000_000
+    assert load_results(root/'benchmarks'/'results'/'pretrained.json')[0]['megabytes'] == round(size/1e6, 2)
+
+
+def test_no_test_review_is_read_and_what_is_set_aside_is_not_read_either(pretrain, tmp_path):
+    "Every hundredth review of train and unsup, and from train the last tenth of the films."
+    for folder in ('train/pos', 'train/neg', 'test/pos', 'unsup'):
+        (tmp_path/folder).mkdir(parents=True)
+        for n in (0, 7, 8, 100, 107, 11_207, 11_249, 11_250, 11_307, 12_499): (tmp_path/folder/f'{n}_5.txt').write_text('x')
+    read, aside, tune = ([p.relative_to(tmp_path).as_posix() for p in some] for some in pretrain.parts(tmp_path))
+    names = lambda folders, numbers: sorted(f'{f}/{n}_5.txt' for f in folders for n in numbers)
+    train, every = ['train/neg', 'train/pos'], ['train/neg', 'train/pos', 'unsup']
+    assert sorted(read) == names(train, [0, 8, 100, 11_249]) + names(['unsup'], [0, 8, 100, 11_249, 11_250, 12_499])
+    assert sorted(aside) == names(every, [7, 107, 11_207, 11_307]) and sorted(tune) == names(train, [11_250, 11_307, 12_499])
+    assert not {*read} & {*aside, *tune}
 
 
 @pytest.fixture(scope='module')

@@ -254,6 +254,20 @@ def test_whatever_fails_is_shown_and_fails_all(monkeypatch, capsys, lint, notebo
     assert capsys.readouterr().out.strip() == says and len(ran) == (1 if lint else 3)
 
 
+@pytest.mark.parametrize('slow, marks', [(False, 'reviews and not slow'), (True, 'reviews and slow')])
+def test_what_runs_without_reviews(monkeypatch, slow, marks):
+    "Notebooks and fast tests, or the slow tests, with an empty data folder."
+    ran = []
+    for k in ('FASTAI_HOME', 'DOCS_BUILT'): monkeypatch.setenv(k, '')
+    monkeypatch.setattr(run_tests, 'without_network', lambda: 'without a network')
+    monkeypatch.setattr(run_tests, 'test_notebooks', lambda paths: ran.append(len(paths)))
+    monkeypatch.setattr(run_tests, 'test_files', lambda *args: ran.append((args[1], os.listdir(os.environ['FASTAI_HOME']))))
+    run_tests.test_offline(slow)
+    assert ran[-1] == (marks, []) and len(ran) == 2 - slow
+    r = subprocess.run([sys.executable, root/'tools'/'run_tests.py', '--slow', '02_tokenizer'], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 2 and '--offline' in r.stderr
+
+
 def test_one_notebook_that_does_not_exist():
     r = subprocess.run([sys.executable, root/'tools'/'run_tests.py', '99_nothing'], capture_output=True, text=True, timeout=60)
     assert r.returncode == 1 and 'no notebook 99_nothing' in r.stderr

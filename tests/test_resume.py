@@ -592,3 +592,11 @@ def test_the_random_numbers_of_apples_gpu_are_part_of_the_state(monkeypatch):
     state[0] += 1
     resume.set_rng_state(before)
     assert state[0].tolist() == [0, 1, 2, 3]
+
+
+def test_how_often_and_how_many_checkpoints_without_a_word(tmp_path):
+    cb, steps = CheckpointCallback(tmp_path/'run', verbose=False), []
+    save = cb._save
+    cb._save = lambda epoch, it, **kw: (steps.append(cb.learn.train_iter), save(epoch, it, **kw))
+    fit(learn := learner(dls=loaders(bs=4, seq_len=2)), cb, epochs=1)
+    assert sorted({*steps}) == [0, 100, len(learn.dls.train)] and len(list((tmp_path/'run').iterdir())) == 2

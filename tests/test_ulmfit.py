@@ -795,3 +795,12 @@ def test_temporary_seed_puts_the_states_of_gpus_back(monkeypatch, used):
     before = {k: torch.stack(list(v)).tolist() for k, v in state.items()}
     with temporary_seed(42): assert {k: torch.stack(list(v)).tolist() for k, v in state.items()} != before
     assert {k: torch.stack(list(v)).tolist() for k, v in state.items()} == before
+
+
+def test_rounding_is_to_an_eighth_of_a_deviation():
+    "Unless a row has an outlier: the largest number of each is at most 127 steps."
+    w = torch.randn(3, 4000, generator=torch.Generator().manual_seed(0))*torch.tensor([[1.], [0.01], [1.]])
+    w[2, 0] = 1000.
+    whole, step = ulmfit.to_steps(w)
+    assert step == pytest.approx(np.array([w[0].std()/8, w[1].std()/8, 1000/127])) and whole.dtype == np.int8 and whole[2, 0] == 127
+    assert (np.abs(whole*step[:, None] - w.numpy()).max(1) <= 0.5001*step).all()

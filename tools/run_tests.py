@@ -3,6 +3,7 @@
     python tools/run_tests.py --all          # notebooks, package, site and wheel: make test
     python tools/run_tests.py 02_tokenizer   # one notebook, its answers and its tests: make test NB=02_tokenizer
     python tools/run_tests.py --offline      # what reads reviews, with an empty data folder and without a network
+    python tools/run_tests.py --offline --slow  # the same of the long tests: make test-slow-offline
     python tools/run_tests.py --coverage     # notebooks and tests, and how much of the package they run: make coverage
 """
 import argparse, ast, functools, json, os, re, struct, subprocess, sys, tempfile
@@ -106,15 +107,15 @@ def test_all():
     return bool(failed)
 
 
-def test_offline():
-    "Everything that reads reviews, as it is on a machine that has none and cannot fetch them."
+def test_offline(slow=False):
+    "Everything that reads reviews (or the slow tests that do), as it is on a machine that has none and cannot fetch them."
     if (root/'build'/'docs'/'index.html').exists(): os.environ['DOCS_BUILT'] = '1'  # reviews do not change the site
-    how, notebooks = without_network(), list(notebooks_that_read(review_readers()))
+    how, notebooks = without_network(), [] if slow else list(notebooks_that_read(review_readers()))
     with tempfile.TemporaryDirectory() as home:
         os.environ['FASTAI_HOME'] = home
-        print(f'No reviews, {how}: {len(notebooks)} notebooks, and the tests that read reviews', flush=True)
-        failed = test_notebooks(notebooks)
-        return test_files('-m', 'reviews and not slow', '--ignore', 'tests/test_docs.py') or failed  # the site shows saved outputs
+        print(f'No reviews, {how}: {len(notebooks)} notebooks, and the {"slow "*slow}tests that read reviews', flush=True)
+        failed = bool(notebooks) and test_notebooks(notebooks)
+        return test_files('-m', f'reviews and {"" if slow else "not "}slow', '--ignore', 'tests/test_docs.py') or failed  # the site shows saved outputs
 
 
 def test_coverage(name=None):
@@ -136,11 +137,13 @@ def main():
     ap.add_argument('notebook', nargs='?', help='the name of a notebook, such as 02_tokenizer')
     ap.add_argument('--all', action='store_true', help='everything but the slow tests')
     ap.add_argument('--offline', action='store_true', help='what reads reviews, with an empty data folder and without a network')
+    ap.add_argument('--slow', action='store_true', help='with --offline: only the slow tests')
     ap.add_argument('--coverage', action='store_true', help='how much of the package the notebooks and tests run (or the notebook and its tests)')
     args = ap.parse_args()
     if args.coverage: sys.exit(test_coverage(args.notebook))
     if bool(args.notebook) + args.all + args.offline != 1: ap.error('give the name of a notebook, --all or --offline')
-    sys.exit(test_all() if args.all else test_offline() if args.offline else test_one(args.notebook))
+    if args.slow and not args.offline: ap.error('--slow goes with --offline; all slow tests run under make test-slow')
+    sys.exit(test_all() if args.all else test_offline(args.slow) if args.offline else test_one(args.notebook))
 
 
 if __name__ == '__main__': main()
