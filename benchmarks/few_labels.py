@@ -24,7 +24,7 @@ sizes = {50: 5, 100: 5, 200: 5, 500: 5, 1000: 5, 5000: 2, 25000: 1}  # number of
 ways = {'bag': 'bag of words, TF-IDF, words and pairs', 'ratios': 'bag of words, log-count ratios, up to three words',
         'random': 'network from random weights', 'pretrained': 'pretrained network',
         'finetuned': 'pretrained network, fine-tuned'}
-from_random = dict(lr=2e-3, epochs=10)  # chosen with 50 to 1,000 labels on the tuning reviews; the others take the library's settings
+from_random = dict(lr=2e-3, epochs=10)  # chosen on the tuning reviews; the others take the library's settings
 
 
 def number(f): return int(f.stem.split('_')[0])
@@ -125,7 +125,7 @@ def main():
                 done = work/f'{way}_{n}_{seed}.json'
                 if done.exists(): continue
                 if way == 'finetuned' and tuned is None:
-                    read = [f for f in reviews.pool if number(f) % 100 != 7]  # the others measure perplexity: tools/pretrain.py
+                    read = [f for f in reviews.pool if number(f) % 100 != 7]  # the others measure perplexity
                     tuned = finetune(texts_of(read)[0], lm, epochs=1, path=work/'lm')
                 found = run(way, n, seed, reviews, tuned if way == 'finetuned' else lm)
                 with atomic_file(done) as f: json.dump(found, f)
