@@ -435,9 +435,8 @@ def test_where_a_model_can_go(here, place, lm, monkeypatch, tmp_path, out):
     "An empty folder, one with a slash, folders that are not there yet, the home; and again in the same place."
     monkeypatch.setenv('HOME', str(tmp_path)), monkeypatch.setenv('USERPROFILE', str(tmp_path))
     (tmp_path/'empty').mkdir()
-    class Model:
-        def save(self, path): return TextModel.load(lm).save(path)
-    monkeypatch.setattr(cli, 'finetune', lambda texts, lm=None, **kw: Model())
+    saved = TextModel.load(lm)
+    monkeypatch.setattr(cli, 'finetune', lambda texts, lm=None, out=None: saved.save(out))
     for _ in range(2):
         code, got, err = here('finetune', '--texts', str(place/'texts'), '--from', str(lm), '--out', out, cwd=tmp_path)
         assert code == 0, err
