@@ -49,9 +49,7 @@ def _load(path, classifier=False): # a model for a verb that needs a classifier,
     raise ValueError(f'{path} holds a {m.kind}, but this command needs a {needed}. {made_by}')
 
 # %% ../nbs/internals/15_cli.ipynb #c7d1e2f3
-def _start(a, texts): # the language model that training starts from; None: the one that ships
-    if a.start == 'scratch': return random_model(make_codec(texts, **_pick(a, make_codec)), a.size, a.seed)
-    return None if a.start == 'reviews' else _load(a.start)
+def _flag(k): return '--' + dict(start='from').get(k, k).replace('_', '-')
 
 def _check_paths(a): # an empty one is a variable of the shell that is not set: it would name the folder that you are in
     for k in 'texts out start model'.split():
@@ -66,6 +64,11 @@ def _check_unused(a): # options that decide how a new model is made
             if getattr(a, k) != signature(f).parameters[k].default:
                 raise ValueError(f'{_flag(k)} needs --from scratch, which makes a new model: a model that has been '
                                  'trained keeps its tokenizer, its vocab and its size.')
+
+# %% ../nbs/internals/15_cli.ipynb #c7d1e2a2
+def _start(a, texts): # the language model that training starts from; None: the one that ships
+    if a.start == 'scratch': return random_model(make_codec(texts, **_pick(a, make_codec)), a.size, a.seed)
+    return None if a.start == 'reviews' else _load(a.start)
 
 def _finetune(a):
     "Train a language model on your texts."
@@ -102,6 +105,7 @@ def _lines(encoding): # of standard input, decoded one by one; all at once where
         for i, o in enumerate(chain([first] if first else [], sys.stdin.buffer), 1):
             yield decode_text(o, f'Line {i} of standard input', encoding, is_file=False).rstrip('\r\n')
 
+# %% ../nbs/internals/15_cli.ipynb #2502500c
 def _files(paths, encoding, faults): # (cells, text) of those that can be read; why the others cannot goes to `faults`
     for p in paths:
         try: yield [shown(p)], read_text(p, encoding)
@@ -117,6 +121,7 @@ def _source(a, faults): # columns that come back with the answers, and an iterat
     t = Table.read(a.texts, a.encoding, a.sep)
     return t.columns, zip(t.rows, t.column(a.column, 'text'))
 
+# %% ../nbs/internals/15_cli.ipynb #25025013
 def _portions(rows, n, faults): # lists of `n`; a fault ends them, after what came before it
     some = []
     try:
@@ -126,6 +131,7 @@ def _portions(rows, n, faults): # lists of `n`; a fault ends them, after what ca
     except (ValueError, OSError) as e: faults.append(e)
     if some: yield some
 
+# %% ../nbs/internals/15_cli.ipynb #25025012
 def _predict(a):
     "Label lines from standard input, the texts of a table, or the files of a folder."
     clf = _load(a.model, classifier=True)
@@ -186,9 +192,6 @@ _verbs = dict(
     classify=(_classify, 'texts out start column label', _data, *_new, (train_classifier, _train)),
     predict=(_predict, 'model column all fast format', _data, (TextModel.predict, 'bs')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
-
-# %% ../nbs/internals/15_cli.ipynb #841ab4b1
-def _flag(k): return '--' + dict(start='from').get(k, k).replace('_', '-')
 
 # %% ../nbs/internals/15_cli.ipynb #f542a544
 _own = dict(

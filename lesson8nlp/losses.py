@@ -132,7 +132,7 @@ class TensorOnDemand:
         return getattr(self.full(), name)
 
     def __setitem__(self, i, value):
-        raise TypeError(f'{type(self).__name__} has no numbers to change until they are asked for: change those of full().')
+        raise TypeError(f'{type(self).__name__} has no numbers to change before they are asked for: change full().')
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None): # torch.softmax(logits), F.cross_entropy(logits, y)

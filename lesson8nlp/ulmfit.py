@@ -300,7 +300,7 @@ def temporary_seed(
         yield
     finally:
         set_rng_state(state)
-        if not state['cuda'] and torch.cuda.is_available(): torch.cuda.manual_seed_all(torch.initial_seed()) # not used yet
+        if not state['cuda'] and torch.cuda.is_available(): torch.cuda.manual_seed_all(torch.initial_seed()) # unused
 
 # %% ../nbs/internals/13_ulmfit.ipynb #dadf0cc2
 @patch
