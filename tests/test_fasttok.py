@@ -8,8 +8,7 @@ from spacy.symbols import ORTH
 from spacy.tokenizer import Tokenizer as SpacyTokenizer
 
 from lesson8nlp import fasttok as ft
-from lesson8nlp.core import data_root
-from lesson8nlp.data import read_text, sample_reviews, text_files
+from lesson8nlp.data import get_imdb, read_text, sample_reviews, text_files
 from lesson8nlp.fasttok import *
 from lesson8nlp.tokenizer import *
 
@@ -193,8 +192,8 @@ def test_words_said_three_times_need_not_the_slow_path():
 # ---- reviews
 
 def reviews(n): # of the 100,000, or else of the made-up ones
-    path = data_root()/'imdb'
-    return [read_text(f) for f in (text_files(path, n=n) if (path/'unsup').is_dir() else text_files(sample_reviews()))]
+    path = get_imdb(download=False)
+    return [read_text(f) for f in text_files(path, n=n if path.name == 'imdb' else None)]
 
 
 def test_equal_on_three_thousand_reviews():
@@ -212,8 +211,8 @@ def test_equal_on_every_review():
     "All 100,000 and the 2,000 of the sample, against fastai: about ten minutes."
     fast, n = FastTokenizer(tok), 0
     assert_same(fast, [read_text(f) for f in text_files(sample_reviews())])
-    path = data_root()/'imdb'
-    if not (path/'unsup').is_dir(): pytest.skip('the real reviews are not on this machine')
+    path = get_imdb(download=False)
+    if path.name != 'imdb': pytest.skip('the real reviews are not on this machine')
     files = text_files(path)
     for i in range(0, len(files), 2000):
         ts = [read_text(f) for f in files[i:i+2000]]

@@ -8,9 +8,8 @@ from fastai.text import core as theirs
 from hypothesis import given, settings, strategies as st
 
 from lesson8nlp import rules as rl, subwords as sw, tokenizer as tk
-from lesson8nlp.core import data_root
 from lesson8nlp.store import fingerprint
-from lesson8nlp.data import read_text, sample_reviews, text_files
+from lesson8nlp.data import get_imdb, read_text, sample_reviews, text_files
 from lesson8nlp.tokenizer import *
 
 tok = Tokenizer()
@@ -106,8 +105,8 @@ def test_whole_tokenizer_gives_the_known_answer():
 
 
 def real_reviews(n):
-    path = data_root()/'imdb'
-    return [read_text(f) for f in text_files(path, n=n)] if (path/'unsup').is_dir() else []
+    path = get_imdb(download=False)
+    return [read_text(f) for f in text_files(path, n=n)] if path.name == 'imdb' else []
 
 
 def same_tokens(ts): # how many tokens; an error at the first difference
@@ -125,8 +124,8 @@ def test_equal_on_the_sample_and_some_real_reviews(): assert same_tokens(real_re
 def test_equal_on_every_review():
     "All 100,000 and the 2,000 of the sample; about fifteen minutes."
     assert same_tokens(read_text(f) for f in text_files(sample_reviews())) > 200_000
-    path = data_root()/'imdb'
-    if not (path/'unsup').is_dir(): pytest.skip('the real reviews are not on this machine')
+    path = get_imdb(download=False)
+    if path.name != 'imdb': pytest.skip('the real reviews are not on this machine')
     files = text_files(path)
     for i in range(0, len(files), 5000): same_tokens(map(read_text, files[i:i+5000]))
 
