@@ -91,7 +91,7 @@ class Runner(NotebookClient):
 def run(path, flags=skip_flags, tick=None, cwd=None):
     "Execute the notebook at `path`; return it with its outputs, the seconds, the error if there was one, and warnings."
     nb = nbformat.read(path, as_version=4)
-    env = {'OMP_NUM_THREADS': '1'} | dict(os.environ, PYTHONWARNINGS='ignore', MPLBACKEND='module://matplotlib_inline.backend_inline')
+    env = dict(os.environ, PYTHONWARNINGS='ignore', MPLBACKEND='module://matplotlib_inline.backend_inline')
     client = Runner(nb, flags, tick, timeout=None, extra_arguments=['--log-level=ERROR'], kernel_name='python3', resources={'metadata': {'path': str(cwd or path.parent)}})
     start, err = time.time(), None
     try: client.execute(env=env)
