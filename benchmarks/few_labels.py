@@ -27,7 +27,7 @@ ways = {'bag': 'bag of words, TF-IDF, words and pairs', 'ratios': 'bag of words,
 
 
 def from_random(n):
-    "Settings for a network that has read nothing, up to 1,000 labels chosen on the tuning reviews; the others take defaults."
+    "Settings for a network that has read nothing; up to 1,000 labels they were chosen on the tuning reviews."
     return dict(lr=2e-3, epochs=10 if n <= 1000 else 5 if n <= 5000 else 3)
 
 
