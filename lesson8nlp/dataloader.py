@@ -791,6 +791,20 @@ def label_transforms(labels, classes): # fastai's, as `checked_labels` gave both
     if labels and isinstance(labels[0], list): return [MultiCategorize(classes), OneHotEncode(len(classes))]
     return [Categorize(classes, sort=False)]
 
+# %% ../nbs/internals/08_dataloader.ipynb #a5d10b1f
+def check_batch(bs): # its number of texts
+    if not isinstance(bs, (int, np.integer)) or bs < 1:
+        raise ValueError(f'bs is {bs!r}; it must be a whole number, at least 1.')
+
+def loader_of_ids(ids, labels, codec, classes, backwards, bs, shuffle, device, num_workers=0, **kwargs):
+    items, tfms = [(o,) for o in ids], [[ItemGetter(0), EncodeText(codec, backwards)]]
+    if labels is not None:
+        labels, classes = checked_labels(labels, len(ids), classes)
+        items, tfms = list(zip(ids, labels)), [*tfms, [ItemGetter(1), *label_transforms(labels, classes)]]
+    device = default_device() if device is None else device
+    return ClassDataLoader(Datasets(items, tfms), res=[len(o) for o in ids], bs=bs, shuffle=shuffle, device=device,
+                           num_workers=num_workers, before_batch=PadRight(codec.pad_id), **kwargs)
+
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b0b
 def class_dl(
     texts, # list of str
@@ -805,17 +819,10 @@ def class_dl(
     **kwargs # for `SortedDL`
 ) -> ClassDataLoader: # of (ids (bs, longest) int64, label (bs,) int64)
     "Batches of texts of similar length, padded on the right."
-    if not isinstance(bs, (int, np.integer)) or bs < 1:
-        raise ValueError(f'bs is {bs!r}; it must be a whole number, at least 1.')
+    check_batch(bs)
     if labels is not None: labels = labels_for(texts, labels)
     ids = encode_texts(texts, codec, backwards)
-    items, tfms = [(o,) for o in ids], [[ItemGetter(0), EncodeText(codec, backwards)]]
-    if labels is not None:
-        labels, classes = checked_labels(labels, len(ids), classes)
-        items, tfms = list(zip(ids, labels)), [*tfms, [ItemGetter(1), *label_transforms(labels, classes)]]
-    device = default_device() if device is None else device
-    return ClassDataLoader(Datasets(items, tfms), res=[len(o) for o in ids], bs=bs, shuffle=shuffle, device=device,
-                           num_workers=num_workers, before_batch=PadRight(codec.pad_id), **kwargs)
+    return loader_of_ids(ids, labels, codec, classes, backwards, bs, shuffle, device, num_workers, **kwargs)
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b0e
 def stratified_split(groups, valid_pct, seed):
@@ -846,10 +853,12 @@ def class_dataloaders(
     classes:list=None, # names of the classes, in the order of the model's outputs; default: those in `labels`, sorted
     path='.', # where a learner saves its models
     device=None, # default: the GPU if there is one
+    backwards:bool=False, # reverse each text, for an encoder that reads backwards?
     **kwargs # for `class_dl`
 ) -> DataLoaders: # with `.codec`, `.vocab` and `.c`
     "Batches for a classifier, for training and validation."
-    if isinstance(bs, (int, np.integer)) and bs == 1:
+    check_batch(bs)
+    if bs == 1:
         raise ValueError('bs is 1; batch normalization needs at least two texts in a batch: take bs=2 or more.')
     labels, texts = labels_for(texts, labels), check_texts(texts)
     labels, classes = checked_labels(labels, len(texts), classes)
@@ -859,11 +868,11 @@ def class_dataloaders(
     if classes is not None and len(classes) < 2:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
     parts = stratified_split(label_groups(labels, classes), valid_pct, seed)
-    dls = []
-    for part, shuffle in zip(parts, (True, False)):
-        if len(part) < 1 + shuffle: raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} leave {len(part)} '
-            f'for {"training, which needs two" if shuffle else "validation, which needs one"}: more texts are needed.')
-        some, theirs = [texts[i] for i in part], [labels[i] for i in part]
-        dls.append(class_dl(some, theirs, codec, classes, bs=bs, shuffle=shuffle, device=device, **kwargs))
-    check_readable([ids for dl in dls for ids, _ in dl.dataset.items], codec)
+    for part, least, what in zip(parts, (2, 1), ('training, which needs two', 'validation, which needs one')):
+        if len(part) < least: raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} leave {len(part)} for '
+                                               f'{what}: more texts are needed.')
+    ids = encode_texts(texts, codec, backwards)
+    check_readable(ids, codec)
+    dls = [loader_of_ids([ids[i] for i in part], [labels[i] for i in part], codec, classes, backwards, bs, shuffle,
+                         device, **kwargs) for part, shuffle in zip(parts, (True, False))]
     return DataLoaders(*dls, path=path, device=dls[0].device)

@@ -579,6 +579,7 @@ def test_texts_that_are_none(texts):
 def test_a_text_without_tokens_and_a_vocab_without_padding():
     empty = Codec(str.split, ['xxunk', 'xxpad', 'good'])
     with pytest.raises(ValueError, match='Text 1 of 2 has no tokens'): class_dl(['good', ''], None, empty)
+    with pytest.raises(ValueError, match='Text 5 of 20 has no tokens'): class_dataloaders(['good']*5 + [''] + ['bad']*14, ['a', 'b']*10, empty, bs=4)
     with pytest.raises(ValueError, match='no xxpad'): class_dl(['good'], None, Codec(str.split, ['xxunk', 'good']))
 
 

@@ -2,6 +2,7 @@
 import json, math
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -216,25 +217,41 @@ def test_names_of_curves_do_not_cover_each_other():
     assert boxes[-1].y1 <= ax.get_window_extent().y1 + 20 and min(ax.texts, key=lambda t: t.get_position()[1]).get_text() == 'random weights'
 
 
-def test_the_command_writes_rows_that_can_be_drawn():
+def test_the_command_writes_rows_that_can_be_drawn(tmp_path):
     import few_labels
     assert set(few_labels.ways) == set(ex._curves)
-    runs = [dict(way='bag', n=50, seed=i, accuracy=60. + i, seconds=1.) for i in range(3)]
-    rows = few_labels.summary(runs, 'test', 25_000, lm=None)
-    assert few_labels_figure(rows) is not None and '3 with 50 labels' in few_labels_caption(rows)
+    for accuracy in (60., 61., 65.): few_labels.add_draw(tmp_path/'rows.json', 'bag', 50, accuracy, 30, 'test', 25_000, lm=None)
+    few_labels.add_draw(tmp_path/'rows.json', 'ratios', 50, 70., 30, 'test', 25_000, lm=None)
+    rows = few_labels_rows(tmp_path, 'rows')
+    assert [(r['ours'], r['sd'], r['each'], r['seeds'], r['minutes']) for r in rows] == [(62., 2.65, [60., 61., 65.], [0, 1, 2], 1.5), (70., None, [70.], [0], .5)]
+    assert few_labels_figure(rows) is not None and '(3 with 50 labels; so far 1 of the bag of words, log-count ratios, up to three words, 50 labels)' in few_labels_caption(rows)
 
 
 def test_rows_are_kept_for_the_model_that_they_were_measured_with(tmp_path, monkeypatch):
     import few_labels
-    monkeypatch.setattr(few_labels, 'start_of', lambda way, lm: None if way == 'bag' else lm)
-    runs = [dict(way=way, n=n, seed=i, accuracy=70., seconds=1.) for way in ('bag', 'pretrained') for n in (50, 5000)
-            for i in range(few_labels.sizes[n] - (way == 'pretrained' and n == 5000))]  # one draw is not run yet
-    few_labels.save_results(tmp_path/'rows.json', few_labels.summary(runs, 'test', 5_000, lm='a'))
-    kept = lambda *args: [(r['way'], r['n_labels']) for r in few_labels.measured(tmp_path/'rows.json', *args)]
-    assert kept('test', 5_000, 'a') == [('bag', 50), ('bag', 5000), ('pretrained', 50)]
-    assert kept('test', 5_000, 'b') == [('bag', 50), ('bag', 5000)]
-    assert kept('tune', 5_000, 'a') == kept('test', 1_000, 'a') == []
-    assert few_labels.measured(tmp_path/'none.json', 'test', 5_000, 'a') == []
-    more = few_labels.merged(few_labels.measured(tmp_path/'rows.json', 'test', 5_000, 'b'),
-                             few_labels.summary(runs[-3:], 'test', 5_000, lm='b'))
-    assert [(r['way'], r['n_labels'], r['start']) for r in more] == [('bag', 50, None), ('bag', 5000, None), ('pretrained', 50, 'b'), ('pretrained', 5000, 'b')]
+    monkeypatch.setattr(few_labels, 'start_of', lambda way, n, lm: None if way == 'bag' else lm)
+    out, kept = tmp_path/'rows.json', lambda *args: {k: r['start'] for k, r in few_labels.measured(tmp_path/'rows.json', *args).items()}
+    for way, n in (('pretrained', 5000), ('bag', 5000), ('pretrained', 50), ('bag', 50)): few_labels.add_draw(out, way, n, 70., 1., 'test', 5_000, 'a')
+    assert [(r['way'], r['n_labels']) for r in few_labels_rows(tmp_path, 'rows')] == [('bag', 50), ('bag', 5000), ('pretrained', 50), ('pretrained', 5000)]
+    assert kept('test', 5_000, 'a') == {('bag', 50): None, ('bag', 5000): None, ('pretrained', 50): 'a', ('pretrained', 5000): 'a'}
+    assert kept('test', 5_000, 'b') == {('bag', 50): None, ('bag', 5000): None}
+    assert kept('tune', 5_000, 'a') == kept('test', 1_000, 'a') == few_labels.measured(tmp_path/'none.json', 'test', 5_000, 'a') == {}
+    few_labels.add_draw(out, 'pretrained', 50, 80., 1., 'test', 5_000, 'b')  # the rows of another model go
+    assert kept('test', 5_000, 'b') == {('bag', 50): None, ('bag', 5000): None, ('pretrained', 50): 'b'}
+
+
+def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp_path, monkeypatch):
+    import few_labels
+    asked = []
+    def run(way, n, seed, reviews, start):
+        asked.append((way, n, seed))
+        if len(asked) == 3: raise KeyboardInterrupt
+        return 70. + seed, 6.
+    for name, o in dict(run=run, results=tmp_path, Reviews=lambda *_: SimpleNamespace(test=[None]*5_000)).items(): monkeypatch.setattr(few_labels, name, o)
+    monkeypatch.setattr('sys.argv', ['few_labels.py', '--test', 'test', '--ways', 'random', '--sizes', '50', '5000'])
+    with pytest.raises(KeyboardInterrupt): few_labels.main()
+    few_labels.main()
+    assert asked == [('random', 50, i) for i in (0, 1, 2, 2, 3, 4)] + [('random', 5000, i) for i in (0, 1)]
+    assert [(r['n_labels'], r['each']) for r in few_labels_rows(tmp_path)] == [(50, [70., 71., 72., 73., 74.]), (5000, [70., 71.])]
+    few_labels.main()
+    assert len(asked) == 8
