@@ -51,7 +51,7 @@ def rm_useless_spaces(t):
     return re.sub('  +', ' ', t)
 
 # %% ../nbs/02_tokenizer.ipynb #a6edaa31
-def _marked(tag): # the replacement: the lower case of what was found, behind `tag` if it is longer than one character
+def _marked(tag): # the replacement: what was found, in lower case; if it is longer than one character, after `tag`
     return lambda m: (f'{tag} ' if len(m[0]) > 1 else '') + m[0].lower()
 
 _re_caps = re.compile(r'(?<!\S)[A-Z][^a-z\s]*(?!\S)')
