@@ -159,7 +159,7 @@ def forward(self:AWD_LSTM,
     inp:Tensor, # token ids, (bs, sl) int64, or with `from_embeds` their features, (bs, sl, emb_sz)
     from_embeds:bool=False # is `inp` already embedded?
 ) -> Tensor: # outputs of the last layer, (bs, sl, emb_sz)
-    "Read `inp` from where the last call has stopped."
+    "Read `inp` from where the last call stopped."
     if not from_embeds: _check_ids(inp, self.encoder.num_embeddings)
     self._fit_state(inp.shape[0])
     x = self.input_dp(inp if from_embeds else self.encoder_dp(inp))

@@ -36,7 +36,7 @@ def copy_probs(
     ids:Tensor, # the tokens so far, (bs, n) int64
     vocab_sz:int # number of tokens in the vocab
 ) -> Tensor: # (bs, sl, vocab_sz); sums to what the weights sum to
-    "For each token of the vocab, the sum of the weights of the positions where it stands."
+    "For each token of the vocab, the sum of the weights of the positions where it occurs."
     if weights.ndim != 3 or ids.shape != (weights.shape[0], weights.shape[2]):
         raise ValueError(f'copy_probs takes weights of shape (bs, sl, n) and ids of shape (bs, n); '
                          f'got {tuple(weights.shape)} and {tuple(ids.shape)}.')
