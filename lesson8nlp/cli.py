@@ -51,7 +51,7 @@ def _load(path, classifier=False): # a model for a verb that needs a classifier,
 # %% ../nbs/internals/15_cli.ipynb #c7d1e2f3
 def _flag(k): return '--' + dict(start='from').get(k, k).replace('_', '-')
 
-def _check_paths(a): # an empty one is a variable of the shell that is not set: it would name the folder that you are in
+def _check_paths(a): # an empty one comes from a shell variable that is not set; it would mean the folder you are in
     for k in 'texts out start model'.split():
         if getattr(a, k, None) is not None and not getattr(a, k).strip(): raise ValueError(f'{_flag(k)} is empty.')
 

@@ -18,7 +18,7 @@ from fastcore.foundation import L
 from torch import Tensor
 
 # %% ../nbs/internals/01_store.ipynb #35fb7ca6
-def hidden_name(path, mark=''): # beside `path`, a name that nothing has
+def hidden_name(path, mark=''): # a hidden name beside `path` that nothing has yet
     return path.with_name(f'.{path.name}.{mark}{secrets.token_hex(8)}')
 
 # %% ../nbs/internals/01_store.ipynb #5dc86bf3
@@ -180,7 +180,7 @@ def file_fault(path, want, verify=True): # what is wrong with a file, or ''; `wa
     if size != want['bytes']:
         return f'{where} has {size:,} bytes and should have {want["bytes"]:,}: truncated or altered.'
     altered = verify and file_checksum(path) != want['sha256']
-    return f'{where} has been altered: its checksum is another.' if altered else ''
+    return f'{where} has been altered: its checksum differs.' if altered else ''
 
 # %% ../nbs/internals/01_store.ipynb #79ffe5a8
 def open_sealed(

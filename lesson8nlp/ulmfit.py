@@ -293,7 +293,7 @@ def perplexity(self:TextModel,
 def temporary_seed(
     seed:int # of torch, NumPy and Python
 ):
-    "Seed all random numbers in the block, and put the states of before back at its end."
+    "Seed all random numbers in the block, and restore their earlier states at its end."
     state = rng_state()
     try:
         set_seed(seed)
@@ -588,7 +588,7 @@ def fit_or_go_on(learn, fit, path, identity, every, verbose): # checkpoints are 
     return work
 
 # %% ../nbs/internals/13_ulmfit.ipynb #c0a1b102
-def safe(model, out, work): # the model, saved if it is to be; what it was made of is removed only then
+def safe(model, out, work): # the model, saved in `out` if that is a path; its checkpoints are removed only then
     if out is not None: model.save(out)
     distrib_barrier()
     if not rank_distrib(): shutil.rmtree(work, ignore_errors=True)
@@ -733,7 +733,7 @@ def known_words(
 def bag_of_words(
     texts, labels, # to learn from
     others, # texts to label
-    n_words:int=2, # up to so many neighboring words count as one feature
+    n_words:int=2, # up to this many neighboring words count as one feature
     weigh:str='tfidf', # 'tfidf', or 'ratios': log-count ratios of naive Bayes, for two classes or one against the rest
     characters:bool=False # count characters, where no spaces separate words?
 ) -> np.ndarray: # a label for each of `others`
