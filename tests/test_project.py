@@ -178,6 +178,14 @@ def test_runner_runs_the_course_and_the_internals():
     assert sorted(run_notebooks.lessons()) == lessons and run_notebooks.lessons()[0].parent.name == 'nbs'
 
 
+@pytest.mark.parametrize('p', lessons, ids=name)
+def test_the_head_says_the_time_that_was_measured(p):
+    times = {r['what']: r['ours'] for r in json.loads((root/'benchmarks'/'results'/'lessons.json').read_text(encoding='utf-8'))}
+    head = '\n'.join(map(src, cells(p)[:3]))
+    assert '| Time |' in head and run_notebooks.with_time(head, times[p.stem]) == head, f'run tools/run_notebooks.py --save --times {p.stem}'
+    assert set(times) == {q.stem for q in lessons}
+
+
 def test_runner_and_nbdev_skip_the_same_cells():
     assert run_notebooks.skip_flags == set(tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['tool']['nbdev']['tst_flags'].split())
 
