@@ -44,7 +44,7 @@ endif
 	$(PIP) -c $(CONSTRAINTS) --no-build-isolation -e ".[$(EXTRAS)]"
 	@$(PY) -c "open('$(VENV)/.installed', 'w').close()"
 
-lesson: install ## run every lesson (about 20 minutes) into build/lesson/; with NB=02_tokenizer one of them
+lesson: install ## run every lesson (about 15 minutes on two cores) into build/lesson/; with NB=02_tokenizer one of them
 	@$(PY) tools/run_notebooks.py $(NB)
 
 test: install ## check notebooks, package, site and wheel; with NB=02_tokenizer one notebook and its tests, in a minute or two
