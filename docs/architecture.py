@@ -34,7 +34,8 @@ def imports(path):
     "The modules of the package that the file of a module imports, in the order of the imports."
     found = []
     for n in ast.walk(ast.parse(Path(path).read_text(encoding='utf-8'))):
-        if isinstance(n, ast.ImportFrom) and n.level and n.module: found.append(n.module)
+        if isinstance(n, ast.ImportFrom) and n.module and (n.level or n.module.startswith('lesson8nlp.')):
+            found.append(n.module.removeprefix('lesson8nlp.'))
     return list(dict.fromkeys(found))
 
 

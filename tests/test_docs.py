@@ -163,7 +163,8 @@ def test_architecture_page_names_what_each_module_imports(pages):
     table = (site/'architecture.html').read_text(encoding='utf-8').split('</table>')[0]
     rows = dict(re.findall(r'<tr[^>]*><td>.*?href="api/(\w+)\.html".*?</td>\s*<td>.*?</td>\s*<td>(.*?)</td>', table, re.S))
     assert [m for m in module_order if m in page_of] == list(rows)
-    assert {'api/awdlstm.html', 'api/learner.html'} <= set(re.findall(r'href="([^"#]+)"', rows['classifier']))
+    for m, needs in (('classifier', ('awdlstm', 'learner')), ('cli', ('texts', 'ulmfit'))):
+        assert {f'api/{o}.html' for o in needs} <= set(re.findall(r'href="([^"#]+)"', rows[m]))
     assert 'nothing' in rows['store'] and 'all of them' in rows['all']
 
 
