@@ -34,8 +34,9 @@ def tools(app, docname):
     up = '../'*docname.count('/')
     repo, nb = u['Repository'].rstrip('/'), p['notebook']
     secs = p['seconds']
-    run = f'{secs:.0f} s to run' if secs and secs < 100 else f'{secs/60:.0f} min to run' if secs else 'nothing to run' if not p['code'] else 'run time not measured'
-    time = f'{p["minutes"]} min to read · {run}' + (' the notebook' if p.get('reference') and secs else '')
+    time = f'{p["minutes"]} min to read'
+    if secs: time += f' · {secs:.0f} s to run' if secs < 100 else f' · {secs/60:.0f} min to run'
+    if secs and p.get('reference'): time += ' the notebook'
     hw = f' title="{html.escape("measured on " + p["hardware"])}"' if p['hardware'] else ''
     colab = repo.replace('https://github.com/', 'https://colab.research.google.com/github/')
     links = [(f'{colab}/blob/main/{nb}', 'Open in Colab', ''), (f'{up}notebooks/{nb[4:]}', 'Download notebook', ' download'), (f'{repo}/blob/main/{nb}', 'Source on GitHub', '')]
