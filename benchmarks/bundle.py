@@ -1,12 +1,14 @@
 "What `imdb.py` moves between machines: the ids of all reviews, and a language model with 8 bits for each weight."
-import json, lzma, math, sys
+import json, lzma, re, sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np, torch
+import numpy as np
 
 from common import Clock, machine
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.store import open_sealed, sealed_folder, write_json
+from lesson8nlp.ulmfit import TextModel
 
 parts, classes = ['train', 'test', 'unsup'], ['neg', 'pos']
 
@@ -46,42 +48,21 @@ class Bundle:
         return cls(path)
 
 
-def to_8_bits(state):
-    "Matrices as int8 with a scale for each row, other weights as they are; and for tied weights the name of the first."
-    arrays, tied, first = {}, {}, {}
-    for k, w in state.items():
-        if (same := first.setdefault((w.data_ptr(), w.shape), k)) != k: tied[k] = same; continue
-        w = w.float().cpu()
-        if w.ndim != 2: arrays[k] = w.numpy(); continue
-        scale = w.abs().amax(1, keepdim=True).clamp(min=1e-12)/127
-        arrays[k], arrays[f'{k}:scale'] = (w/scale).round().to(torch.int8).numpy(), scale.numpy()
-    return arrays, tied
+def save_in_parts(folder, lm, part):
+    "The `TextModel` `lm` as the library saves it, weights rounded, in a sealed folder of files of at most `part` bytes."
+    with TemporaryDirectory() as tmp, sealed_folder(folder, 'model in parts', replace=True) as to:
+        for f in sorted(lm.save(Path(tmp)/'model', compact=True).iterdir()):
+            data = f.read_bytes()
+            for i, at in enumerate(range(0, len(data), part)):
+                (to/f'{f.stem}-{i:03d}{f.suffix}').write_bytes(data[at:at+part])
 
 
-def from_8_bits(arrays, tied):
-    "The state that `to_8_bits` took apart, as float32."
-    weights = {k: torch.from_numpy(w) for k, w in arrays.items() if not k.endswith(':scale')}
-    weights = {k: w*torch.from_numpy(arrays[f'{k}:scale']) if f'{k}:scale' in arrays else w for k, w in weights.items()}
-    return weights | {k: weights[v] for k, v in tied.items()}
-
-
-def save_8_bits(folder, state, part):
-    "A sealed folder with the weights, compressed, in files of at most `part` bytes."
-    arrays, tied = to_8_bits(state)
-    data = b''.join(a.tobytes() for a in arrays.values())
-    shapes, step = {k: [str(a.dtype), list(a.shape)] for k, a in arrays.items()}, part - part//100  # xz adds a little
-    with sealed_folder(folder, 'weights', replace=True) as tmp:
-        names = [f'weights-{i:03d}.xz' for i in range(math.ceil(len(data)/step))]
-        for i, name in enumerate(names): (tmp/name).write_bytes(lzma.compress(data[i*step:(i + 1)*step], preset=1))
-        write_json(tmp/'weights.json', dict(tied=tied, arrays=shapes, files=names))
-
-
-def load_8_bits(folder):
-    "The state that `save_8_bits` wrote, once all files have proved to be whole."
-    open_sealed(folder, 'weights', remedy='Copy the folder again, or remove it to train the language model again.')
-    info = read_json(folder/'weights.json')
-    data, arrays, at = b''.join(lzma.decompress((folder/n).read_bytes()) for n in info['files']), {}, 0
-    for k, (dtype, shape) in info['arrays'].items():
-        arrays[k] = np.frombuffer(data, dtype, math.prod(shape), at).reshape(shape).copy()
-        at += arrays[k].nbytes
-    return from_8_bits(arrays, info['tied'])
+def load_from_parts(folder):
+    "The `TextModel` that `save_in_parts` wrote, once all files have proved to be whole."
+    remedy = 'Copy the folder again, or remove it to train the language model again.'
+    names = open_sealed(folder, 'model in parts', remedy=remedy)['files']
+    with TemporaryDirectory() as tmp:
+        (path := Path(tmp)/'model').mkdir()
+        for name in sorted(names):
+            with open(path/re.sub(r'-\d+(?=\.)', '', name), 'ab') as f: f.write((folder/name).read_bytes())
+        return TextModel.load(path, 'cpu')

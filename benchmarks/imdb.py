@@ -16,7 +16,10 @@ The folder `--out` has three parts. `bundle`: the ids of all reviews, labels, vo
 checkpoints, large, to go on from within a stage. `travel`: what a fresh machine needs to go on, besides the bundle:
 results, answers, and the language model that the classifier is waiting for, with 8 bits for each weight, in files under
 15 MB, together under 60. In half precision it would be 88 MB. The classifier always starts from these weights, so that
-nothing depends on whether the machine changed; what 8 bits cost is measured."""
+nothing depends on whether the machine changed; what 8 bits cost is measured.
+
+`pretrain` and `train_classifier` are made for a laptop. This is the recipe of the paper, as lesson 13 takes it step by
+step: AR and TAR while the language model trains, then a classifier that is unfrozen group by group."""
 import argparse, json, math, shutil, sys, time
 from functools import partial
 from pathlib import Path
@@ -25,7 +28,7 @@ from types import SimpleNamespace
 from common import clear, machine, stand_ins
 stand_ins()  # before everything that imports a tokenizer
 import numpy as np, torch
-from bundle import Bundle, classes, load_8_bits, parts, read_json, save_8_bits
+from bundle import Bundle, classes, load_from_parts, parts, read_json, save_in_parts
 from fastai.basics import Callback, CrossEntropyLossFlat, DataLoaders, accuracy, set_seed
 from scipy.special import softmax
 from scipy.stats import binomtest
@@ -192,8 +195,8 @@ def train_lm(run, b, back):
     run.need(run.c['reserve'])
     rec = learn.recorder
     values, losses = [list(map(float, o)) for o in rec.values], np.array([float(o) for o in rec.losses])
-    save_8_bits(run.travel/stage, learn.model.state_dict(), run.c['part'])
-    learn.model.load_state_dict(load_8_bits(run.travel/stage))
+    save_in_parts(run.travel/stage, TextModel(learn.model, Codec(None, b.vocab)), run.c['part'])
+    learn.model.load_state_dict(load_from_parts(run.travel/stage).model.state_dict())
     with learn.no_bar(): again = learn.validate()
     how = dict(seed=run.c['seed'], codec=codec_of(b))
     text = lambda p, t: generate(learn.model, p, run.c['samples'], temperature=t, **how)
@@ -226,8 +229,7 @@ def clas_learner(run, b, back, train, valid):
     learn = classifier.text_classifier_learner(dls, awdlstm.AWD_LSTM, config=awdlstm.awd_lstm_clas_config | c['model'],
         pretrained=False, drop_mult=k['drop_mult'], max_len=k['max_len'],
         loss_func=CrossEntropyLossFlat(label_smoothing=k['smoothing']), metrics=accuracy, path=run.work)
-    state = load_8_bits(run.travel/f'lm_{directions[back]}')
-    learn.model[0].module.load_state_dict({n[2:]: w for n, w in state.items() if n.startswith('0.')})
+    learn.model[0].module.load_state_dict(load_from_parts(run.travel/f'lm_{directions[back]}').model[0].state_dict())
     return half(run, learn)
 
 def train_clas(run, b, back, train, valid, stage):

@@ -72,7 +72,7 @@ def test_a_fresh_machine_goes_on_with_what_travels(imdb, texts, whole, tmp_path)
     assert imdb.main(args(texts, tmp_path/'one', '--bundle', str(whole/'bundle'), '--until', 'lm_forward')) == 0
     shutil.copytree(tmp_path/'one'/'travel', tmp_path/'two'/'travel') # without the checkpoints
     files = travel(tmp_path/'two')
-    assert any(f.name.startswith('weights-001') for f in files) and max(f.stat().st_size for f in files) <= imdb.small['part']
+    assert any(f.name == 'weights-001.npz' for f in files) and max(f.stat().st_size for f in files) <= imdb.small['part']
     assert imdb.main(args(tmp_path/'no texts here', tmp_path/'two', '--bundle', str(whole/'bundle'), '--until', 'choose_forward')) == 0
     said = lambda out: json.loads((out/'travel'/'choose_forward.json').read_text(encoding='utf-8'))
     assert {k: v for k, v in said(tmp_path/'two').items() if k != 'seconds'} == {k: v for k, v in said(whole).items() if k != 'seconds'}
@@ -82,24 +82,24 @@ def test_what_travels_at_full_size_is_small_enough(imdb):
     from lesson8nlp import awdlstm
     c = imdb.full
     model = awdlstm.get_language_model(awdlstm.AWD_LSTM, c['max_vocab'], awdlstm.awd_lstm_lm_config | c['model'])
-    from bundle import to_8_bits  # after the benchmark, which sets stand-ins up first
-    arrays, _ = to_8_bits(model.state_dict())
-    assert sum(a.nbytes for a in arrays.values()) < LIMIT_ALL - 10_000_000 and c['part'] < LIMIT_FILE
+    from lesson8nlp.ulmfit import compact_arrays
+    assert sum(a.nbytes for a in compact_arrays(model).values()) < LIMIT_ALL - 10_000_000 and c['part'] < LIMIT_FILE
 
 
-def test_8_bits(imdb, tmp_path):
+def test_a_model_in_parts(imdb, tmp_path):
     from lesson8nlp import awdlstm
     torch.manual_seed(0)
     model = awdlstm.get_language_model(awdlstm.AWD_LSTM, 90, awdlstm.awd_lstm_lm_config | dict(emb_sz=12, n_hid=20, n_layers=2))
-    state = model.state_dict()
-    imdb.save_8_bits(tmp_path/'w', state, 4000)
-    back = imdb.load_8_bits(tmp_path/'w')
-    assert set(back) == set(state)
-    for k, w in state.items(): assert back[k].shape == w.shape and ((back[k] - w).abs() <= w.abs().reshape(len(w), -1).amax(1).max()/250 + 1e-7).all(), k
-    assert torch.equal(back['1.decoder.weight'], back['0.encoder.weight'])
-    part = tmp_path/'w'/'weights-001.xz'
+    vocab = ['xxunk', 'xxpad', *(f'w{i}' for i in range(88))]
+    imdb.save_in_parts(tmp_path/'w', imdb.TextModel(model, imdb.Codec(None, vocab)), 1000)
+    assert max(f.stat().st_size for f in (tmp_path/'w').glob('*-0*')) == 1000
+    back = imdb.load_from_parts(tmp_path/'w')
+    assert list(back.codec.vocab) == vocab
+    for (k, w), v in zip(model.state_dict().items(), back.model.state_dict().values(), strict=True): assert ((v - w).abs() <= w.std()/4).all() and v.shape == w.shape, k
+    assert back.model[1].decoder.weight is back.model[0].encoder.weight
+    part = tmp_path/'w'/'weights-001.npz'
     part.write_bytes(part.read_bytes()[:-1] + b'?')
-    with expect_fail(ValueError, 'weights-001.xz'): imdb.load_8_bits(tmp_path/'w')
+    with expect_fail(ValueError, 'weights-001.npz'): imdb.load_from_parts(tmp_path/'w')
 
 
 def test_a_damaged_bundle_is_refused(imdb, whole, tmp_path):
