@@ -49,7 +49,7 @@ class Bundle:
 
 
 def save_in_parts(folder, lm, part):
-    "The `TextModel` `lm` as the library saves it, weights rounded, in a sealed folder of files of at most `part` bytes."
+    "The `TextModel` `lm` as the library saves it, weights rounded, in a sealed folder of files up to `part` bytes."
     with TemporaryDirectory() as tmp, sealed_folder(folder, 'model in parts', replace=True) as to:
         for f in sorted(lm.save(Path(tmp)/'model', compact=True).iterdir()):
             data = f.read_bytes()

@@ -18,8 +18,8 @@ results, answers, and the language model that the classifier is waiting for, wit
 15 MB, together under 60. In half precision it would be 88 MB. The classifier always starts from these weights, so that
 nothing depends on whether the machine changed; what 8 bits cost is measured.
 
-`pretrain` and `train_classifier` are made for a laptop. This is the recipe of the paper, as lesson 13 takes it step by
-step: AR and TAR while the language model trains, then a classifier that is unfrozen group by group."""
+`pretrain` and `train_classifier` are made for a laptop. This is the recipe of the paper, with the parts
+that lessons 10 and 12 build: AR and TAR while the language model trains, then a classifier unfrozen group by group."""
 import argparse, json, math, shutil, sys, time
 from functools import partial
 from pathlib import Path
