@@ -225,7 +225,7 @@ def extract_folder(
 # %% ../nbs/internals/03_datasets.ipynb #63166e4f
 _imdb_folders = ['train/pos', 'train/neg', 'test/pos', 'test/neg', 'unsup']
 
-def _fetch_imdb(path): # download, check and unpack; OSError if there is no way to it
+def _fetch_imdb(path): # download, check and unpack; OSError if it cannot be reached
     urlopen(Request(URLs.IMDB, method='HEAD'), timeout=10).close()
     archive = FastDownload(fastai_cfg(), module=fastai.data).download(URLs.IMDB)
     return extract_folder(archive, path)
@@ -233,7 +233,7 @@ def _fetch_imdb(path): # download, check and unpack; OSError if there is no way 
 def get_imdb(
     download:bool=True # try to download the real reviews (145 MB) if they are not there?
 ) -> Path: # a folder with train/pos, train/neg, test/pos, test/neg and unsup
-    "The folder of the IMDB reviews or, where they cannot be had, of 2,000 made-up ones; one printed line says which."
+    "The folder of the IMDB reviews or, if they cannot be downloaded, of 2,000 made-up ones; one printed line says which."
     path, why = data_root()/'imdb', 'not downloaded'
     if not path.exists() and download:
         try: _fetch_imdb(path)

@@ -73,7 +73,7 @@ def edge(self:Alternatives, seq, last):
 # %% ../nbs/internals/04_regex.ipynb #c7f26a43
 @patch
 def needed(self:Alternatives, seq):
-    "ASCII characters of which each match of `seq` has at least one; None: cannot tell."
+    "ASCII characters such that each match of `seq` contains at least one of them; None: cannot tell."
     best = None
     for op, arg in seq:
         if op in (K.LITERAL, K.IN): found = self.chars(op, arg)

@@ -111,7 +111,7 @@ class CharTokenizer:
     def __repr__(self): return 'CharTokenizer()'
 
 # %% ../nbs/internals/03_tokenizing.ipynb #ee8d9b99
-def _our_rules(rules): # fastai's own rules as those of the same name here, which do the same; others as they are
+def _our_rules(rules): # fastai's own rules are replaced by ours of the same name, which do the same; others stay
     ours = {getattr(fastai_core, f.__name__): f for f in [*text_rules, replace_space]}
     return [ours.get(f, f) for f in L(rules)]
 
