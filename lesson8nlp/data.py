@@ -1,4 +1,4 @@
-"""Human Numbers byte for byte, reviews that a grammar makes up, and an archive that can't write where it likes.
+"""Human Numbers byte for byte, reviews that a grammar makes up, and how to unpack a downloaded archive safely.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/datasets.html.md"""
 

@@ -1,4 +1,4 @@
-"""Take an expression with a hundred alternatives apart, and try only the few that can match.
+"""Take an expression with dozens of alternatives apart, and try only the few that can match.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/regex.html.md"""
 

@@ -1,4 +1,4 @@
-"""How SentencePiece is trained, which lines it skips, where its models are kept, and how a word is split best.
+"""How SentencePiece is trained, which lines it skips, where its models are kept, and how the best split of a word is found.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/subwords.html.md"""
 

@@ -595,7 +595,7 @@ def folder_labels(files, top): # of each file: the first level below `top`
         if text_fault(o):
             raise ValueError(f'The name of {shown(top/o)} is not UTF-8, so it cannot be a label: rename it.')
     if {*labels} <= {*'train test valid val dev'.split()} and any(len(p.relative_to(top).parts) > 2 for p in files):
-        raise ValueError(f'{first_few(dict.fromkeys(labels))} in {shown(top)} are parts of a data set, not labels: '
+        raise ValueError(f'{first_few(dict.fromkeys(labels))} in {shown(top)} are parts of a dataset, not labels: '
                          f'give one of them, for example {shown(top/labels[-1])}.')
     return check_labels(labels, [shown(top/o) for o in labels])
 

@@ -1,4 +1,4 @@
-"""Words in many languages, broken texts, whole tables and folders, and a key that changes when the tokens would.
+"""Words in many languages, broken texts, whole tables and folders, and a cache key that changes whenever the tokens would.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/tokenizing.html.md"""
 

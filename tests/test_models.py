@@ -208,7 +208,7 @@ def test_the_config_is_what_the_model_is_now():
 
 
 def test_networks_alone():
-    "models and beyond import no data set, no learner and no table."
+    "models and beyond import no dataset, no learner and no table."
     import subprocess, sys
     code = ("import sys, lesson8nlp.beyond; "
             "print(sorted(m for m in sys.modules if m.startswith('lesson8nlp.')), 'fastai.learner' in sys.modules)")

@@ -530,7 +530,7 @@ def test_utf8_that_is_read_as_something_else(tmp_path):
 
 def test_parts_of_a_data_set_are_no_labels(tmp_path):
     for f in ('train/pos/1.txt', 'train/neg/2.txt', 'test/pos/3.txt'): put(tmp_path/'d'/f, 'x')
-    refuses('parts of a data set, not labels: give one of them, for example .*train', read_labelled, tmp_path/'d', label='x')
+    refuses('parts of a dataset, not labels: give one of them, for example .*train', read_labelled, tmp_path/'d', label='x')
     assert len(read_labelled(tmp_path/'d').texts) == 3 and read_labelled(tmp_path/'d'/'train', label='x').labels == ['neg', 'pos']
     for f in ('train/1.txt', 'test/2.txt'): put(tmp_path/'e'/f, 'x')  # what they are called may be what they are about
     assert read_labelled(tmp_path/'e', label='x').labels == ['test', 'train']
