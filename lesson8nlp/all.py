@@ -34,9 +34,9 @@ from .interchange import *
 module_order = ('store core texts data rules subwords tokenizer numericalizer regex fasttok codec corpus dataloader '
                 'models beyond losses awdlstm training learner resume generate classifier ulmfit interchange '
                 'experiments cli all').split()  # each imports only modules on its left
-# `tokenizer` has the names of rules and subwords
+# `tokenizer` brings the names of rules and subwords too
 _internals = 'store rules subwords regex training experiments cli all'.split()
-# parts of other names; who needs one imports it from its module
+# what other functions are made of: import these from their modules
 _parts = set('''bar hardware result_row save_results load_results each_text Table expand sample_review extract_folder
     tokenizer_config training_lines check_readable PadRight ClassDataLoader EncodeText causal_window copy_probs
     attention_weights rotary plain_model run_identity float_type draw penalize model_lock keep_state state_axes

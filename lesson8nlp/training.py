@@ -436,7 +436,7 @@ def to_bf16(self:SafeLearner):
 def fast_dtype(
     device=None # a device or its name; default: the GPU if there is one, otherwise the CPU
 ) -> torch.dtype: # bfloat16, float16 or float32
-    "The type of numbers that `device` has units for, as far as PyTorch can say: with bfloat16, `to_bf16()` should pay."
+    "The type of numbers `device` has units for, as far as PyTorch can say: with bfloat16, `to_bf16()` should pay off."
     kind = torch.device(default_device() if device is None else device).type
     if kind == 'cuda':
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
