@@ -6,7 +6,7 @@
 
 Each run trains one classifier on one random draw of labelled training reviews, half of them positive, and is at once
 added to its row in benchmarks/results. Runs that are there already, with the same model, are not repeated: if you stop
-the command and give it again, it goes on."""
+the command and run it again, it goes on."""
 import argparse
 from pathlib import Path
 

@@ -218,7 +218,7 @@ _example = '''A classifier from a folder of texts, whose subfolders are the labe
   lesson8nlp classify --texts my_texts --from my_lm --out my_classifier
   echo "I could not look away." | lesson8nlp predict --model my_classifier
 
-If you stop a command, give it again and it continues where it was. The options: lesson8nlp VERB --help'''
+If you stop a command, run it again, and it continues where it was. The options: lesson8nlp VERB --help'''
 
 # %% ../nbs/internals/15_cli.ipynb #cf97339e
 class _Help(argparse.ArgumentDefaultsHelpFormatter): # a default of None or False tells nobody anything
@@ -277,7 +277,7 @@ def _main(argv=None) -> int: # exit code
             return code
         except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
         except KeyboardInterrupt:
-            more = ' Give the same command again, and it continues from the last checkpoint.' if 'out' in a else ''
+            more = ' Run the same command again, and it continues from the last checkpoint.' if 'out' in a else ''
             return _say(f'\nStopped.{more}') or 130
         except (ValueError, TypeError, OSError, ImportError) as e:
             _complain(a, e)

@@ -392,7 +392,7 @@ def from_config(cls:Codec,
     name = Path(folder).name
     if tok is None and config.get('kind') == 'own':
         raise ValueError(f'{name} was saved with a tokenizer of your own, whose code is not in the folder: '
-            + for_reader('give it again as tok=.', 'load it in Python, with TextModel.load(path, tok=...).'))
+            + for_reader('pass it again as tok=.', 'load it in Python, with TextModel.load(path, tok=...).'))
     codec = cls(make_tok(config, folder) if tok is None else tok, vocab)
     check_probe(codec, config['probe'], name)
     return codec

@@ -307,7 +307,7 @@ def test_ctrl_c_while_a_classifier_is_trained(place, lm):
     while p.poll() is None and time.time() < end and not any(int(o.name.split('.')[0]) for o in runs.glob('*/[0-9]*')): time.sleep(.01)
     p.send_signal(signal.SIGINT)
     _, err = p.communicate(timeout=200)
-    assert p.returncode == 130 and 'Stopped. Give the same command again, and it continues from the last checkpoint.' in err and 'Traceback' not in err, err
+    assert p.returncode == 130 and 'Stopped. Run the same command again, and it continues from the last checkpoint.' in err and 'Traceback' not in err, err
     assert not (place/'interrupted').exists()
     code, out, err = lesson8nlp(*args, cwd=place, **home)
     assert code == 0 and 'Resumed after step' in out and not any(runs.iterdir()), (out, err)

@@ -173,7 +173,7 @@ def test_code_of_the_users_is_refused_with_advice_and_given_again(make, words, t
     with pytest.raises(TypeError) as e: codec.config(tmp_path)
     assert words in str(e.value) and 'own_tok=True' in str(e.value)
     config = json.loads(json.dumps(codec.config(tmp_path, own_tok=True)))
-    with expect_fail(ValueError, 'give it again as tok='): Codec.from_config(config, codec.vocab, tmp_path)
+    with expect_fail(ValueError, 'pass it again as tok='): Codec.from_config(config, codec.vocab, tmp_path)
     eq(Codec.from_config(config, codec.vocab, tmp_path, tok=codec.tok).vocab, codec.vocab)
     with pytest.warns(UserWarning, match='splits texts differently'): Codec.from_config(config, codec.vocab, tmp_path, tok=Tokenizer(CharTokenizer()))
 

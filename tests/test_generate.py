@@ -325,7 +325,7 @@ def test_next_probs_laws(seed, temperature, k, p):
         assert b[kept].sum() - b[kept].min() < p + 1e-5, 'the smallest such set'
 
 
-def test_the_nucleus_of_a_flat_distribution_needs_the_long_way():
+def test_the_nucleus_of_a_flat_distribution_needs_the_slow_path():
     x = torch.zeros(2, 5000)
     x[1, 0] = 20.
     q = next_probs(x, top_p=.9)

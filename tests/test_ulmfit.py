@@ -432,7 +432,7 @@ def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
     with pytest.raises(TypeError, match='own_tok=True and give tok= again'): m.save(tmp_path/'m')
     assert not list(tmp_path.iterdir())
     m.save(tmp_path/'m', own_tok=True)
-    with pytest.raises(ValueError, match='give it again as tok='): TextModel.load(tmp_path/'m')
+    with pytest.raises(ValueError, match='pass it again as tok='): TextModel.load(tmp_path/'m')
     again = TextModel.load(tmp_path/'m', 'cpu', tok=m.codec.tok)
     assert again.codec == m.codec and again.codec.tokens('w1 w2') == ['w1', 'w2']
     with pytest.warns(UserWarning, match='splits texts differently'): TextModel.load(tmp_path/'m', 'cpu', tok=list)
