@@ -5,8 +5,8 @@
     python benchmarks/few_labels.py --ways bag --sizes 100 500
 
 Each run trains one classifier on one random draw of labelled training reviews, half of them positive, and is at once
-added to its row in benchmarks/results. Runs that are there already, with the same model, are not repeated: if you stop
-the command and run it again, it goes on."""
+added to its row in benchmarks/results, in few_labels.started until the row has all its draws. Runs that are there,
+with the same model, are not repeated: if you stop the command and run it again, it goes on."""
 import argparse
 from pathlib import Path
 
@@ -82,9 +82,12 @@ def start_of(way, n, lm):
     return how[:12]
 
 
+def started(path): return path.with_suffix('.started')  # rows that lack draws, which no page shows
+
+
 def measured(path, test, n_test, lm):
     "The rows of this test, and of what starts from this model; some may lack draws."
-    rows = load_results(path) if path.exists() else []
+    rows = [r for p in (path, started(path)) if p.exists() for r in load_results(p)]
     return {(r['way'], r['n_labels']): r for r in rows
             if (r['tested_on'], r['n_test'], r['start']) == (test, n_test, start_of(r['way'], r['n_labels'], lm))}
 
@@ -103,7 +106,10 @@ def add_draw(path, way, n, accuracy, seconds, test, n_test, lm):
     old = rows.get((way, n), dict(each=[], minutes=0.))
     each = [*old['each'], round(accuracy, 2)]
     rows[way, n] = row_of(way, n, each, old['minutes'] + seconds/60, test, n_test, lm)
-    save_results(path, [rows[k] for k in sorted(rows, key=lambda k: ([*ways].index(k[0]), k[1]))])
+    rows = [rows[k] for k in sorted(rows, key=lambda k: ([*ways].index(k[0]), k[1]))]
+    whole = [r for r in rows if len(r['seeds']) == sizes[r['n_labels']]]
+    save_results(path, whole)
+    save_results(started(path), [r for r in rows if r not in whole])
 
 
 def fine_tuned(reviews, lm, work):

@@ -249,10 +249,9 @@ def few_labels_caption(
     rows:list # of dicts, as `few_labels_rows` gives them
 ) -> str:
     "What a reader has to know about the figure of few labels."
-    draws = {n: max(len(r['seeds']) for r in rows if r['n_labels'] == n) for n in sorted({r['n_labels'] for r in rows})}
+    draws = {r['n_labels']: len(r['seeds']) for r in rows}
     some = [f'{k} with {", ".join(f"{n:,}" for n in draws if draws[n] == k)} labels'
             for k in sorted({*draws.values()}, reverse=True)]
-    some += [f'so far {len(r["seeds"])} of the {r["what"]}' for r in rows if len(r['seeds']) < draws[r['n_labels']]]
     r = rows[0]
     kind = 'test' if r['tested_on'] == 'test' else 'training'
     return (f'Accuracy on {r["n_test"]:,} {kind} reviews of IMDB. Each point is the mean over random draws of the '

@@ -219,12 +219,16 @@ def test_names_of_curves_do_not_cover_each_other():
 
 def test_the_command_writes_rows_that_can_be_drawn(tmp_path):
     import few_labels
+    begun = lambda: few_labels.load_results(p) if (p := tmp_path/'rows.started').exists() else []
     assert set(few_labels.ways) == set(ex._curves)
-    for accuracy in (60., 61., 65.): few_labels.add_draw(tmp_path/'rows.json', 'bag', 50, accuracy, 30, 'test', 25_000, lm=None)
+    for i, accuracy in enumerate((60., 61., 65., 62., 62.)):
+        assert not few_labels_rows(tmp_path, 'rows') and [r['each'] for r in begun()] == [[60., 61., 65., 62.][:i]]*(i > 0)
+        few_labels.add_draw(tmp_path/'rows.json', 'bag', 50, accuracy, 30, 'test', 25_000, lm=None)
     few_labels.add_draw(tmp_path/'rows.json', 'ratios', 50, 70., 30, 'test', 25_000, lm=None)
     rows = few_labels_rows(tmp_path, 'rows')
-    assert [(r['ours'], r['sd'], r['each'], r['seeds'], r['minutes']) for r in rows] == [(62., 2.65, [60., 61., 65.], [0, 1, 2], 1.5), (70., None, [70.], [0], .5)]
-    assert few_labels_figure(rows) is not None and '(3 with 50 labels; so far 1 of the bag of words, log-count ratios, up to three words, 50 labels)' in few_labels_caption(rows)
+    assert [(r['ours'], r['sd'], r['each'], r['seeds'], r['minutes']) for r in rows] == [(62., 1.87, [60., 61., 65., 62., 62.], [0, 1, 2, 3, 4], 2.5)]
+    assert [(r['way'], r['ours'], r['sd']) for r in begun()] == [('ratios', 70., None)]
+    assert few_labels_figure(rows) is not None and '(5 with 50 labels)' in few_labels_caption(rows)
 
 
 def test_rows_are_kept_for_the_model_that_they_were_measured_with(tmp_path, monkeypatch):
@@ -232,7 +236,7 @@ def test_rows_are_kept_for_the_model_that_they_were_measured_with(tmp_path, monk
     monkeypatch.setattr(few_labels, 'start_of', lambda way, n, lm: None if way == 'bag' else lm)
     out, kept = tmp_path/'rows.json', lambda *args: {k: r['start'] for k, r in few_labels.measured(tmp_path/'rows.json', *args).items()}
     for way, n in (('pretrained', 5000), ('bag', 5000), ('pretrained', 50), ('bag', 50)): few_labels.add_draw(out, way, n, 70., 1., 'test', 5_000, 'a')
-    assert [(r['way'], r['n_labels']) for r in few_labels_rows(tmp_path, 'rows')] == [('bag', 50), ('bag', 5000), ('pretrained', 50), ('pretrained', 5000)]
+    assert [(r['way'], r['n_labels']) for r in few_labels.load_results(tmp_path/'rows.started')] == [('bag', 50), ('bag', 5000), ('pretrained', 50), ('pretrained', 5000)]
     assert kept('test', 5_000, 'a') == {('bag', 50): None, ('bag', 5000): None, ('pretrained', 50): 'a', ('pretrained', 5000): 'a'}
     assert kept('test', 5_000, 'b') == {('bag', 50): None, ('bag', 5000): None}
     assert kept('tune', 5_000, 'a') == kept('test', 1_000, 'a') == few_labels.measured(tmp_path/'none.json', 'test', 5_000, 'a') == {}
