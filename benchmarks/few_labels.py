@@ -85,10 +85,12 @@ def start_of(way, n, lm):
 def started(path): return path.with_suffix('.started')  # rows that lack draws, which no page shows
 
 
+def all_rows(path): return [r for p in (path, started(path)) if p.exists() for r in load_results(p)]
+
+
 def measured(path, test, n_test, lm):
     "The rows of this test, and of what starts from this model; some may lack draws."
-    rows = [r for p in (path, started(path)) if p.exists() for r in load_results(p)]
-    return {(r['way'], r['n_labels']): r for r in rows
+    return {(r['way'], r['n_labels']): r for r in all_rows(path)
             if (r['tested_on'], r['n_test'], r['start']) == (test, n_test, start_of(r['way'], r['n_labels'], lm))}
 
 
@@ -131,6 +133,8 @@ def main():
     reviews, lm = Reviews(a.test, a.n_test), TextModel.pretrained()
     work = root/'build'/'few_labels'/f'{a.test}_{lm.fingerprint()[:12]}'
     out = results/('few_labels.json' if a.test == 'test' else 'few_labels_tune.json')
+    if other := len(all_rows(out)) - len(measured(out, a.test, len(reviews.test), lm)):
+        print(f'{other} rows of another model, or of another number of test reviews, go from {out.name}.', flush=True)
     for n in a.sizes:
         for way in a.ways:
             row = measured(out, a.test, len(reviews.test), lm).get((way, n), dict(seeds=[]))

@@ -244,7 +244,7 @@ def test_rows_are_kept_for_the_model_that_they_were_measured_with(tmp_path, monk
     assert kept('test', 5_000, 'b') == {('bag', 50): None, ('bag', 5000): None, ('pretrained', 50): 'b'}
 
 
-def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp_path, monkeypatch):
+def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp_path, monkeypatch, capsys):
     import few_labels
     asked = []
     def run(way, n, seed, reviews, start):
@@ -258,4 +258,7 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp
     assert asked == [('random', 50, i) for i in (0, 1, 2, 2, 3, 4)] + [('random', 5000, i) for i in (0, 1)]
     assert [(r['n_labels'], r['each']) for r in few_labels_rows(tmp_path)] == [(50, [70., 71., 72., 73., 74.]), (5000, [70., 71.])]
     few_labels.main()
-    assert len(asked) == 8
+    assert len(asked) == 8 and 'go from' not in capsys.readouterr().out
+    monkeypatch.setattr(few_labels, 'Reviews', lambda *_: SimpleNamespace(test=[None]*300))  # rows of another test are not dropped in silence
+    few_labels.main()
+    assert len(asked) == 15 and '2 rows of another model, or of another number of test reviews, go from few_labels.json' in capsys.readouterr().out
