@@ -15,7 +15,8 @@ env = dict(os.environ, OMP_NUM_THREADS='1')
 
 
 def lesson8nlp(*args, cwd, given='', **more): # in a process of its own
-    p = subprocess.run(program + list(args), cwd=cwd, input=given, capture_output=True, text=True, timeout=300, env=env | more)
+    p = subprocess.run(program + list(args), cwd=cwd, input=given, capture_output=True, text=True, timeout=300,
+                       env=env | more)
     return p.returncode, p.stdout, p.stderr
 
 
@@ -37,7 +38,8 @@ def place(tmp_path_factory):
     path = tmp_path_factory.mktemp('cli')
     for kind in ('neg', 'pos'):
         (path/'texts'/kind).mkdir(parents=True)
-        for f in text_files(sample_reviews()/'train', folders=[kind])[:60]: (path/'texts'/kind/f.name).write_text(read_text(f), encoding='utf-8')
+        for f in text_files(sample_reviews()/'train', folders=[kind])[:60]:
+            (path/'texts'/kind/f.name).write_text(read_text(f), encoding='utf-8')
     return path
 
 
@@ -73,47 +75,73 @@ def test_a_folder_becomes_a_classifier(place, clas):
 
 
 def test_generate_is_repeatable(here, place, lm):
-    a, b = (here('generate', 'The film', '--model', 'lm', '--max-tokens', '12', '--seed', '3', cwd=place) for _ in range(2))
+    a, b = (here('generate', 'The film', '--model', 'lm', '--max-tokens', '12', '--seed', '3', cwd=place)
+            for _ in range(2))
     assert a == b and a[0] == 0 and a[1].startswith('The film ')
 
 
 @pytest.fixture(scope='module')
 def clas(place, lm):
-    code, out, err = lesson8nlp('classify', '--texts', 'texts', '--from', 'lm', '--epochs', '1', '--out', 'clas', cwd=place)
+    code, out, err = lesson8nlp('classify', '--texts', 'texts', '--from', 'lm', '--epochs', '1',
+                                '--out', 'clas', cwd=place)
     assert code == 0, err
     return place/'clas'
 
 
 @pytest.mark.parametrize('args,code,words', [
-    ([], 2, 'usage'), (['train'], 2, 'invalid choice'), (['finetune'], 2, 'required'), (['predict', '--model', 'nowhere'], 1, 'nowhere'),
-    (['finetune', '--texts', 'nowhere', '--out', 'x'], 1, 'does not exist'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--size', 'huge'], 1, 'huge'),
-    (['finetune', '--texts', 'texts', '--out', '.'], 1, 'the folder that you are in'), (['finetune', '--texts', 'texts', '--out', 'texts'], 1, 'not a saved model'),
-    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--epochs', '0'], 1, 'epochs'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--bs', '0'], 1, 'bs'),
-    (['predict', '--model', 'lm'], 1, 'lesson8nlp classify has written'), (['predict', '--model', 'texts.txt'], 1, 'lesson8nlp classify has written'), (['generate', 'The', '--model', 'clas'], 1, 'lesson8nlp finetune has written'),
-    (['finetune', '--texts', 'texts', '--from', 'clas', '--out', 'x'], 1, 'lesson8nlp finetune has written'), (['predict', '--model', 'clas', '--bs', '0'], 1, 'bs is 0'), (['predict', '--model', 'clas', '--texts', 'nowhere.csv'], 1, 'does not exist'),
-    *((['finetune', '--texts', 'texts', '--from', 'lm', '--out', 'x', k, v], 1, f'{k} needs --from scratch') for k, v in (('--tokenizer', 'characters'), ('--lang', 'de'), ('--vocab-size', '500'), ('--size', 'tiny'))),
-    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--lang', 'klingon'], 1, '--lang klingon'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--tokenizer', 'subwords', '--vocab-size', '3'], 1, '--vocab-size 3 is too small'), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--tokenizer', 'subwords', '--vocab-size', '20'], 1, '--vocab-size 20 is too small'),
-    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', *how, '--bs', '5000'], 1, '--bs '), (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', *how, '--lr', '1e30'], 1, '--lr'), (['finetune', '--texts', 'texts', '--out', 'texts/'], 1, 'not a saved model'), (['finetune', '--texts', 'texts', '--out', 'texts/neg/' + 'FILE'], 1, 'is a file'), (['classify', '--texts', 'texts/neg', '--from', 'lm', '--out', 'x'], 1, 'none in the folder of a label'),
+    ([], 2, 'usage'),
+    (['train'], 2, 'invalid choice'),
+    (['finetune'], 2, 'required'),
+    (['predict', '--model', 'nowhere'], 1, 'nowhere'),
+    (['finetune', '--texts', 'nowhere', '--out', 'x'], 1, 'does not exist'),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--size', 'huge'], 1, 'huge'),
+    (['finetune', '--texts', 'texts', '--out', '.'], 1, 'the folder that you are in'),
+    (['finetune', '--texts', 'texts', '--out', 'texts'], 1, 'not a saved model'),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--epochs', '0'], 1, 'epochs'),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--bs', '0'], 1, 'bs'),
+    (['predict', '--model', 'lm'], 1, 'lesson8nlp classify has written'),
+    (['predict', '--model', 'texts.txt'], 1, 'lesson8nlp classify has written'),
+    (['generate', 'The', '--model', 'clas'], 1, 'lesson8nlp finetune has written'),
+    (['finetune', '--texts', 'texts', '--from', 'clas', '--out', 'x'], 1, 'lesson8nlp finetune has written'),
+    (['predict', '--model', 'clas', '--bs', '0'], 1, 'bs is 0'),
+    (['predict', '--model', 'clas', '--texts', 'nowhere.csv'], 1, 'does not exist'),
+    *((['finetune', '--texts', 'texts', '--from', 'lm', '--out', 'x', k, v], 1, f'{k} needs --from scratch')
+      for k, v in (('--tokenizer', 'characters'), ('--lang', 'de'), ('--vocab-size', '500'), ('--size', 'tiny'))),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--lang', 'klingon'], 1, '--lang klingon'),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x',
+      '--tokenizer', 'subwords', '--vocab-size', '3'], 1, '--vocab-size 3 is too small'),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x',
+      '--tokenizer', 'subwords', '--vocab-size', '20'], 1, '--vocab-size 20 is too small'),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', *how, '--bs', '5000'], 1, '--bs '),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', *how, '--lr', '1e30'], 1, '--lr'),
+    (['finetune', '--texts', 'texts', '--out', 'texts/'], 1, 'not a saved model'),
+    (['finetune', '--texts', 'texts', '--out', 'texts/neg/' + 'FILE'], 1, 'is a file'),
+    (['classify', '--texts', 'texts/neg', '--from', 'lm', '--out', 'x'], 1, 'none in the folder of a label'),
 ], ids=str)
 def test_what_is_wrong_is_said(here, place, clas, args, code, words):
     args = [a.replace('FILE', next((place/'texts'/'neg').iterdir()).name) for a in args]
     got, out, err = here(*args, cwd=place)
     assert got == code and words in out + err and 'Traceback' not in err
     if code == 1: assert len([l for l in err.splitlines() if l.startswith('lesson8nlp')]) == 1
-    if code == 1: assert not re.search(r'\b(lr|bs|lang|sep|encoding|vocab_sz|tokenizer|text|label)=', err) and not re.search(r'\w\(\)|TextModel|dropna|GradientClip', err), 'advice for Python'
+    if code == 1:
+        assert (not re.search(r'\b(lr|bs|lang|sep|encoding|vocab_sz|tokenizer|text|label)=', err)
+                and not re.search(r'\w\(\)|TextModel|dropna|GradientClip', err)), 'advice for Python'
     assert not (place/'x').exists()
 
 
 def test_a_filter(here, place, clas):
-    "A bad byte names its line, and what came before it is answered; a table is answered too; whoever has seen enough may leave."
+    """A bad byte names its line, and what came before it is answered; a table is answered too; whoever has seen enough
+    may leave."""
     lines = [b'a fine film']*70 + [b'caf\xe9'] + [b'dull']*9
     code, out, err = here('predict', '--model', 'clas', given=b'\n'.join(lines) + b'\n', cwd=place)
     assert code == 1 and len(out.splitlines()) == 70 and 'Line 71 of standard input' in err and 'line 71' not in out
     (place/'two.tsv').write_text('label\ttext\nNA\tfine\n01\tdull\n')
     code, out, err = here('predict', '--model', 'clas', '--texts', 'two.tsv', '--format', 'json', '--all', cwd=place)
     rows = [json.loads(l) for l in out.splitlines()]
-    assert code == 0 and [r['text'] for r in rows] == ['fine', 'dull'] and all(abs(r['p(neg)'] + r['p(pos)'] - 1) < 1e-5 for r in rows), err
-    r = subprocess.run(' '.join(f"'{o}'" for o in program) + ' predict --model clas --bs 1 | head -1', shell=True, cwd=place, input='fine\n'*200, capture_output=True, text=True, timeout=300, env=env)
+    assert (code == 0 and [r['text'] for r in rows] == ['fine', 'dull']
+            and all(abs(r['p(neg)'] + r['p(pos)'] - 1) < 1e-5 for r in rows)), err
+    r = subprocess.run(' '.join(f"'{o}'" for o in program) + ' predict --model clas --bs 1 | head -1', shell=True,
+                       cwd=place, input='fine\n'*200, capture_output=True, text=True, timeout=300, env=env)
     assert len(r.stdout.splitlines()) == 1 and 'roken' not in r.stderr and 'Traceback' not in r.stderr, r.stderr
 
 
@@ -121,45 +149,61 @@ def test_tables_go_the_same_way(here, place, lm):
     "What the reader refuses, the command refuses in one line, before anything is written."
     (place/'bad.csv').write_text('text,label\ngood, very good,pos\nbad film,neg\n')
     code, out, err = here('classify', '--texts', 'bad.csv', '--from', 'lm', '--out', 'no', cwd=place)
-    assert code == 1 and 'line 2: this row has 3 cells, and the header has 2' in err and 'Put double quotes around a cell' in err and "--sep ';'" in err and not (place/'no').exists()
+    assert (code == 1 and 'line 2: this row has 3 cells, and the header has 2' in err
+            and 'Put double quotes around a cell' in err and "--sep ';'" in err and not (place/'no').exists())
     (place/'latin.csv').write_bytes('text,label\ncaf\xe9,pos\n'.encode('cp1252'))
     code, out, err = here('classify', '--texts', 'latin.csv', '--from', 'lm', '--out', 'no', cwd=place)
-    assert code == 1 and 'latin.csv is not utf-8: byte 0xe9' in err and 'in line 2' in err and '--encoding cp1252' in err
+    assert (code == 1 and 'latin.csv is not utf-8: byte 0xe9' in err and 'in line 2' in err
+            and '--encoding cp1252' in err)
 
 
 def test_answers_as_columns(here, place, clas):
     "A table comes back row by row, cells as they were, with the answers after them; nothing is overwritten."
     ids = ['NA', '01', 'a "b", c', 'two\nlines', '']
-    rows = [[i, t, l] for i, t, l in zip(ids, ['fine, very fine', 'dull', 'a\tb', 'one\ntwo', '"quoted"'], ['pos', '', 'x', 'neg', 'None'])]
+    rows = [[i, t, l] for i, t, l in zip(ids, ['fine, very fine', 'dull', 'a\tb', 'one\ntwo', '"quoted"'],
+                                         ['pos', '', 'x', 'neg', 'None'])]
     for kind, sep in (('csv', ','), ('tsv', '\t')):
-        with open(place/f'some.{kind}', 'w', newline='', encoding='utf-8') as f: csv.writer(f, delimiter=sep).writerows([['id', 'review', 'label'], *rows])
+        with open(place/f'some.{kind}', 'w', newline='', encoding='utf-8') as f:
+            csv.writer(f, delimiter=sep).writerows([['id', 'review', 'label'], *rows])
         for fmt, out_sep in (('csv', ','), ('tsv', '\t')):
             for bs in '2', '64':
-                code, out, err = here('predict', '--model', 'clas', '--texts', f'some.{kind}', '--column', 'review', '--format', fmt, '--all', '--bs', bs, cwd=place)
+                code, out, err = here('predict', '--model', 'clas', '--texts', f'some.{kind}', '--column', 'review',
+                                      '--format', fmt, '--all', '--bs', bs, cwd=place)
                 header, *got = csv.reader(io.StringIO(out, newline=''), delimiter=out_sep)
-                assert code == 0 and err == '' and header == ['id', 'review', 'label', 'predicted_label', 'probability', 'p(neg)', 'p(pos)']
-                assert [r[:3] for r in got] == rows and all(r[3] in ('neg', 'pos') and abs(float(r[5]) + float(r[6]) - 1) < .002 and r[4] == max(r[5:]) for r in got)
-        code, out, err = here('predict', '--model', 'clas', '--texts', f'some.{kind}', '--column', 'review', '--format', 'json', cwd=place)
-        assert [list(json.loads(l).values())[:3] for l in out.splitlines()] == rows and list(json.loads(out.splitlines()[0]))[3:] == ['predicted_label', 'probability']
+                assert (code == 0 and err == ''
+                        and header == ['id', 'review', 'label', 'predicted_label', 'probability', 'p(neg)', 'p(pos)'])
+                assert ([r[:3] for r in got] == rows
+                        and all(r[3] in ('neg', 'pos') and abs(float(r[5]) + float(r[6]) - 1) < .002
+                                and r[4] == max(r[5:]) for r in got))
+        code, out, err = here('predict', '--model', 'clas', '--texts', f'some.{kind}', '--column', 'review',
+                              '--format', 'json', cwd=place)
+        assert ([list(json.loads(l).values())[:3] for l in out.splitlines()] == rows
+                and list(json.loads(out.splitlines()[0]))[3:] == ['predicted_label', 'probability'])
         want = TextModel.load(clas).predict([r[1] for r in rows])  # the API gives the same
         assert [json.loads(l)['predicted_label'] for l in out.splitlines()] == list(want.label)
-        assert [json.loads(l)['probability'] for l in out.splitlines()] == pytest.approx(list(want.probability), abs=1e-5)
+        assert ([json.loads(l)['probability'] for l in out.splitlines()]
+                == pytest.approx(list(want.probability), abs=1e-5))
 
 
 def test_answers_to_lines_and_files(here, place, clas):
-    "CSV of lines has a header; files are named; JSON Lines come back as they were, and with a name that stands twice a JSON object is refused."
+    """CSV of lines has a header; files are named; JSON Lines come back as they were, and with a name that stands twice
+    a JSON object is refused."""
     code, out, _ = here('predict', '--model', 'clas', '--format', 'csv', given='a, b\n"c"\n', cwd=place)
-    assert code == 0 and [r[0] for r in csv.reader(io.StringIO(out))] == ['text', 'a, b', '"c"'] and out.startswith('text,label,probability\n')
+    assert (code == 0 and [r[0] for r in csv.reader(io.StringIO(out))] == ['text', 'a, b', '"c"']
+            and out.startswith('text,label,probability\n'))
     code, out, _ = here('predict', '--model', 'clas', '--texts', 'texts/neg', cwd=place)
     header, *got = csv.reader(io.StringIO(out), delimiter='\t')
-    assert code == 0 and header == ['file', 'label', 'probability'] and [r[0] for r in got] == [f'texts/neg/{f.name}' for f in text_files(place/'texts'/'neg')]
+    assert (code == 0 and header == ['file', 'label', 'probability']
+            and [r[0] for r in got] == [f'texts/neg/{f.name}' for f in text_files(place/'texts'/'neg')])
     (place/'some.jsonl').write_text('{"n": 1, "text": "fine"}\n{"text": "dull", "tags": ["a"]}\n')
     code, out, _ = here('predict', '--model', 'clas', '--texts', 'some.jsonl', '--format', 'json', cwd=place)
     a, b = map(json.loads, out.splitlines())
     assert a['text'] == 'fine' and b['tags'] == ['a'] and b['label'] in ('neg', 'pos')
     (place/'twice.csv').write_text('x,x,text\n1,2,fine\n')
     assert here('predict', '--model', 'clas', '--texts', 'twice.csv', '--format', 'json', cwd=place)[0] == 1
-    assert here('predict', '--model', 'clas', '--texts', 'twice.csv', '--format', 'csv', cwd=place)[1].splitlines()[1].startswith('1,2,fine,')
+    assert here(
+        'predict', '--model', 'clas', '--texts', 'twice.csv', '--format', 'csv', cwd=place
+    )[1].splitlines()[1].startswith('1,2,fine,')
     (place/'header.csv').write_text('text,label\n')
     code, out, err = here('predict', '--model', 'clas', '--texts', 'header.csv', cwd=place)
     assert code == 1 and out == '' and 'header and no rows' in err
@@ -167,31 +211,41 @@ def test_answers_to_lines_and_files(here, place, clas):
 
 def test_separators_and_columns_go_the_whole_way(here, place, clas, tmp_path):
     "--sep, --column and Parquet; what stands in another column than `text`; the message's advice works."
-    (tmp_path/'semi.csv').write_text('review;n\ngood, very fine;1\n'), (tmp_path/'tabs.txt').write_text('text\tn\nfine\t1\n')
-    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'semi.csv'), '--column', 'review', cwd=place)
+    ((tmp_path/'semi.csv').write_text('review;n\ngood, very fine;1\n'),
+     (tmp_path/'tabs.txt').write_text('text\tn\nfine\t1\n'))
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'semi.csv'),
+                          '--column', 'review', cwd=place)
     assert code == 1 and "line 2: this row has 2 cells, and the header has 1" in err and "Try --sep ';'" in err
-    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'semi.csv'), '--column', 'review', '--sep', ';', '--format', 'json', cwd=place)
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'semi.csv'), '--column', 'review',
+                          '--sep', ';', '--format', 'json', cwd=place)
     assert code == 0 and json.loads(out)['review'] == 'good, very fine', err
-    for sep in ('\\t', '\t'): assert here('predict', '--model', 'clas', '--texts', str(tmp_path/'tabs.txt'), '--sep', sep, cwd=place)[1].splitlines()[1].startswith('fine\t1\t')
+    for sep in ('\\t', '\t'):
+        assert here(
+            'predict', '--model', 'clas', '--texts', str(tmp_path/'tabs.txt'), '--sep', sep, cwd=place
+        )[1].splitlines()[1].startswith('fine\t1\t')
     pq = pytest.importorskip('pyarrow.parquet')
     import pyarrow
     pq.write_table(pyarrow.table(dict(text=['fine', 'dull\r\nfilm'], n=['NA', '01'])), tmp_path/'t.parquet')
-    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'t.parquet'), '--format', 'json', cwd=place)
+    code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/'t.parquet'),
+                          '--format', 'json', cwd=place)
     assert code == 0 and [json.loads(l)['n'] for l in out.splitlines()] == ['NA', '01'], err
 
 
 @pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-le', 'utf-16-be', 'utf-32', 'utf-8-sig'])
 def test_lines_of_windows(here, place, clas, encoding):
-    "A line end is no byte there; with a byte order mark nobody has to name the encoding; a lone carriage return is white space, as in files."
+    """A line end is no byte there; with a byte order mark nobody has to name the encoding; a lone carriage return is
+    white space, as in files."""
     given = 'fine \u010a film\r\ndull\rfilm\r\n\r\n'.encode(encoding)
     marked = encoding in ('utf-16', 'utf-32', 'utf-8-sig')
     for more in ([[]] if marked else []) + [['--encoding', 'utf-8' if encoding == 'utf-8-sig' else encoding]]:
         code, out, err = here('predict', '--model', 'clas', '--format', 'json', *more, given=given, cwd=place)
         rows = [json.loads(l) for l in out.splitlines()]
-        assert code == 0 and [r['text'].replace('\r', '\n') for r in rows] == ['fine \u010a film', 'dull\nfilm', ''], err
+        assert (code == 0
+                and [r['text'].replace('\r', '\n') for r in rows] == ['fine \u010a film', 'dull\nfilm', '']), err
         want = TextModel.load(clas).predict(['fine \u010a film', 'dull\nfilm', ''])
         assert [r['probability'] for r in rows] == pytest.approx(list(want.probability), abs=1e-5)
-    code, out, err = here('predict', '--model', 'clas', '--encoding', 'utf-16', given='fine'.encode('utf-16')[:-1], cwd=place)
+    code, out, err = here('predict', '--model', 'clas', '--encoding', 'utf-16',
+                          given='fine'.encode('utf-16')[:-1], cwd=place)
     assert code == 1 and 'Standard input is not utf-16' in err and out == ''
 
 
@@ -210,7 +264,8 @@ def test_lines_of_a_mainframe(here, place, clas, line_end):
 def test_lines_of_utf16_without_a_mark(here, place, clas, text):
     code, out, err = here('predict', '--model', 'clas', given=f'{text}\n{text}\n'.encode('utf-16-le'), cwd=place)
     assert code == 1 and out == '' and 'Line 1 of standard input' in err and '--encoding utf-16-le' in err, err
-    code, out, err = here('predict', '--model', 'clas', '--encoding', 'utf-16-le', given=f'{text}\n{text}\n'.encode('utf-16-le'), cwd=place)
+    code, out, err = here('predict', '--model', 'clas', '--encoding', 'utf-16-le',
+                          given=f'{text}\n{text}\n'.encode('utf-16-le'), cwd=place)
     assert code == 0 and [l.split('\t')[2] for l in out.splitlines()] == [text, text]
     warnings.simplefilter('default')
     code, out, err = here('predict', '--model', 'clas', '--encoding', 'utf-16-le', given='fine film\n', cwd=place)
@@ -218,11 +273,16 @@ def test_lines_of_utf16_without_a_mark(here, place, clas, text):
 
 
 def test_no_lines_are_a_table_without_rows(here, place, clas):
-    assert here('predict', '--model', 'clas', '--format', 'csv', '--all', cwd=place)[:2] == (0, 'text,label,probability,p(neg),p(pos)\n')
+    assert here(
+        'predict', '--model', 'clas', '--format', 'csv', '--all', cwd=place
+    )[:2] == (0, 'text,label,probability,p(neg),p(pos)\n')
     for fmt in ('tsv', 'json'): assert here('predict', '--model', 'clas', '--format', fmt, cwd=place)[:2] == (0, '')
 
 
-@pytest.mark.parametrize('kind, names, of', [('several', ['labels'], [['a', 'b'], ['b']]), ('number', ['value'], [2.5, 0.5])])
+@pytest.mark.parametrize('kind, names, of', [
+    ('several', ['labels'], [['a', 'b'], ['b']]),
+    ('number', ['value'], [2.5, 0.5]),
+])
 def test_answers_of_other_kinds(here, place, lm, tmp_path, kind, names, of):
     "Several labels for a text, and numbers: as the API has them."
     from lesson8nlp.awdlstm import AWD_LSTM
@@ -234,11 +294,17 @@ def test_answers_of_other_kinds(here, place, lm, tmp_path, kind, names, of):
     m = TextModel.from_learner(learn)
     m.save(tmp_path/'m')
     want = m.predict(['fine', 'dull'], all_labels=True)
-    code, out, err = here('predict', '--model', str(tmp_path/'m'), '--format', 'json', '--all', given='fine\ndull\n', cwd=place)
+    code, out, err = here('predict', '--model', str(tmp_path/'m'), '--format', 'json', '--all',
+                          given='fine\ndull\n', cwd=place)
     rows = [json.loads(l) for l in out.splitlines()]
-    assert code == 0 and list(rows[0]) == list(want) == ['text', *names, *(['p(a)', 'p(b)'] if kind == 'several' else [])], err
-    for k in want: assert [r[k] for r in rows] == (list(want[k]) if want[k].dtype == object or k == 'text' else pytest.approx(list(want[k]), abs=1e-5))
-    assert here('predict', '--model', str(tmp_path/'m'), '--format', 'csv', given='fine\n', cwd=place)[1].splitlines()[0] == f'text,{names[0]}'
+    assert code == 0 and list(rows[0]) == list(want) == [
+        'text', *names, *(['p(a)', 'p(b)'] if kind == 'several' else [])], err
+    for k in want:
+        assert [r[k] for r in rows] == (
+            list(want[k]) if want[k].dtype == object or k == 'text' else pytest.approx(list(want[k]), abs=1e-5))
+    assert here(
+        'predict', '--model', str(tmp_path/'m'), '--format', 'csv', given='fine\n', cwd=place
+    )[1].splitlines()[0] == f'text,{names[0]}'
 
 
 def test_many_rows_and_fast_answers(here, place, clas, monkeypatch):
@@ -253,17 +319,20 @@ def test_many_rows_and_fast_answers(here, place, clas, monkeypatch):
     assert [o['p(pos)'] for o in rows] == pytest.approx(list(want['p(pos)']), abs=1e-5)
     monkeypatch.setattr('lesson8nlp.classifier.fast_dtype', lambda device: torch.bfloat16)  # on every processor
     fast = [json.loads(o)['p(pos)'] for o in here(*args, '--fast', cwd=place)[1].splitlines()]
-    assert fast == pytest.approx(list(want['p(pos)']), abs=.03) and fast != pytest.approx(list(want['p(pos)']), abs=1e-6)
+    assert (fast == pytest.approx(list(want['p(pos)']), abs=.03)
+            and fast != pytest.approx(list(want['p(pos)']), abs=1e-6))
 
 
 def test_encodings_go_the_whole_way(here, place, clas):
     "Lines, files and tables in cp1252: the message names the option, and the option helps."
     data = 'caf\xe9 fine\n'.encode('cp1252')
-    (place/'old').mkdir(exist_ok=True), (place/'old'/'1.txt').write_bytes(data), (place/'old.csv').write_bytes(b'text\n' + data)
+    ((place/'old').mkdir(exist_ok=True), (place/'old'/'1.txt').write_bytes(data),
+     (place/'old.csv').write_bytes(b'text\n' + data))
     for args, given in ((['--texts', 'old'], b''), (['--texts', 'old.csv'], b''), ([], data)):
         code, out, err = here('predict', '--model', 'clas', *args, given=given, cwd=place)
         assert code == 1 and '--encoding cp1252' in err and 'encoding=' not in err, err
-        code, out, err = here('predict', '--model', 'clas', *args, '--encoding', 'cp1252', '--format', 'json', given=given, cwd=place)
+        code, out, err = here('predict', '--model', 'clas', *args, '--encoding', 'cp1252', '--format', 'json',
+                              given=given, cwd=place)
         assert code == 0 and json.loads(out).get('text', 'caf\xe9 fine') == 'caf\xe9 fine', err
     code, out, err = here('finetune', '--texts', 'old', '--encoding', 'cp1252', '--from', 'lm', '--out', 'x', cwd=place)
     assert 'a language model needs at least 10' in err  # it was read
@@ -274,16 +343,26 @@ def test_the_reader_of_a_message_is_at_a_terminal():
     assert setting('encoding', 'cp1252') == "encoding='cp1252'"
     options.update(_option_names(a))
     try:
-        for k, v, typed in (('encoding', 'cp1252', '--encoding cp1252'), ('sep', ';', "--sep ';'"), ('text', 'my column', "--column 'my column'"), ('seq_len', 9, '--seq-len 9'), ('device', 'cpu', "device='cpu'")): assert setting(k, v) == typed
+        for k, v, typed in (('encoding', 'cp1252', '--encoding cp1252'), ('sep', ';', "--sep ';'"),
+                            ('text', 'my column', "--column 'my column'"), ('seq_len', 9, '--seq-len 9'),
+                            ('device', 'cpu', "device='cpu'")):
+            assert setting(k, v) == typed
     finally: options.clear()
-    for library, typed in (('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'), ('x\n y', 'x y'), ("a  b label=1 CharTokenizer()", "a  b label=1 CharTokenizer()"), (OSError(13, 'Permission denied', 'm/x.json'), 'm/x.json: Permission denied'), (OSError('said'), 'said')):
+    for library, typed in (
+        ('Exception occured in `StopOnNaN` when calling event `after_batch`:\n\tThe loss', 'The loss'),
+        ('x\n y', 'x y'),
+        ("a  b label=1 CharTokenizer()", "a  b label=1 CharTokenizer()"),
+        (OSError(13, 'Permission denied', 'm/x.json'), 'm/x.json: Permission denied'),
+        (OSError('said'), 'said'),
+    ):
         assert _one_line(library) == typed
 
 
 def test_warnings_are_one_line(here, place, lm):
     warnings.simplefilter('always')  # pytest ignores some; it puts its filters back after each test
     code, out, err = here('generate', 'zyzzyva film', '--model', 'lm', '--max-tokens', '3', '--seed', '1', cwd=place)
-    assert code == 0 and 'zyzzyva' in err and len(err.splitlines()) == 1 and err.startswith('lesson8nlp generate: ') and '.py' not in err
+    assert (code == 0 and 'zyzzyva' in err and len(err.splitlines()) == 1
+            and err.startswith('lesson8nlp generate: ') and '.py' not in err)
 
 
 def test_an_interrupt(here, place, clas, monkeypatch):
@@ -301,13 +380,21 @@ def test_an_interrupt(here, place, clas, monkeypatch):
 @pytest.mark.skipif(os.name != 'posix', reason='SIGINT')
 def test_ctrl_c_while_a_classifier_is_trained(place, lm):
     "As in a terminal: the exit code of an interrupt, a promise in one line, and the same command keeps it."
-    args, home = ['classify', '--texts', 'texts', '--from', 'lm', '--epochs', '9', '--out', 'interrupted'], dict(FASTAI_HOME=str(place/'home_c'))
-    p, end = subprocess.Popen(program + args, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env | home, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)), time.time() + 200  # a shell may ignore it in the background
+    args, home = (['classify', '--texts', 'texts', '--from', 'lm', '--epochs', '9', '--out', 'interrupted'],
+                  dict(FASTAI_HOME=str(place/'home_c')))
+    p, end = subprocess.Popen(
+        program + args, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env | home,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell may ignore it in the background
+    ), time.time() + 200
     runs = place/'home_c'/'data'/'runs'
-    while p.poll() is None and time.time() < end and not any(int(o.name.split('.')[0]) for o in runs.glob('*/[0-9]*')): time.sleep(.01)
+    while (p.poll() is None and time.time() < end
+           and not any(int(o.name.split('.')[0]) for o in runs.glob('*/[0-9]*'))):
+        time.sleep(.01)
     p.send_signal(signal.SIGINT)
     _, err = p.communicate(timeout=200)
-    assert p.returncode == 130 and 'Stopped. Run the same command again, and it continues from the last checkpoint.' in err and 'Traceback' not in err, err
+    assert (p.returncode == 130
+            and 'Stopped. Run the same command again, and it continues from the last checkpoint.' in err
+            and 'Traceback' not in err), err
     assert not (place/'interrupted').exists()
     code, out, err = lesson8nlp(*args, cwd=place, **home)
     assert code == 0 and 'Resumed after step' in out and not any(runs.iterdir()), (out, err)
@@ -317,16 +404,19 @@ def test_ctrl_c_while_a_classifier_is_trained(place, lm):
 
 def test_a_classifier_from_random_weights(here, place):
     "With a vocab of its own texts, in the size that was asked for, and in a language without spaces."
-    code, out, err = here('classify', '--texts', 'texts', '--from', 'scratch', '--size', 'tiny', '--epochs', '1', '--out', 'scratch_clas', cwd=place)
+    code, out, err = here('classify', '--texts', 'texts', '--from', 'scratch', '--size', 'tiny', '--epochs', '1',
+                          '--out', 'scratch_clas', cwd=place)
     assert code == 0, err
     m = TextModel.load(place/'scratch_clas')
     assert m.kind == 'text_classifier' and m.config['n_hid'] == 64 and len(m.codec.vocab) < 5_000
     code, out, err = here('classify', '--texts', 'texts', '--size', 'tiny', '--out', 'x', cwd=place)
     assert code == 1 and '--size needs --from scratch' in err and not (place/'x').exists()
-    (place/'zh0.csv').write_text('text,label\n' + ''.join(f'{t},{"no" if chr(0x4e0d) in t else "yes"}\n' for t in zh), encoding='utf-8')
+    (place/'zh0.csv').write_text('text,label\n' + ''.join(f'{t},{"no" if chr(0x4e0d) in t else "yes"}\n' for t in zh),
+                                 encoding='utf-8')
     code, out, err = here('classify', '--texts', 'zh0.csv', '--from', 'scratch', '--out', 'x', cwd=place)
     assert code == 1 and '--tokenizer characters' in err
-    code, out, err = here('classify', '--texts', 'zh0.csv', '--from', 'scratch', '--tokenizer', 'characters', '--size', 'tiny', '--epochs', '1', '--bs', '4', '--out', 'zh0', cwd=place)
+    code, out, err = here('classify', '--texts', 'zh0.csv', '--from', 'scratch', '--tokenizer', 'characters',
+                          '--size', 'tiny', '--epochs', '1', '--bs', '4', '--out', 'zh0', cwd=place)
     assert code == 0, err
     assert TextModel.load(place/'zh0').codec.encode(zh[0]).numel() == len(zh[0])  # a token for each character
 
@@ -341,41 +431,56 @@ def test_commands_start_from_the_model_that_ships(here, place):
         assert TextModel.load(place/f'short_{verb}').codec.vocab[:100] == TextModel.pretrained('cpu').codec.vocab[:100]
 
 
-zh = ['\u4eca\u5929\u5929\u6c14\u5f88\u597d', '\u660e\u5929\u5929\u6c14\u4e0d\u597d', '\u4eca\u5929\u5f88\u597d', '\u660e\u5929\u5f88\u597d']*10
+zh = ['\u4eca\u5929\u5929\u6c14\u5f88\u597d', '\u660e\u5929\u5929\u6c14\u4e0d\u597d',
+      '\u4eca\u5929\u5f88\u597d', '\u660e\u5929\u5f88\u597d']*10
 
 
 def test_a_language_without_spaces(here, place, lm):
     "Refused before the training with what to type; then the whole way with it, and the tokenizer comes along."
-    (place/'zh.csv').write_text('text,label\n' + ''.join(f'{t},{"no" if chr(0x4e0d) in t else "yes"}\n' for t in zh), encoding='utf-8')
+    (place/'zh.csv').write_text('text,label\n' + ''.join(f'{t},{"no" if chr(0x4e0d) in t else "yes"}\n' for t in zh),
+                                encoding='utf-8')
     for start in (['--from', 'lm'], ['--from', 'scratch']):
         code, out, err = here('finetune', '--texts', 'zh.csv', *start, '--out', 'x', '--min-freq', '100', cwd=place)
-        assert code == 1 and '--tokenizer characters' in err and '--from scratch' in err and not (place/'x').exists(), err
+        assert (code == 1 and '--tokenizer characters' in err and '--from scratch' in err
+                and not (place/'x').exists()), err
     for kind in ('characters', 'subwords'):
-        code, out, err = here('finetune', '--texts', 'zh.csv', '--from', 'scratch', '--tokenizer', kind, '--lang', 'zh', '--vocab-size', '30', '--out', f'zh_{kind}', *how[:2], '--bs', '2', '--seq-len', '5', '--min-freq', '1', cwd=place)
+        code, out, err = here('finetune', '--texts', 'zh.csv', '--from', 'scratch', '--tokenizer', kind, '--lang', 'zh',
+                              '--vocab-size', '30', '--out', f'zh_{kind}', *how[:2], '--bs', '2', '--seq-len', '5',
+                              '--min-freq', '1', cwd=place)
         assert code == 0, err
-        code, out, err = here('classify', '--texts', 'zh.csv', '--from', f'zh_{kind}', '--epochs', '1', '--bs', '4', '--out', f'zh_clas_{kind}', cwd=place)
+        code, out, err = here('classify', '--texts', 'zh.csv', '--from', f'zh_{kind}', '--epochs', '1', '--bs', '4',
+                              '--out', f'zh_clas_{kind}', cwd=place)
         assert code == 0, err
         m = TextModel.load(place/f'zh_clas_{kind}')
-        code, out, err = here('finetune', '--texts', 'zh.csv', '--from', f'zh_{kind}', '--epochs', '1', '--bs', '2', '--seq-len', '5', '--out', 'zh_more', cwd=place)
-        assert code == 0 and TextModel.load(place/'zh_more').codec.tokens(zh[0]) == m.codec.tokens(zh[0]), err  # it goes on with its own tokens
+        code, out, err = here('finetune', '--texts', 'zh.csv', '--from', f'zh_{kind}', '--epochs', '1', '--bs', '2',
+                              '--seq-len', '5', '--out', 'zh_more', cwd=place)
+        # it goes on with its own tokens
+        assert code == 0 and TextModel.load(place/'zh_more').codec.tokens(zh[0]) == m.codec.tokens(zh[0]), err
         assert 1 < len(m.codec.tokens(zh[0])) and m.codec.unk_id not in m.codec.encode(zh[0]).tolist()
         code, out, err = here('predict', '--model', f'zh_clas_{kind}', given=f'{zh[0]}\n\n{zh[1]}\n', cwd=place)
-        assert code == 0 and [l.split('\t')[2] for l in out.splitlines()] == [zh[0], '', zh[1]], err  # an empty line has no characters, and is answered all the same
+        # an empty line has no characters, and is answered all the same
+        assert code == 0 and [l.split('\t')[2] for l in out.splitlines()] == [zh[0], '', zh[1]], err
         code, out, err = here('predict', '--model', f'zh_clas_{kind}', given=zh[1] + '\n', cwd=place)
         assert code == 0 and out.split('\t')[0] in ('no', 'yes') and zh[1] in out
 
 
-odd = {'crlf.csv': b'text,label\r\n"one\r\ntwo",NA\r\nthree,None\r\n', 'mark.csv': b'\xef\xbb\xbftext,label\nfine,01\ndull,1\n', 'UPPER.TSV': b'text\tlabel\nsay "no" to it\tnan\n"\tnull\n',
-       'return.csv': b'text,label\n"a\rb",1\nc,0\n', 'wide.csv': 'text,label\nnaïve,é\n'.encode('utf-16'), 'lines.jsonl': b'{"text": "1.50", "label": 1.50}\n{"text": "b", "label": true}\n'}
+odd = {'crlf.csv': b'text,label\r\n"one\r\ntwo",NA\r\nthree,None\r\n',
+       'mark.csv': b'\xef\xbb\xbftext,label\nfine,01\ndull,1\n',
+       'UPPER.TSV': b'text\tlabel\nsay "no" to it\tnan\n"\tnull\n',
+       'return.csv': b'text,label\n"a\rb",1\nc,0\n',
+       'wide.csv': 'text,label\nnaïve,é\n'.encode('utf-16'),
+       'lines.jsonl': b'{"text": "1.50", "label": 1.50}\n{"text": "b", "label": true}\n'}
 
 
 @pytest.mark.parametrize('name', [*odd, 'folder'])
 def test_texts_come_in_as_through_the_api(here, place, lm, tmp_path, monkeypatch, name):
-    "What `classify` is called with: the same texts and labels that read_labelled gives, for tables and folders that readers stumble over."
+    """What `classify` is called with: the same texts and labels that read_labelled gives, for tables and folders that
+    readers stumble over."""
     where = tmp_path/name
     if name != 'folder': where.write_bytes(odd[name])
     else:
-        for f, data in {'pos/2020/n.txt': b'\xef\xbb\xbfa\r\nb', 'pos/a.txt': b'one', 'neg/b.TXT': b'two', 'README.txt': b'read me', 'neg/notes.md': b'x'}.items():
+        for f, data in {'pos/2020/n.txt': b'\xef\xbb\xbfa\r\nb', 'pos/a.txt': b'one', 'neg/b.TXT': b'two',
+                        'README.txt': b'read me', 'neg/notes.md': b'x'}.items():
             (where/f).parent.mkdir(parents=True, exist_ok=True), (where/f).write_bytes(data)
         (where/'pos'/'up').symlink_to(where)
     got = []
@@ -387,12 +492,24 @@ def test_texts_come_in_as_through_the_api(here, place, lm, tmp_path, monkeypatch
     assert got == [(check_texts(want.texts), want.labels)]
     texts, labels = got[0]
     assert all(isinstance(o, str) for o in texts + labels) and not any('\r' in t or '\ufeff' in t for t in texts)
-    if name == 'folder': assert labels == ['neg', 'pos', 'pos'] and texts == ['two', 'a\nb', 'one'] and all(o in err for o in ('README.txt', 'notes.md', 'up'))
-    else: assert labels == {'crlf.csv': ['NA', 'None'], 'mark.csv': ['01', '1'], 'UPPER.TSV': ['nan', 'null'], 'return.csv': ['1', '0'], 'wide.csv': ['é'], 'lines.jsonl': ['1.50', 'true']}[name]
+    if name == 'folder':
+        assert (labels == ['neg', 'pos', 'pos'] and texts == ['two', 'a\nb', 'one']
+                and all(o in err for o in ('README.txt', 'notes.md', 'up')))
+    else:
+        assert labels == {'crlf.csv': ['NA', 'None'], 'mark.csv': ['01', '1'], 'UPPER.TSV': ['nan', 'null'],
+                          'return.csv': ['1', '0'], 'wide.csv': ['é'], 'lines.jsonl': ['1.50', 'true']}[name]
 
 
-@pytest.mark.parametrize('content, name, words', [('text,label\n', 'a.csv', 'header and no rows'), ('', 'a.csv', 'is empty'), ('text,label\ngood\n', 'a.txt', "--sep ,"), ('review,label\ngood,x\n', 'a.csv', '--column review'),
-    ('text,stars\ngood,x\n', 'a.csv', '--label stars'), ('text,label\ngood,\n', 'a.csv', "line 2: the cell of 'label' is empty"), ('text,label\na,pos\nb,pos \n', 'a.csv', 'Write them alike'), ('text,label\na,x\nb,x\n', 'a.csv', 'at least two labels')], ids=str)
+@pytest.mark.parametrize('content, name, words', [
+    ('text,label\n', 'a.csv', 'header and no rows'),
+    ('', 'a.csv', 'is empty'),
+    ('text,label\ngood\n', 'a.txt', "--sep ,"),
+    ('review,label\ngood,x\n', 'a.csv', '--column review'),
+    ('text,stars\ngood,x\n', 'a.csv', '--label stars'),
+    ('text,label\ngood,\n', 'a.csv', "line 2: the cell of 'label' is empty"),
+    ('text,label\na,pos\nb,pos \n', 'a.csv', 'Write them alike'),
+    ('text,label\na,x\nb,x\n', 'a.csv', 'at least two labels'),
+], ids=str)
 def test_tables_that_are_refused(here, place, lm, tmp_path, content, name, words):
     (tmp_path/name).write_text(content)
     code, out, err = here('classify', '--texts', str(tmp_path/name), '--from', str(lm), '--out', 'x', cwd=place)
@@ -400,27 +517,39 @@ def test_tables_that_are_refused(here, place, lm, tmp_path, content, name, words
 
 
 def test_folders_go_the_whole_way(here, place, lm, tmp_path):
-    "A name that is not UTF-8, a file in another encoding, a label without texts: said with what to do, before the training."
+    """A name that is not UTF-8, a file in another encoding, a label without texts: said with what to do, before the
+    training."""
     for kind in ('neg', 'pos'):
         (tmp_path/'t'/kind).mkdir(parents=True)
         for i in range(3): (tmp_path/'t'/kind/f'{i}.txt').write_text(f'{kind} {i}')
     (tmp_path/'t'/'pos'/'9.txt').write_bytes(b'caf\xe9')
     code, out, err = here('classify', '--texts', str(tmp_path/'t'), '--from', str(lm), '--out', 'x', cwd=place)
     assert code == 1 and '9.txt is not utf-8' in err and '--encoding cp1252' in err and len(err.splitlines()) == 1
-    code, out, err = here('classify', '--texts', str(tmp_path/'t'), '--from', str(lm), '--out', 'x', '--encoding', 'cp1252', cwd=place)
+    code, out, err = here('classify', '--texts', str(tmp_path/'t'), '--from', str(lm), '--out', 'x',
+                          '--encoding', 'cp1252', cwd=place)
     assert code == 1 and 'a classifier needs at least 20' in err
     if sys.platform == 'linux':
         (tmp_path/'t'/os.fsdecode(b'caf\xe9')).mkdir(), (tmp_path/'t'/os.fsdecode(b'caf\xe9')/'1.txt').write_text('x')
-        code, out, err = here('classify', '--texts', str(tmp_path/'t'), '--from', str(lm), '--out', 'x', '--encoding', 'cp1252', cwd=place)
+        code, out, err = here('classify', '--texts', str(tmp_path/'t'), '--from', str(lm), '--out', 'x',
+                              '--encoding', 'cp1252', cwd=place)
         assert code == 1 and r'caf\xe9 is not UTF-8, so it cannot be a label: rename it' in err
     assert not (place/'x').exists()
 
 
-@pytest.mark.parametrize('out, words', [('FILE/m', 'is a file, so no folder can be made in it'), ('pipe', 'is a file; a model is saved as a folder'), ('app', 'holds main.py, not part of a saved model'), ('lm', 'holds a language_model, which a text_classifier would replace'), ('texts/', 'not a saved model'), ('.', 'the folder that you are in'), ('..', 'the folder that you are in')])
+@pytest.mark.parametrize('out, words', [
+    ('FILE/m', 'is a file, so no folder can be made in it'),
+    ('pipe', 'is a file; a model is saved as a folder'),
+    ('app', 'holds main.py, not part of a saved model'),
+    ('lm', 'holds a language_model, which a text_classifier would replace'),
+    ('texts/', 'not a saved model'),
+    ('.', 'the folder that you are in'),
+    ('..', 'the folder that you are in'),
+])
 def test_where_no_classifier_can_go(here, place, lm, monkeypatch, out, words):
     "Before the training, and nothing that was there is touched: not the language model that it starts from either."
     monkeypatch.setattr(cli, 'train_classifier', None)  # whoever trains fails
-    (place/'app').mkdir(exist_ok=True), (place/'app'/'manifest.json').write_text('{}'), (place/'app'/'main.py').write_text('mine')
+    ((place/'app').mkdir(exist_ok=True), (place/'app'/'manifest.json').write_text('{}'),
+     (place/'app'/'main.py').write_text('mine'))
     if out == 'pipe' and not hasattr(os, 'mkfifo'): pytest.skip('POSIX')
     if out == 'pipe' and not (place/'pipe').exists(): os.mkfifo(place/'pipe')
     (place/'FILE').write_text('x')
@@ -444,7 +573,14 @@ def test_where_a_model_can_go(here, place, lm, monkeypatch, tmp_path, out):
     assert TextModel.load(path).fingerprint() == TextModel.load(lm).fingerprint() and not (tmp_path/'~').exists()
 
 
-@pytest.mark.parametrize('option, words', [('--seed=-1', 'seed is -1'), ('--seed=99999999999999999999', 'seed is 99999999999999999999'), ('--lr=0', 'lr is 0.0'), ('--lr=nan', 'lr is nan'), ('--bs=1', 'bs is 1; it must be a whole number, at least 2'), ('--epochs=-2', 'epochs is -2')])
+@pytest.mark.parametrize('option, words', [
+    ('--seed=-1', 'seed is -1'),
+    ('--seed=99999999999999999999', 'seed is 99999999999999999999'),
+    ('--lr=0', 'lr is 0.0'),
+    ('--lr=nan', 'lr is nan'),
+    ('--bs=1', 'bs is 1; it must be a whole number, at least 2'),
+    ('--epochs=-2', 'epochs is -2'),
+])
 def test_settings_of_classify(here, place, lm, option, words):
     code, out, err = here('classify', '--texts', 'texts', '--from', 'lm', '--out', 'x', option, cwd=place)
     assert code == 1 and words in err and out == '' and len(err.splitlines()) == 1 and not (place/'x').exists()
@@ -453,31 +589,43 @@ def test_settings_of_classify(here, place, lm, option, words):
 @pytest.mark.parametrize('verb', ['finetune', 'classify'])
 def test_a_loss_that_is_no_number_is_no_success(here, place, lm, verb):
     more = ['--bs', '4', '--seq-len', '20'] if verb == 'finetune' else []
-    code, out, err = here(verb, '--texts', 'texts', '--from', 'lm', '--epochs', '1', '--lr', '1e30', *more, '--out', 'x', cwd=place)
+    code, out, err = here(verb, '--texts', 'texts', '--from', 'lm', '--epochs', '1', '--lr', '1e30', *more,
+                          '--out', 'x', cwd=place)
     assert code == 1 and 'The loss is' in err and 'lower learning rate with --lr' in err and not (place/'x').exists()
 
 
-@pytest.mark.parametrize('texts', [['วันนี้อากาศดีมาก', 'พรุ่งนี้ฝนตก ไม่ดี'], ['今日は天気がいいです。明日も晴れます。', 'この映画はつまらない。'], ['今天天气很好', '明天天气不好']], ids=['Thai', 'Japanese', 'Chinese'])
+@pytest.mark.parametrize('texts', [
+    ['วันนี้อากาศดีมาก', 'พรุ่งนี้ฝนตก ไม่ดี'],
+    ['今日は天気がいいです。明日も晴れます。', 'この映画はつまらない。'],
+    ['今天天气很好', '明天天气不好'],
+], ids=['Thai', 'Japanese', 'Chinese'])
 def test_scripts_without_spaces_by_every_verb(here, place, lm, clas, texts):
-    "Training is refused with what to type, also where a classifier would start from an English model; answers come with a warning."
-    (place/'other.csv').write_text('text,label\n' + ''.join(f'{t},{"ab"[i % 2]}\n' for i, t in enumerate(texts*20)), encoding='utf-8')
-    for args in (['finetune', '--from', 'scratch'], ['finetune', '--from', 'scratch', '--min-freq', '1'], ['finetune', '--from', 'lm', '--min-freq', '1'], ['classify', '--from', 'lm']):
+    """Training is refused with what to type, also where a classifier would start from an English model; answers come
+    with a warning."""
+    (place/'other.csv').write_text('text,label\n' + ''.join(f'{t},{"ab"[i % 2]}\n' for i, t in enumerate(texts*20)),
+                                   encoding='utf-8')
+    for args in (['finetune', '--from', 'scratch'], ['finetune', '--from', 'scratch', '--min-freq', '1'],
+                 ['finetune', '--from', 'lm', '--min-freq', '1'], ['classify', '--from', 'lm']):
         code, out, err = here(args[0], '--texts', 'other.csv', *args[1:], '--out', 'x', cwd=place)
-        assert code == 1 and 'finetune --from scratch), with --tokenizer characters' in err and not re.search(r'\w=', err) and not (place/'x').exists(), (args, err)
+        assert (code == 1 and 'finetune --from scratch), with --tokenizer characters' in err
+                and not re.search(r'\w=', err) and not (place/'x').exists()), (args, err)
     warnings.simplefilter('always')
     code, out, err = here('predict', '--model', 'clas', given='\n'.join(texts*2), cwd=place)
-    assert code == 0 and len(out.splitlines()) == 4 and 'unknown to the vocab' in err and len(err.splitlines()) == 1, err
+    assert (code == 0 and len(out.splitlines()) == 4
+            and 'unknown to the vocab' in err and len(err.splitlines()) == 1), err
 
 
 def test_classify_given_again_with_another_start(here, place, lm, tmp_path, monkeypatch):
-    "A classifier was cut off; the same command goes on, one with another language model of the same size begins, and prints no 'Resumed'."
+    """A classifier was cut off; the same command goes on, one with another language model of the same size begins, and
+    prints no 'Resumed'."""
     TextModel.load(lm).untrained(seed=3).save(tmp_path/'other')
     class Killed(Exception): pass
     class Cut(ulmfit.CheckpointCallback):
         def after_epoch(self):
             super().after_epoch()
             raise Killed('killed')
-    args = lambda start: ['classify', '--texts', 'texts', '--from', str(start), '--epochs', '2', '--out', str(tmp_path/'c')]
+    args = lambda start: ['classify', '--texts', 'texts', '--from', str(start), '--epochs', '2',
+                          '--out', str(tmp_path/'c')]
     with monkeypatch.context() as m:
         m.setattr(ulmfit, 'CheckpointCallback', Cut)
         with pytest.raises(Killed): here(*args(lm), cwd=place)
@@ -490,13 +638,16 @@ def test_classify_given_again_with_another_start(here, place, lm, tmp_path, monk
 def test_the_command_is_quiet(place, clas):
     "No warning of an import reaches the terminal; the default filters are on, as in a shell."
     run = [sys.executable, *program[3:]]
-    p = subprocess.run(run + ['predict', '--model', 'clas'], cwd=place, input='a fine film\n', capture_output=True, text=True, timeout=300, env=env)
+    p = subprocess.run(run + ['predict', '--model', 'clas'], cwd=place, input='a fine film\n', capture_output=True,
+                       text=True, timeout=300, env=env)
     assert p.returncode == 0 and p.stderr == '', p.stderr
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='/dev/full')
 def test_a_full_disk_is_said(place, clas):
-    with open('/dev/full', 'w') as full: p = subprocess.run(program + ['predict', '--model', 'clas'], cwd=place, input='a fine film\n', stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, env=env)
+    with open('/dev/full', 'w') as full:
+        p = subprocess.run(program + ['predict', '--model', 'clas'], cwd=place, input='a fine film\n', stdout=full,
+                           stderr=subprocess.PIPE, text=True, timeout=300, env=env)
     assert p.returncode == 1 and 'No space left' in p.stderr and len(p.stderr.splitlines()) == 1, p.stderr
 
 
@@ -505,9 +656,12 @@ def test_killed_and_given_again(place, lm):
     args = ['finetune', '--texts', 'texts', '--from', 'scratch', *how, '--epochs', '6', '--out']
     home = dict(FASTAI_HOME=str(place/'home'))
     assert lesson8nlp(*args, 'whole', cwd=place, **home)[0] == 0
-    p = subprocess.Popen(program + args + ['cut'], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env | home, start_new_session=True)
+    p = subprocess.Popen(program + args + ['cut'], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                         env=env | home, start_new_session=True)
     runs, end = place/'home'/'data'/'runs', time.time() + 200
-    while p.poll() is None and time.time() < end and not any(int(o.name.split('.')[0]) for o in runs.glob('*/[0-9]*')): time.sleep(.01)
+    while (p.poll() is None and time.time() < end
+           and not any(int(o.name.split('.')[0]) for o in runs.glob('*/[0-9]*'))):
+        time.sleep(.01)
     assert p.poll() is None, 'it ended before it could be killed'
     os.killpg(p.pid, signal.SIGKILL)
     p.wait()
@@ -525,8 +679,14 @@ def test_the_version_and_the_help(here, tmp_path):
     assert code == 2 and 'lesson8nlp finetune --texts my_texts' in err and '--version' in err and 'required' not in err
 
 
-@pytest.mark.parametrize('args', [['classify', '--texts', '', '--from', 'lm', '--out', 'x'], ['classify', '--texts', 'texts', '--from', '', '--out', 'x'], ['finetune', '--texts', 'texts', '--out', ''],
-                                  ['predict', '--model', ''], ['predict', '--model', 'clas', '--texts', ''], ['generate', 'The', '--model', ' ']], ids=str)
+@pytest.mark.parametrize('args', [
+    ['classify', '--texts', '', '--from', 'lm', '--out', 'x'],
+    ['classify', '--texts', 'texts', '--from', '', '--out', 'x'],
+    ['finetune', '--texts', 'texts', '--out', ''],
+    ['predict', '--model', ''],
+    ['predict', '--model', 'clas', '--texts', ''],
+    ['generate', 'The', '--model', ' '],
+], ids=str)
 def test_a_variable_that_is_not_set(here, place, clas, args):
     "--texts \"$TEXTS\" read the folder that one was in."
     flag = args[[not o.strip() for o in args].index(True) - 1]
@@ -536,14 +696,17 @@ def test_a_variable_that_is_not_set(here, place, clas, args):
 
 def test_the_root_is_no_place_for_a_model(here, place, lm):
     code, out, err = here('classify', '--texts', 'texts', '--from', 'lm', '--out', os.path.abspath(os.sep), cwd=place)
-    assert code == 1 and len(err.splitlines()) == 1 and ('the folder that you are in' in err or 'Nothing can be written' in err), err
+    assert (code == 1 and len(err.splitlines()) == 1
+            and ('the folder that you are in' in err or 'Nothing can be written' in err)), err
 
 
 def test_a_spreadsheet(here, place, lm, clas):
     (place/'t.xlsx').write_bytes(b'PK\3\4')
-    for args in (['classify', '--from', 'lm', '--out', 'x'], ['finetune', '--out', 'x'], ['predict', '--model', 'clas']):
+    for args in (['classify', '--from', 'lm', '--out', 'x'], ['finetune', '--out', 'x'],
+                 ['predict', '--model', 'clas']):
         code, out, err = here(args[0], '--texts', 't.xlsx', *args[1:], cwd=place)
-        assert code == 1 and 'Save the spreadsheet as CSV' in err and 'pandas.read_excel' in err and len(err.splitlines()) == 1 and not (place/'x').exists()
+        assert (code == 1 and 'Save the spreadsheet as CSV' in err and 'pandas.read_excel' in err
+                and len(err.splitlines()) == 1 and not (place/'x').exists())
 
 
 def test_options_of_a_table_need_one(here, place, clas):
@@ -557,7 +720,8 @@ def test_answers_to_answers_keep_every_column(here, place, clas, tmp_path):
     "What `predict` wrote is given to it again: no two columns of one name, and nothing is overwritten."
     (tmp_path/'0.csv').write_text('text,label,predicted_label\nfine,a,mine\n')
     for i in range(2):
-        code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/f'{i}.csv'), '--format', 'csv', cwd=place)
+        code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path/f'{i}.csv'),
+                              '--format', 'csv', cwd=place)
         header, row = csv.reader(io.StringIO(out))
         assert code == 0 and len(set(header)) == len(header) and row[1:3] == ['a', 'mine'], out
         assert header[:4] == ['text', 'label', 'predicted_label', 'predicted_predicted_label']
@@ -588,7 +752,8 @@ def test_users_own_words_stay_as_they_are(here, place, lm, clas, tmp_path):
         code, out, err = here(args[0], '--texts', str(d/'t.csv'), *args[1:], cwd=place)
         assert code == 1 and f"{d}/t.csv, line 3: the cell of 'label' is empty" in err, err
     code, out, err = here('predict', '--model', str(d), cwd=place)
-    assert code == 1 and f'{d} holds no model' in err and 'lesson8nlp finetune or classify has written' in err and 'TextModel' not in err and options == {}, err
+    assert (code == 1 and f'{d} holds no model' in err and 'lesson8nlp finetune or classify has written' in err
+            and 'TextModel' not in err and options == {}), err
     code, out, err = here('predict', '--model', str(d/'none'), cwd=place)
     assert code == 1 and f'There is no folder {d}/none' in err
 
@@ -596,16 +761,26 @@ def test_users_own_words_stay_as_they_are(here, place, lm, clas, tmp_path):
 def test_advice_is_about_options_that_there_are(here, place, lm, tmp_path):
     (tmp_path/'t.csv').write_text('text,label\n' + ''.join(f'a good film {i},{"abcdefgh"[i % 8]}\n' for i in range(24)))
     code, out, err = here('classify', '--texts', str(tmp_path/'t.csv'), '--from', str(lm), '--out', 'x', cwd=place)
-    assert code == 1 and 'valid' not in err and 'fraction' not in err and '24 texts are too few to set a part of each label aside' in err and 'give more texts of each label' in err, err
-    with pytest.raises(ValueError, match='valid=0.1 sets no text of 24 aside.*take a larger fraction'): ulmfit.split_by_class([*'abcdefgh']*3, .1, 1)
+    assert (code == 1 and 'valid' not in err and 'fraction' not in err
+            and '24 texts are too few to set a part of each label aside' in err
+            and 'give more texts of each label' in err), err
+    with pytest.raises(ValueError, match='valid=0.1 sets no text of 24 aside.*take a larger fraction'):
+        ulmfit.split_by_class([*'abcdefgh']*3, .1, 1)
 
 
 @pytest.mark.parametrize('encoding', ['idna', 'punycode', 'undefined', 'base64', 'windoze'])
 def test_an_encoding_is_checked_first(here, place, lm, clas, encoding):
     (place/'enc.csv').write_text('text,label\na,b\n')
-    for args in (['predict', '--model', 'clas'], ['predict', '--model', 'clas', '--texts', 'texts'], ['predict', '--model', 'clas', '--texts', 'enc.csv'], ['classify', '--texts', 'texts', '--from', 'lm', '--out', 'x'], ['finetune', '--texts', 'enc.csv', '--out', 'x']):
+    for args in (
+        ['predict', '--model', 'clas'],
+        ['predict', '--model', 'clas', '--texts', 'texts'],
+        ['predict', '--model', 'clas', '--texts', 'enc.csv'],
+        ['classify', '--texts', 'texts', '--from', 'lm', '--out', 'x'],
+        ['finetune', '--texts', 'enc.csv', '--out', 'x'],
+    ):
         code, out, err = here(*args, '--encoding', encoding, given='fine\n', cwd=place)
-        assert code == 1 and out == '' and f'There is no encoding {encoding!r}' in err and len(err.splitlines()) == 1, err
+        assert (code == 1 and out == '' and f'There is no encoding {encoding!r}' in err
+                and len(err.splitlines()) == 1), err
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='links')
@@ -617,8 +792,12 @@ def test_a_folder_with_files_that_cannot_be_read(here, place, clas, tmp_path):
     (d/'1b.txt').symlink_to('nowhere.txt'), (d/'notes.md').write_text('x'), (d/'sub'/'9.txt').write_bytes(b'caf\xe9')
     for fmt in ('tsv', 'csv', 'json'):
         code, out, err = here('predict', '--model', 'clas', '--texts', str(d), '--format', fmt, '--bs', '1', cwd=place)
-        assert code == 1 and [o for o in '0.txt 1.txt 2.txt 1b.txt sub/9.txt'.split() if str(d/o) in out] == ['0.txt', '1.txt', '2.txt'], out
-        assert '1b.txt cannot be read: it is a link to a file that is not there' in err and '9.txt is not utf-8' in err and 'Ignored, not .txt files: notes.md' in err and 'Errno' not in err and len(err.splitlines()) == 3, err
+        assert code == 1 and [
+            o for o in '0.txt 1.txt 2.txt 1b.txt sub/9.txt'.split() if str(d/o) in out
+        ] == ['0.txt', '1.txt', '2.txt'], out
+        assert ('1b.txt cannot be read: it is a link to a file that is not there' in err
+                and '9.txt is not utf-8' in err and 'Ignored, not .txt files: notes.md' in err
+                and 'Errno' not in err and len(err.splitlines()) == 3), err
     (d/'1b.txt').unlink(), (d/'sub'/'9.txt').unlink()
     assert here('predict', '--model', 'clas', '--texts', str(d), cwd=place)[0] == 0
     for f in d.glob('*.txt'): f.unlink()
@@ -639,22 +818,26 @@ def test_a_file_that_may_not_be_read(here, place, clas, tmp_path, monkeypatch):
         return usual(self)
     monkeypatch.setattr(Path, 'read_bytes', shut)
     code, out, err = here('predict', '--model', 'clas', '--texts', str(tmp_path), cwd=place)
-    assert code == 1 and len(out.splitlines()) == 3 and f'{tmp_path/"1.txt"} cannot be read: Permission denied.' in err and len(err.splitlines()) == 1
+    assert (code == 1 and len(out.splitlines()) == 3
+            and f'{tmp_path/"1.txt"} cannot be read: Permission denied.' in err and len(err.splitlines()) == 1)
 
 
 @pytest.mark.parametrize('line', ['%PDF-1.4', '%!PS', '{\\rtf is a format'])
 def test_lines_are_no_documents(here, place, clas, line):
     for given in ([line, 'fine'], ['fine', line, 'dull']):
         code, out, err = here('predict', '--model', 'clas', given='\n'.join(given), cwd=place)
-        assert code == 0 and [l.split('\t', 2)[2] for l in out.splitlines()] == given and 'not plain text' not in err, err
+        assert (code == 0 and [l.split('\t', 2)[2] for l in out.splitlines()] == given
+                and 'not plain text' not in err), err
 
 
 def test_closed_streams(place, clas):
     line = ' '.join(f"'{o}'" for o in program) + ' predict --model clas'
-    run = lambda redirect: subprocess.run(line + redirect, shell=True, cwd=place, input='fine\n', capture_output=True, text=True, timeout=300, env=env)
+    run = lambda redirect: subprocess.run(line + redirect, shell=True, cwd=place, input='fine\n', capture_output=True,
+                                          text=True, timeout=300, env=env)
     for redirect, name in (('<&-', 'Standard input'), ('>&-', 'Standard output')):
         p = run(redirect)
-        assert p.returncode == 1 and f'lesson8nlp predict: {name} is closed' in p.stderr and len(p.stderr.splitlines()) == 1 and p.stdout == '', p
+        assert (p.returncode == 1 and f'lesson8nlp predict: {name} is closed' in p.stderr
+                and len(p.stderr.splitlines()) == 1 and p.stdout == ''), p
     p = run(' --texts nowhere 2>&-')
     assert p.returncode == 1 and p.stdout == ''
 
@@ -665,7 +848,8 @@ def test_whoever_reads_may_leave(place, clas):
     line = ' '.join(f"'{o}'" for o in program)
     for verb in ('predict --model clas --bs 1', 'predict --model clas --bs 1 --format csv --texts many_lines.csv'):
         (place/'many_lines.csv').write_text('text\n' + 'fine\n'*500)
-        p = subprocess.run(['bash', '-c', f'{line} {verb} | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}'], cwd=place, input='fine\n'*500, capture_output=True, text=True, timeout=300, env=env)
+        p = subprocess.run(['bash', '-c', f'{line} {verb} | head -1 >/dev/null; echo ${{PIPESTATUS[0]}}'], cwd=place,
+                           input='fine\n'*500, capture_output=True, text=True, timeout=300, env=env)
         assert p.stdout == '0\n' and p.stderr == '', p
 
 
@@ -673,7 +857,9 @@ def test_whoever_reads_may_leave(place, clas):
 def test_an_interrupt_while_modules_are_imported(tmp_path):
     "A module that takes its time stands for torch."
     (tmp_path/'pandas.py').write_text('import time; print("importing", flush=True); time.sleep(60)')
-    p = subprocess.Popen(program + ['predict', '--model', 'm'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env | dict(PYTHONPATH=os.pathsep.join([str(tmp_path), os.getcwd(), *sys.path])))
+    p = subprocess.Popen(program + ['predict', '--model', 'm'], cwd=tmp_path, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True,
+                         env=env | dict(PYTHONPATH=os.pathsep.join([str(tmp_path), os.getcwd(), *sys.path])))
     assert p.stdout.readline() == 'importing\n'
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)
@@ -690,13 +876,15 @@ def test_cells_of_json_lines_keep_their_types(here, place, clas, tmp_path):
     for fmt, sep in (('csv', ','), ('tsv', '\t')):
         code, out, err = here(*args, fmt, cwd=place)
         header, cells = csv.reader(io.StringIO(out), delimiter=sep)
-        assert dict(zip(header, cells[:9])) == dict(text='fine', n='1', x='2.5', yes='true', no='', tags='["a", 1]', of='{"k": 1.0}', s='01', half='\\ud83d')
+        assert dict(zip(header, cells[:9])) == dict(text='fine', n='1', x='2.5', yes='true', no='', tags='["a", 1]',
+                                                    of='{"k": 1.0}', s='01', half='\\ud83d')
 
 
 def test_a_parquet_with_other_values(here, place, clas, tmp_path):
     pa, pq = pytest.importorskip('pyarrow'), pytest.importorskip('pyarrow.parquet')
     import datetime
-    pq.write_table(pa.table(dict(text=['fine'], day=[datetime.date(2020, 1, 2)], x=[float('nan')])), tmp_path/'t.parquet')
+    pq.write_table(pa.table(dict(text=['fine'], day=[datetime.date(2020, 1, 2)], x=[float('nan')])),
+                   tmp_path/'t.parquet')
     args = ['predict', '--model', 'clas', '--texts', str(tmp_path/'t.parquet'), '--format']
     code, out, err = here(*args, 'json', cwd=place)
     assert code == 0 and list(json.loads(out).values())[:3] == ['fine', '2020-01-02', None]
@@ -708,22 +896,28 @@ def test_labels_that_would_break_the_lines(here, place, clas, tmp_path, label):
     m = TextModel.load(clas)
     TextModel(m.model, m.codec, ['bad', label]).save(tmp_path/'m')
     code, out, err = here('predict', '--model', str(tmp_path/'m'), given='fine\n', cwd=place)
-    assert code == 1 and out == '' and f'The label {label!r} holds a tab or a line break' in err and '--format csv' in err
+    assert (code == 1 and out == '' and f'The label {label!r} holds a tab or a line break' in err
+            and '--format csv' in err)
     for fmt, sep in (('csv', ','), ('tsv', '\t')):
         (tmp_path/'t.csv').write_text('text\nfine\rfilm\n')
-        code, out, err = here('predict', '--model', str(tmp_path/'m'), '--texts', str(tmp_path/'t.csv'), '--format', fmt, cwd=place)
+        code, out, err = here('predict', '--model', str(tmp_path/'m'), '--texts', str(tmp_path/'t.csv'),
+                              '--format', fmt, cwd=place)
         header, row = csv.reader(io.StringIO(out, newline=''), delimiter=sep)
         assert code == 0 and row[0] == 'fine\rfilm' and row[1] in ('bad', label)
-    assert json.loads(here('predict', '--model', str(tmp_path/'m'), '--format', 'json', given='fine\n', cwd=place)[1])['label'] in ('bad', label)
+    assert json.loads(here(
+        'predict', '--model', str(tmp_path/'m'), '--format', 'json', given='fine\n', cwd=place
+    )[1])['label'] in ('bad', label)
 
 
 def test_texts_that_the_model_cannot_read_are_counted(here, place, clas):
     "One among many gave no warning; the command says it once for all portions."
     texts = ['a fine film and a dull one']*64 + [zh[0]] + ['a dull film']*10 + [zh[1], '']
-    with pytest.warns(UserWarning, match='Most words of 2 of 77 texts are unknown to the vocab'): TextModel.load(clas).predict(texts)
+    with pytest.warns(UserWarning, match='Most words of 2 of 77 texts are unknown to the vocab'):
+        TextModel.load(clas).predict(texts)
     warnings.simplefilter('default')
     code, out, err = here('predict', '--model', 'clas', '--bs', '8', given='\n'.join(texts) + '\n', cwd=place)
-    assert code == 0 and len(out.splitlines()) == 77 and 'Most words of 2 of 77 texts are unknown to the vocab' in err and len(err.splitlines()) == 1, err
+    assert (code == 0 and len(out.splitlines()) == 77
+            and 'Most words of 2 of 77 texts are unknown to the vocab' in err and len(err.splitlines()) == 1), err
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         TextModel.load(clas).predict(['a fine film', '', 'dull'])
