@@ -1,4 +1,5 @@
-"A codec reads and writes the same way everywhere: in another process, in several threads, with any tokenizer, wherever padding is."
+"""A codec reads and writes the same way everywhere: in another process, in several threads, with any tokenizer,
+wherever padding is."""
 import json, pickle, re, subprocess, sys, textwrap, threading
 from types import SimpleNamespace
 
@@ -11,18 +12,20 @@ from lesson8nlp.fasttok import FastTokenizer
 from lesson8nlp.numericalizer import Numericalize, make_vocab
 from lesson8nlp.tokenizer import *
 
-texts = ["The film wasn't bad; I'd see it AGAIN!!!", 'So so so good, a café &amp; a film.', '', 'Ein schöner Film, z.B. am Sonntag.',
-    'one <br /><br /> two', 'GREAT 10/10', 'the film the film']*5
+texts = ["The film wasn't bad; I'd see it AGAIN!!!", 'So so so good, a café &amp; a film.', '',
+    'Ein schöner Film, z.B. am Sonntag.', 'one <br /><br /> two', 'GREAT 10/10', 'the film the film']*5
 kinds = ['words', 'german', 'characters', 'subwords', 'bpe', 'no rules', 'split']
 
 
 def make_tok(kind, folder):
     if kind == 'split': return str.split
     if kind in ('subwords', 'bpe'):
-        tok = Tokenizer(SubwordTokenizer(vocab_sz=90, model_type='bpe' if kind == 'bpe' else 'unigram', cache_dir=folder))
+        tok = Tokenizer(SubwordTokenizer(vocab_sz=90, model_type='bpe' if kind == 'bpe' else 'unigram',
+                                         cache_dir=folder))
         tok.setup(texts)
         return tok
-    return dict(words=Tokenizer(), german=Tokenizer(WordTokenizer('de')), characters=Tokenizer(CharTokenizer()), **{'no rules': Tokenizer(rules=[])})[kind]
+    return dict(words=Tokenizer(), german=Tokenizer(WordTokenizer('de')), characters=Tokenizer(CharTokenizer()),
+                **{'no rules': Tokenizer(rules=[])})[kind]
 
 
 @pytest.fixture(params=kinds)
@@ -46,21 +49,25 @@ def test_another_process_makes_the_same_codec(codec, tmp_path):
     (tmp_path/'m').mkdir()
     config = codec.config(tmp_path/'m')
     (tmp_path/'c.json').write_text(json.dumps(dict(config=config, vocab=codec.vocab, texts=texts)))
-    code = f'''
+    code = (f'''
         import json, warnings
         from pathlib import Path
         from lesson8nlp.codec import Codec
         warnings.simplefilter('error')
         d = json.loads(Path(r"{tmp_path}/c.json").read_text())
         codec = Codec.from_config(d['config'], d['vocab'], r"{tmp_path}/m")
-        print(json.dumps([codec.fingerprint(), [o.tolist() for o in codec.encode_all(d['texts'])], [codec.decode(codec.encode(t)) for t in d['texts']]]))'''
-    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True, check=True).stdout
-    eq(json.loads(out), [codec.fingerprint(), [o.tolist() for o in codec.encode_all(texts)], [codec.decode(codec.encode(t)) for t in texts]])
+        print(json.dumps([codec.fingerprint(), [o.tolist() for o in codec.encode_all(d['texts'])], '''
+             '''[codec.decode(codec.encode(t)) for t in d['texts']]]))''')
+    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code)], capture_output=True, text=True,
+                         check=True).stdout
+    eq(json.loads(out), [codec.fingerprint(), [o.tolist() for o in codec.encode_all(texts)],
+                         [codec.decode(codec.encode(t)) for t in texts]])
 
 
 def test_codecs_are_equal_by_content(codec, tmp_path):
     again = pickle.loads(pickle.dumps(codec))
-    assert again == codec and hash(again) == hash(codec) and again.fingerprint() == codec.fingerprint() and len(again) == len(codec)
+    assert (again == codec and hash(again) == hash(codec) and again.fingerprint() == codec.fingerprint()
+            and len(again) == len(codec))
     assert codec != Codec(codec.tok, codec.vocab[::-1]) and codec != 3
     assert codec != Codec(Tokenizer(WordTokenizer('fr')), codec.vocab)
 
@@ -81,7 +88,8 @@ def test_padding_is_found_wherever_it_is():
 def test_texts_without_spaces_come_back_without_spaces(kind, tmp_path):
     "Pieces were told from words by their spaces, which Chinese does not have."
     zh = ['\u4eca\u5929\u5929\u6c14\u5f88\u597d', '\u660e\u5929\u4e0d\u597d', '\u660e\u5929\u5929\u6c14\u4e0d\u597d']*10
-    tok = Tokenizer(CharTokenizer() if kind == 'characters' else SubwordTokenizer(vocab_sz=25, cache_dir=tmp_path), rules=[])
+    tok = Tokenizer(CharTokenizer() if kind == 'characters' else SubwordTokenizer(vocab_sz=25, cache_dir=tmp_path),
+                    rules=[])
     tok.setup(zh)
     codec = Codec(tok, make_vocab({t: 9 for o in tok.pipe(zh) for t in o}))
     for t in zh[:3]: eq(codec.decode(codec.encode(t)), t), eq(''.join(codec.words(codec.encode(t))), t)
@@ -101,7 +109,8 @@ def test_any_tokenizer_can_encode():
     class Pipe:
         def pipe(self, texts): return (t.split('-') for t in texts)
     vocab = ['xxunk', 'a', 'b']
-    for tok, text in ((lambda t: t.split(), 'a b c'), (str.split, 'a b c'), (Pipe(), 'a-b-c'), (re.compile(r'\w').findall, 'a b c')):
+    for tok, text in ((lambda t: t.split(), 'a b c'), (str.split, 'a b c'), (Pipe(), 'a-b-c'),
+                      (re.compile(r'\w').findall, 'a b c')):
         c = Codec(tok, vocab)
         eq(c.encode(text).tolist(), [1, 2, 0])
         eq([o.tolist() for o in c.encode_all([text, text])], [[1, 2, 0]]*2)
@@ -113,7 +122,8 @@ def test_any_tokenizer_can_encode():
 def test_functions_are_told_apart():
     vocab = ['xxunk', 'a']
     f, g = lambda t: t.split(), lambda t: list(t)
-    assert Codec(f, vocab) != Codec(g, vocab) and Codec(f, vocab) == Codec(lambda t: t.split(), vocab) and Codec(str.split, vocab) != Codec(f, vocab)
+    assert (Codec(f, vocab) != Codec(g, vocab) and Codec(f, vocab) == Codec(lambda t: t.split(), vocab)
+            and Codec(str.split, vocab) != Codec(f, vocab))
 
 
 def test_the_default_fits_the_vocab():
@@ -125,7 +135,8 @@ def test_from_loaders_of_every_kind():
     vocab = make_vocab({'film': 3})
     eq(Codec.from_dls(SimpleNamespace(vocab=vocab)), Codec(Tokenizer(), vocab))
     eq(Codec.from_dls(SimpleNamespace(vocab=[vocab, ['neg', 'pos']], tok=str.split)), Codec(str.split, vocab))
-    eq(Codec.from_dls(SimpleNamespace(vocab=Numericalize(vocab), tok=None, tokenizer=Tokenizer(rules=[]))), Codec(Tokenizer(rules=[]), vocab))
+    eq(Codec.from_dls(SimpleNamespace(vocab=Numericalize(vocab), tok=None, tokenizer=Tokenizer(rules=[]))),
+       Codec(Tokenizer(rules=[]), vocab))
     codec = Codec(str.split, vocab)
     assert Codec.from_dls(SimpleNamespace(codec=codec, vocab=['x'], tok=Tokenizer())) is codec
     with expect_fail(ValueError, 'neither a codec nor a vocab'): Codec.from_dls(SimpleNamespace())
@@ -165,17 +176,21 @@ class Mine:
     def __call__(self, t): return t.split()
 
 
-@pytest.mark.parametrize('make, words', [(lambda: Tokenizer(rules=[shout]), 'the rule shout'), (changed_by_hand, 'changed by hand'), (Mine, 'Mine'),
-    (lambda: Tokenizer(Mine()), 'Mine inside the Tokenizer'), (lambda: (lambda t: t.split()), 'function'), (lambda: Tokenizer(rules=[lambda t: t]), '<lambda>')])
+@pytest.mark.parametrize('make, words', [
+    (lambda: Tokenizer(rules=[shout]), 'the rule shout'), (changed_by_hand, 'changed by hand'), (Mine, 'Mine'),
+    (lambda: Tokenizer(Mine()), 'Mine inside the Tokenizer'), (lambda: (lambda t: t.split()), 'function'),
+    (lambda: Tokenizer(rules=[lambda t: t]), '<lambda>')])
 def test_code_of_the_users_is_refused_with_advice_and_given_again(make, words, tmp_path):
     codec = Codec(make(), ['xxunk', 'a'])
-    if words.startswith('Mine inside'): codec.tok.tok.__class__ = type('Mine', (), dict(__call__=lambda self, ts: (t.split() for t in ts)))
+    if words.startswith('Mine inside'):
+        codec.tok.tok.__class__ = type('Mine', (), dict(__call__=lambda self, ts: (t.split() for t in ts)))
     with pytest.raises(TypeError) as e: codec.config(tmp_path)
     assert words in str(e.value) and 'own_tok=True' in str(e.value)
     config = json.loads(json.dumps(codec.config(tmp_path, own_tok=True)))
     with expect_fail(ValueError, 'pass it again as tok='): Codec.from_config(config, codec.vocab, tmp_path)
     eq(Codec.from_config(config, codec.vocab, tmp_path, tok=codec.tok).vocab, codec.vocab)
-    with pytest.warns(UserWarning, match='splits texts differently'): Codec.from_config(config, codec.vocab, tmp_path, tok=Tokenizer(CharTokenizer()))
+    with pytest.warns(UserWarning, match='splits texts differently'):
+        Codec.from_config(config, codec.vocab, tmp_path, tok=Tokenizer(CharTokenizer()))
 
 
 def test_rules_for_tokens_are_kept(tmp_path):
@@ -192,7 +207,8 @@ def test_rules_for_tokens_are_kept(tmp_path):
         eq(again.tokens('a&amp;b  c'), codec.tokens('a&amp;b  c'))
         assert again == codec
     old = {k: v for k, v in config.items() if k not in ('post_rules', 'sep')}  # a folder that was saved before
-    eq(Codec.from_config(old | dict(probe=Tokenizer(WordTokenizer('de'), rules=[spec_add_spaces])(_probe)), codec.vocab, tmp_path).tok.post_rules, Tokenizer().post_rules)
+    eq(Codec.from_config(old | dict(probe=Tokenizer(WordTokenizer('de'), rules=[spec_add_spaces])(_probe)),
+                         codec.vocab, tmp_path).tok.post_rules, Tokenizer().post_rules)
 
 
 def lowercase_all(t): return t.lower()
@@ -201,16 +217,21 @@ def lowercase_all(t): return t.lower()
 def test_a_folder_from_elsewhere_says_what_is_wrong(tmp_path):
     codec = Codec(Tokenizer(), ['xxunk', 'a'])
     config = codec.config(tmp_path)
-    with expect_fail(ValueError, 'does not know all of them'): Codec.from_config(config | dict(rules=['fix_everything']), codec.vocab, tmp_path)
-    with expect_fail(ValueError, 'Tokenizer3000'): Codec.from_config(config | dict(inner=dict(kind='Tokenizer3000')), codec.vocab, tmp_path)
-    with pytest.warns(UserWarning, match="'xxbos' was 'changed'"): Codec.from_config(config | dict(probe=['changed']), codec.vocab, tmp_path)
+    with expect_fail(ValueError, 'does not know all of them'):
+        Codec.from_config(config | dict(rules=['fix_everything']), codec.vocab, tmp_path)
+    with expect_fail(ValueError, 'Tokenizer3000'):
+        Codec.from_config(config | dict(inner=dict(kind='Tokenizer3000')), codec.vocab, tmp_path)
+    with pytest.warns(UserWarning, match="'xxbos' was 'changed'"):
+        Codec.from_config(config | dict(probe=['changed']), codec.vocab, tmp_path)
     sub = Codec(make_tok('subwords', tmp_path/'cache'), special_tokens)
     config = sub.config(tmp_path)
     (tmp_path/'subwords.model').unlink()
     with expect_fail(FileNotFoundError, 'no model file'): Codec.from_config(config, sub.vocab, tmp_path)
 
 
-@pytest.mark.parametrize('vocab, words', [(None, 'list of tokens'), ('abc', 'list of tokens'), ([], 'is empty'), (['a', 'b', 'a'], "'a' more than once"), (['a', 3], 'every token must be a string')], ids=str)
+@pytest.mark.parametrize('vocab, words', [
+    (None, 'list of tokens'), ('abc', 'list of tokens'), ([], 'is empty'), (['a', 'b', 'a'], "'a' more than once"),
+    (['a', 3], 'every token must be a string')], ids=str)
 def test_a_vocab_that_is_none_is_refused(vocab, words):
     with expect_fail((TypeError, ValueError), words): Codec(None, vocab)
 
@@ -224,7 +245,8 @@ def test_what_is_no_text_is_refused():
         with expect_fail(TypeError, 'use encode'): c.encode_all(bad)
     with expect_fail(TypeError, 'Tokenizer(tok)'): Codec(WordTokenizer(), ['xxunk', 'a']).encode('a b')
     with expect_fail(ValueError, "does not know ['b', 'c']"): Codec(str.split, ['a']).encode('a b c b')
-    with expect_fail(ValueError, "does not know ['b', 'c']"): Codec(SimpleNamespace(pipe=lambda ts: (t.split() for t in ts)), ['a']).encode_all(['a a', 'a b c b'])
+    with expect_fail(ValueError, "does not know ['b', 'c']"):
+        Codec(SimpleNamespace(pipe=lambda ts: (t.split() for t in ts)), ['a']).encode_all(['a a', 'a b c b'])
     for bad in ([1.5], [[0]], [2], [-1]):
         with expect_fail(ValueError): c.decode(bad)
     eq(c.decode([]), '')
@@ -233,6 +255,9 @@ def test_what_is_no_text_is_refused():
 
 def test_a_vocab_of_texts_of_one_token_is_not_empty_in_silence():
     from lesson8nlp.ulmfit import make_codec
-    for texts, kind in (([f'film{i}' for i in range(40)], 'words'), (['film']*40, 'words'), (['今天天气很好']*5, 'words')):
-        with pytest.raises(ValueError, match=f"No token of these {len(texts)} texts occurs min_freq=1000000 times.*tokenizer='characters'"): make_codec(texts, kind, min_freq=10**6)
+    for texts, kind in (([f'film{i}' for i in range(40)], 'words'), (['film']*40, 'words'),
+                        (['今天天气很好']*5, 'words')):
+        with pytest.raises(ValueError, match=f"No token of these {len(texts)} texts occurs min_freq=1000000 times.*"
+                                             "tokenizer='characters'"):
+            make_codec(texts, kind, min_freq=10**6)
     assert 'film' in make_codec(['film']*40).vocab

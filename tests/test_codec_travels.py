@@ -1,4 +1,5 @@
-"A model and its codec, through the real factories: the same answers in another process, wherever padding is in the vocab."
+"""A model and its codec, through the real factories: the same answers in another process, wherever padding is in
+the vocab."""
 import json, multiprocessing, os, subprocess, sys
 
 import numpy as np, pytest, torch
@@ -13,8 +14,10 @@ from lesson8nlp.numericalizer import *
 from lesson8nlp.tokenizer import *
 from lesson8nlp.ulmfit import *
 
-english = [f"The {a} film wasn't {b}; I'd see it {c} AGAIN!!!" for a in ('long', 'old', 'new') for b in ('bad', 'dull', 'good') for c in ('once', 'soon', 'twice')]*2
-german = [f'Der {a} Film war z.B. am {b} sehr schön, u.a. die {c}...' for a in ('lange', 'alte', 'neue') for b in ('Sonntag', 'Montag', 'Abend') for c in ('Musik', 'Bilder', 'Straße')]*2
+english = [f"The {a} film wasn't {b}; I'd see it {c} AGAIN!!!"
+           for a in ('long', 'old', 'new') for b in ('bad', 'dull', 'good') for c in ('once', 'soon', 'twice')]*2
+german = [f'Der {a} Film war z.B. am {b} sehr schön, u.a. die {c}...' for a in ('lange', 'alte', 'neue')
+          for b in ('Sonntag', 'Montag', 'Abend') for c in ('Musik', 'Bilder', 'Straße')]*2
 kinds = dict(characters=(lambda folder: Tokenizer(CharTokenizer(), rules=[]), english),
              subwords=(lambda folder: Tokenizer(SubwordTokenizer(vocab_sz=80, cache_dir=folder)), english),
              german=(lambda folder: Tokenizer(WordTokenizer('de')), german))
@@ -26,7 +29,10 @@ def trained(learn):
     return TextModel.from_learner(learn)
 
 
-def language_model(dls): return trained(language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | tiny | dict(pad_token=dls.codec.pad_id), pretrained=False, path=None))
+def language_model(dls):
+    return trained(language_model_learner(
+        dls, AWD_LSTM, config=awd_lstm_lm_config | tiny | dict(pad_token=dls.codec.pad_id),
+        pretrained=False, path=None))
 
 
 def classifier(dls): return trained(text_classifier_learner(dls, AWD_LSTM, config=tiny, pretrained=False, path=None))
@@ -40,17 +46,21 @@ def models(kind, folder):
     sizes = dict(bs=8, seq_len=12, **cpu)
     lm = language_model(lm_dataloaders(texts, tok=tok, num=num, **sizes))
     corpus = Corpus.from_texts(texts, tok=tok, min_freq=1, path=folder/'corpus', progress=False)
-    return dict(lm=lm, corpus=language_model(lm_dataloaders(corpus, **sizes)), classes=classifier(class_dataloaders(texts, labels, lm.codec, bs=16, **cpu)))
+    return dict(lm=lm, corpus=language_model(lm_dataloaders(corpus, **sizes)),
+                classes=classifier(class_dataloaders(texts, labels, lm.codec, bs=16, **cpu)))
 
 
 def answers(m, texts):
     "Plain values: what the codec reads and writes, and what the model says."
     some = texts[:3] + ['Ein völlig neuer Text, unknown: Zyzzyva 10/10', '']
     ids = [o.tolist() for o in m.codec.encode_all(some)]
-    res = dict(tokens=[m.codec.tokens(t) for t in some], ids=ids, text=[m.codec.decode(o) for o in ids], codec=m.codec.fingerprint(), model=m.fingerprint())
+    res = dict(tokens=[m.codec.tokens(t) for t in some], ids=ids, text=[m.codec.decode(o) for o in ids],
+               codec=m.codec.fingerprint(), model=m.fingerprint())
     if m.labels: return res | dict(labels=m.predict(some).label.tolist(), numbers=classify(m, some).flatten().tolist())
-    written = [m.generate(t[:20], max_tokens=12, seed=3, details=True, **how) for t in texts[:2] for how in ({}, dict(temperature=0), dict(beams=2))]
-    return res | dict(written=[[o.text, o.ids] for o in written], numbers=[m.perplexity(some[:4]), *sum([o.log_probs for o in written], [])])
+    written = [m.generate(t[:20], max_tokens=12, seed=3, details=True, **how)
+               for t in texts[:2] for how in ({}, dict(temperature=0), dict(beams=2))]
+    return res | dict(written=[[o.text, o.ids] for o in written],
+                      numbers=[m.perplexity(some[:4]), *sum([o.log_probs for o in written], [])])
 
 
 ELSEWHERE = '''
@@ -72,8 +82,10 @@ def travellers(tmp_path_factory):
         for factory, m in models(kind, folder/kind).items():
             name = f'{kind} {factory}'
             here[name], paths[name] = answers(m, kinds[kind][1]), str(m.save(folder/name.replace(' ', '_')))
-    env = os.environ | dict(PYTHONPATH=os.pathsep.join(p for p in sys.path if p), OMP_NUM_THREADS='1', FASTAI_HOME=str(folder))
-    out = subprocess.run([sys.executable, '-P', '-c', ELSEWHERE, json.dumps(paths)], capture_output=True, text=True, env=env, encoding='utf-8')
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join(p for p in sys.path if p), OMP_NUM_THREADS='1',
+                            FASTAI_HOME=str(folder))
+    out = subprocess.run([sys.executable, '-P', '-c', ELSEWHERE, json.dumps(paths)], capture_output=True, text=True,
+                         env=env, encoding='utf-8')
     assert out.returncode == 0, out.stderr
     return here, json.loads(out.stdout.splitlines()[-1])
 
@@ -102,14 +114,22 @@ def test_padding_changes_no_answer_wherever_it_is_in_the_vocab(tokens, at):
     n = np.array([len(o) - 1 for o in lm.codec.encode_all(texts)])
     alone = np.log([lm.perplexity(t) for t in texts])
     assert np.log(lm.perplexity(texts)) == pytest.approx(alone @ n/n.sum(), abs=1e-5)
-    assert classify(clf, texts).numpy() == pytest.approx(np.concatenate([classify(clf, [t]).numpy() for t in texts]), abs=1e-6)
+    assert (classify(clf, texts).numpy()
+            == pytest.approx(np.concatenate([classify(clf, [t]).numpy() for t in texts]), abs=1e-6))
     x = dls.valid.one_batch()[0].as_subclass(torch.Tensor)
     rows = [o[o != at] for o in x]
-    assert (x == at).any() and {tuple(o.tolist()) for o in rows} <= {tuple(o.tolist()) for o in lm.codec.encode_all(docs)}
-    with torch.no_grad(): torch.testing.assert_close(clf.model(x)[0], torch.cat([clf.model(o[None])[0] for o in rows]), atol=1e-5, rtol=1e-5)
+    assert ((x == at).any()
+            and {tuple(o.tolist()) for o in rows} <= {tuple(o.tolist()) for o in lm.codec.encode_all(docs)})
+    with torch.no_grad():
+        torch.testing.assert_close(clf.model(x)[0], torch.cat([clf.model(o[None])[0] for o in rows]),
+                                   atol=1e-5, rtol=1e-5)
 
 
-def all_answers(clf): return [clf.predict(english)[['label', 'probability']].values.tolist(), classify(clf, english).tolist(), clf.codec.fingerprint()]
+def all_answers(clf):
+    return [clf.predict(english)[['label', 'probability']].values.tolist(), classify(clf, english).tolist(),
+            clf.codec.fingerprint()]
+
+
 def work(path, clf, queue): queue.put([all_answers(m) for m in (TextModel.load(path, 'cpu'), clf)])
 
 
@@ -122,6 +142,7 @@ def test_answers_in_a_process_of_a_web_server(tmp_path):
     p.start()
     for found, theirs, codec in queue.get(timeout=100):
         assert [a for a, _ in found] == [a for a, _ in want] and codec == key
-        assert np.array(theirs) == pytest.approx(np.array(probs), abs=1e-6) and [b for _, b in found] == pytest.approx([b for _, b in want], abs=1e-6)
+        assert (np.array(theirs) == pytest.approx(np.array(probs), abs=1e-6)
+                and [b for _, b in found] == pytest.approx([b for _, b in want], abs=1e-6))
     p.join(20)
     assert p.exitcode == 0

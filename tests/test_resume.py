@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np, pytest, safetensors.torch, torch
-from fastai.basics import Adam, Callback, Categorize, CrossEntropyLossFlat, DataLoaders, Datasets, F, L, Learner, OptimWrapper, SGD, accuracy, nn, ranger, set_seed
+from fastai.basics import (Adam, Callback, Categorize, CrossEntropyLossFlat, DataLoaders, Datasets, F, L, Learner,
+                           OptimWrapper, SGD, accuracy, nn, ranger, set_seed)
 from fastai.callback.hook import *
 from fastai.callback.schedule import *
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
@@ -28,37 +29,44 @@ def whole(): return fit(learner())
 
 def run_cut(path, *cuts, make=learner, every=7, **kw): # the fit, called again after each accident
     for i, cut in enumerate(cuts):
-        with pytest.raises(Accident): fit(make(seed=42 if i == 0 else i), CheckpointCallback(path, every=every, verbose=False), cut, **kw)
+        with pytest.raises(Accident):
+            fit(make(seed=42 if i == 0 else i), CheckpointCallback(path, every=every, verbose=False), cut, **kw)
     return fit(make(seed=99), CheckpointCallback(path, every=every, verbose=False), **kw)
 
 
 def assert_same_run(a, b):
     assert same(weights(a), weights(b))
     ra, rb = a.recorder, b.recorder
-    assert ra.values == rb.values and [float(o) for o in ra.losses] == [float(o) for o in rb.losses] and ra.lrs == rb.lrs and ra.iters == rb.iters
+    assert (ra.values == rb.values and [float(o) for o in ra.losses] == [float(o) for o in rb.losses]
+            and ra.lrs == rb.lrs and ra.iters == rb.iters)
     for k in ra.hps: assert np.array_equal(np.array(ra.hps[k], dtype=float), np.array(rb.hps[k], dtype=float))
 
 
 n_steps = len(loaders().train)
 
 
-@pytest.mark.parametrize('cuts', [[1], [7], [8], [n_steps-1], [n_steps], [n_steps+1], [2*n_steps], [3, 9, 9, 10, n_steps+8, 2*n_steps-1]], ids=str)
+@pytest.mark.parametrize('cuts', [[1], [7], [8], [n_steps-1], [n_steps], [n_steps+1], [2*n_steps],
+                                  [3, 9, 9, 10, n_steps+8, 2*n_steps-1]], ids=str)
 def test_resumed_is_the_same_run(tmp_path, whole, cuts):
     assert_same_run(run_cut(tmp_path/'c', *map(Cut, cuts)), whole)
 
 
 @pytest.mark.parametrize('every', [1, n_steps, 10**6, 'epoch'])
 def test_any_number_of_steps_between(tmp_path, whole, every):
-    assert_same_run(run_cut(tmp_path/'c', Cut(5), CutInValidation(0), Cut(n_steps+3), CutInValidation(1), every=every), whole)
+    assert_same_run(run_cut(tmp_path/'c', Cut(5), CutInValidation(0), Cut(n_steps+3), CutInValidation(1), every=every),
+                    whole)
     assert len(list((tmp_path/'c').iterdir())) == 2
 
 
 @pytest.mark.parametrize('epochs', [2, 3])
 def test_the_end_of_every_epoch_is_kept(tmp_path, epochs, capsys):
-    "Also that of the last but one; a run that has to do an epoch again ends with the same weights, so only the folder shows it."
+    """Also that of the last but one; a run that has to do an epoch again ends with the same weights, so only the
+    folder shows it."""
     done = (epochs - 1)*n_steps
-    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'run', every='epoch', verbose=False), Cut(done + 1), epochs=epochs)
-    assert sorted(p.name for p in (tmp_path/'run').iterdir()) == [f'{i*n_steps:08d}.{i:04d}' for i in range(epochs)][-2:]
+    with pytest.raises(Accident):
+        fit(learner(), CheckpointCallback(tmp_path/'run', every='epoch', verbose=False), Cut(done + 1), epochs=epochs)
+    assert (sorted(p.name for p in (tmp_path/'run').iterdir())
+            == [f'{i*n_steps:08d}.{i:04d}' for i in range(epochs)][-2:])
     fit(learner(), CheckpointCallback(tmp_path/'run', every='epoch'), epochs=epochs)
     assert f'Resumed after step 0 of {n_steps} of epoch {epochs - 1}.' in capsys.readouterr().out
 
@@ -73,7 +81,8 @@ def test_a_compiled_model_goes_on_as_a_plain_one(tmp_path, whole, first):
     keep = lambda: CheckpointCallback(tmp_path/'run', every=7, verbose=False)
     with pytest.raises(Accident): fit(make(first, 42), keep(), Cut(9))
     end = plain_model(fit(make(not first, 9), keep()).model).state_dict()
-    assert list(end) == list(weights(whole)) and all(torch.allclose(end[k], v, atol=1e-4) for k, v in weights(whole).items())
+    assert (list(end) == list(weights(whole))
+            and all(torch.allclose(end[k], v, atol=1e-4) for k, v in weights(whole).items()))
 
 
 def test_finished_is_not_repeated(tmp_path, whole, capsys):
@@ -109,7 +118,8 @@ def test_same_session_with_varied_lengths(tmp_path):
 def test_plain_fit_and_ladder_models(tmp_path):
     def make(seed=42):
         set_seed(seed, reproducible=True)
-        return TextLearner(loaders(var_len=True), lm.LMModel7(len(vocab), 12, 2, 0.3), loss_func=CrossEntropyLossFlat(), opt_func=SGD, metrics=accuracy)
+        return TextLearner(loaders(var_len=True), lm.LMModel7(len(vocab), 12, 2, 0.3),
+                           loss_func=CrossEntropyLossFlat(), opt_func=SGD, metrics=accuracy)
     def go(learn, *cbs):
         with learn.no_bar(), learn.no_logging(): learn.fit(2, 0.1, cbs=list(cbs))
         return learn
@@ -119,7 +129,9 @@ def test_plain_fit_and_ladder_models(tmp_path):
     assert same(weights(a), weights(b)) and a.recorder.values == b.recorder.values
 
 
-@pytest.mark.parametrize('cbs', [lambda: [GradientClip(0.1)], lambda: [GradientAccumulation(20)], lambda: [RescaleLR()], lambda: [EarlyStoppingCallback(min_delta=10., patience=0)]], ids=['clip', 'accumulation', 'rescale', 'early stop'])
+@pytest.mark.parametrize('cbs', [
+    lambda: [GradientClip(0.1)], lambda: [GradientAccumulation(20)], lambda: [RescaleLR()],
+    lambda: [EarlyStoppingCallback(min_delta=10., patience=0)]], ids=['clip', 'accumulation', 'rescale', 'early stop'])
 def test_with_other_callbacks(tmp_path, cbs):
     make = lambda seed: learner(seed=seed, cbs=cbs())
     a = fit(make(42), epochs=3)
@@ -134,7 +146,8 @@ def test_best_model_is_kept_through_an_accident(tmp_path):
     def make(seed): return learner(seed=seed, path=tmp_path, cbs=SaveModelCallback(monitor='valid_loss', fname='best'))
     a = fit(make(42), epochs=3, lr=3.)  # so large that it gets worse
     best = a.recorder.values
-    with pytest.raises(Accident): fit(make(42), CheckpointCallback(tmp_path/'c', every=4), Cut(2*n_steps+3), epochs=3, lr=3.)
+    with pytest.raises(Accident):
+        fit(make(42), CheckpointCallback(tmp_path/'c', every=4), Cut(2*n_steps+3), epochs=3, lr=3.)
     b = fit(make(1), CheckpointCallback(tmp_path/'c', every=4), epochs=3, lr=3.)
     assert b.recorder.values == best and same(weights(a), weights(b))
 
@@ -196,7 +209,8 @@ def test_frozen_layers_and_stages(tmp_path):
     for i, n in enumerate((5, n_steps-1)):
         with pytest.raises(Accident): go(42 if i == 0 else i, CheckpointCallback(tmp_path/'c', every=4), Cut(n))
     b = go(7, CheckpointCallback(tmp_path/'c', every=4))
-    assert same(weights(a), weights(b)) and sorted(p.name for p in (tmp_path/'c').iterdir()) == ['stage1', 'stage2', 'stage3']
+    assert (same(weights(a), weights(b))
+            and sorted(p.name for p in (tmp_path/'c').iterdir()) == ['stage1', 'stage2', 'stage3'])
 
 
 def test_validation_alone_leaves_it_alone(tmp_path, whole):
@@ -221,10 +235,12 @@ def test_text_loaders_are_resumed_without_a_seed_of_ones_own(tmp_path):
 
 
 def test_a_look_around_leaves_the_run_alone(tmp_path, whole):
-    "`summary`, `lr_find`, `validate` and `get_preds` with the callback on the learner, before and between: no checkpoint of theirs."
+    """`summary`, `lr_find`, `validate` and `get_preds` with the callback on the learner, before and between: no
+    checkpoint of theirs."""
     learn = learner(cbs=CheckpointCallback(tmp_path/'c', every=7, verbose=False))
     start = weights(learn)
-    with learn.no_bar(), learn.no_logging(): learn.summary(), learn.lr_find(num_it=12, show_plot=False), learn.validate(), learn.get_preds()
+    with learn.no_bar(), learn.no_logging():
+        learn.summary(), learn.lr_find(num_it=12, show_plot=False), learn.validate(), learn.get_preds()
     assert not (tmp_path/'c').exists() and same(start, weights(learn))
     learn = learner(cbs=CheckpointCallback(tmp_path/'c', every=7, verbose=False))
     fit(learn)
@@ -246,7 +262,8 @@ def test_the_stages_of_fine_tune(tmp_path):
             def before_fit(self): self.fits += 1
             def after_batch(self):
                 if self.fits == k + 1 and self.learn.train_iter == n: raise Accident('cut')
-        with pytest.raises(Accident): go(42 if k == 0 else 8, CheckpointCallback(tmp_path/'c', every=4, verbose=False), InStage())
+        with pytest.raises(Accident):
+            go(42 if k == 0 else 8, CheckpointCallback(tmp_path/'c', every=4, verbose=False), InStage())
     assert same(weights(want), weights(go(9, CheckpointCallback(tmp_path/'c', every=4, verbose=False))))
 
 
@@ -261,10 +278,13 @@ def test_damaged_newest_checkpoint(tmp_path, whole, capsys, damage):
     if damage == 'remove': (newest/'state.json').unlink()
     if damage == 'pickle': f.write_bytes(pickle.dumps(1))
     if damage == 'manifest': (newest/'manifest.json').write_text('')
-    if damage == 'half written': shutil.copytree(newest, newest.with_name(f'.{newest.name}.abc')); (newest.with_name(f'.{newest.name}.abc')/'manifest.json').unlink()
+    if damage == 'half written':
+        shutil.copytree(newest, newest.with_name(f'.{newest.name}.abc'))
+        (newest.with_name(f'.{newest.name}.abc')/'manifest.json').unlink()
     assert_same_run(fit(learner(seed=1), CheckpointCallback(tmp_path/'c', every=5)), whole)
     out = capsys.readouterr().out
-    assert f'Resumed after step {10 if damage == "half written" else 5} ' in out and ('skipped' in out) == (damage != 'half written')
+    assert (f'Resumed after step {10 if damage == "half written" else 5} ' in out
+            and ('skipped' in out) == (damage != 'half written'))
     assert len(list((tmp_path/'c').iterdir())) == 2
 
 
@@ -275,9 +295,11 @@ def test_all_checkpoints_damaged(tmp_path, whole):
 
 
 changes = {
-    'epochs': dict(epochs=3), 'schedule of lr': dict(lr=2e-2), 'parameters': dict(config=small | dict(n_hid=13)), 'dropout': dict(config=small | dict(input_p=0.3)),
-    'bs of loader 0': dict(dls=lambda: loaders(bs=4)), 'seq_len of loader': dict(dls=lambda: loaders(seq_len=9)), 'seed of loader 0': dict(dls=lambda: loaders(seed=2)),
-    'alpha of RNNRegularizer': dict(alpha=1.), 'GradientClip': dict(cbs=lambda: GradientClip(1.)), 'loss': dict(loss_func=CrossEntropyLossFlat), 'optimizer': dict(opt_func=ranger)}
+    'epochs': dict(epochs=3), 'schedule of lr': dict(lr=2e-2), 'parameters': dict(config=small | dict(n_hid=13)),
+    'dropout': dict(config=small | dict(input_p=0.3)), 'bs of loader 0': dict(dls=lambda: loaders(bs=4)),
+    'seq_len of loader': dict(dls=lambda: loaders(seq_len=9)), 'seed of loader 0': dict(dls=lambda: loaders(seed=2)),
+    'alpha of RNNRegularizer': dict(alpha=1.), 'GradientClip': dict(cbs=lambda: GradientClip(1.)),
+    'loss': dict(loss_func=CrossEntropyLossFlat), 'optimizer': dict(opt_func=ranger)}
 
 
 @pytest.mark.parametrize('what', changes)
@@ -288,16 +310,20 @@ def test_another_run_is_noticed(tmp_path, what):
     before = {p: p.read_bytes() for p in (tmp_path/'c').rglob('*') if p.is_file()}
     learn = learner(**kw)
     w = weights(learn)
-    with pytest.raises(ValueError, match=f'c belong to another run.*{what}.*remove this folder.*folder of its own'): fit(learn, CheckpointCallback(tmp_path/'c', every=5), **fit_kw)
-    assert same(w, weights(learn)) and before == {p: p.read_bytes() for p in (tmp_path/'c').rglob('*') if p.is_file()}
+    with pytest.raises(ValueError, match=f'c belong to another run.*{what}.*remove this folder.*folder of its own'):
+        fit(learn, CheckpointCallback(tmp_path/'c', every=5), **fit_kw)
+    assert (same(w, weights(learn))
+            and before == {p: p.read_bytes() for p in (tmp_path/'c').rglob('*') if p.is_file()})
 
 
 def test_wrong_arguments(tmp_path):
     for kw in (dict(every=0), dict(every='step'), dict(every=1.5), dict(keep=0)):
         with pytest.raises(ValueError): CheckpointCallback(tmp_path, **kw)
-    with pytest.raises(ValueError, match='seed'): fit(learner(dls=loaders(seed=None)), CheckpointCallback(tmp_path/'c'))
+    with pytest.raises(ValueError, match='seed'):
+        fit(learner(dls=loaders(seed=None)), CheckpointCallback(tmp_path/'c'))
     batches = list(loaders().train)
-    with pytest.raises(TypeError, match="every='epoch'"): fit(learner(dls=Batches(batches)), CheckpointCallback(tmp_path/'c'))
+    with pytest.raises(TypeError, match="every='epoch'"):
+        fit(learner(dls=Batches(batches)), CheckpointCallback(tmp_path/'c'))
 
 
 class Batches(DataLoaders):
@@ -318,7 +344,8 @@ def test_loader_without_a_place(tmp_path):
     assert same(weights(a), weights(fit(make(seed=1), CheckpointCallback(tmp_path/'c', every='epoch'), epochs=3)))
 
 
-beside = os.pathsep.join([str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')])  # where a child finds this file
+# where a child finds this file
+beside = os.pathsep.join([str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')])
 
 killed = textwrap.dedent('''
     import os, random, signal, sys, time
@@ -336,7 +363,8 @@ killed = textwrap.dedent('''
         try:
             learn = fit(learner(), CheckpointCallback(path, every=3, verbose=False), Slow())
             safetensors.torch.save_file({k: v.clone() for k, v in weights(learn).items()}, f'{path}.safetensors')
-            (Path(f'{path}.json')).write_text(json.dumps([[list(o) for o in learn.recorder.values], [float(o) for o in learn.recorder.losses]]))
+            (Path(f'{path}.json')).write_text(json.dumps([[list(o) for o in learn.recorder.values], '''
+                         '''[float(o) for o in learn.recorder.losses]]))
         finally: os._exit(0)
 
     begin = time.time()
@@ -355,7 +383,10 @@ killed = textwrap.dedent('''
 
 
 def kill_often(tmp_path, n, seed):
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', killed, str(Path(__file__).parent), str(tmp_path), str(n), str(seed)], capture_output=True, text=True, timeout=300, env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=beside))
+    r = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', killed, str(Path(__file__).parent), str(tmp_path), str(n), str(seed)],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=beside))
     assert r.returncode == 0, r.stderr[-3000:]
     a, b = (safetensors.torch.load_file(tmp_path/f'{o}.safetensors') for o in ('whole', 'killed'))
     assert same(a, b) and (tmp_path/'whole.json').read_text() == (tmp_path/'killed.json').read_text()
@@ -424,7 +455,8 @@ two = textwrap.dedent('''
     def dls():
         docs = [stream[i:i+100] for i in range(0, 1_600, 100)]
         kw = dict(bs=8//n, seq_len=10, rank=rank, world_size=n, vocab=vocab)
-        two = DataLoaders(*(sharded_dl(o) if n > 1 else o for o in (LMDataLoader(docs, shuffle=True, seed=1, **kw), LMDataLoader(stream[3_600:], **kw))), device='cpu')
+        two = DataLoaders(*(sharded_dl(o) if n > 1 else o for o in (LMDataLoader(docs, shuffle=True, seed=1, **kw), '''
+                      '''LMDataLoader(stream[3_600:], **kw))), device='cpu')
         two.vocab = vocab
         return two
 
@@ -442,7 +474,9 @@ two = textwrap.dedent('''
         again, _ = run(CheckpointCallback(out/'c', every=5), seed=1)
         assert same(weights(again), weights(learn)), 'resumed is another run'
         assert again.recorder.values == learn.recorder.values
-    (out/f'{n}-{rank}.json').write_text(json.dumps(dict(losses=losses, valid=[list(o)[1:] for o in learn.recorder.values], weights=[v.double().sum().item() for v in learn.model.state_dict().values()])))
+    (out/f'{n}-{rank}.json').write_text(json.dumps(dict(losses=losses, '''
+                      '''valid=[list(o)[1:] for o in learn.recorder.values], '''
+                      '''weights=[v.double().sum().item() for v in learn.model.state_dict().values()])))
     if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
 ''')
 
@@ -450,7 +484,9 @@ two = textwrap.dedent('''
 def launch(tmp_path, mode, n=2):
     script, env = tmp_path/'two.py', os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=beside)
     script.write_text(two)
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), str(script), str(Path(__file__).parent), str(tmp_path), mode], capture_output=True, text=True, timeout=240, env=env)
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone',
+                        '--nproc_per_node', str(n), str(script), str(Path(__file__).parent), str(tmp_path), mode],
+                       capture_output=True, text=True, timeout=240, env=env)
     assert r.returncode == 0, r.stderr[-3000:]
     return [json.loads((tmp_path/f'{n}-{rank}.json').read_text()) for rank in range(n)]
 
@@ -460,16 +496,19 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     a, b = launch(tmp_path, 'equal')
     one, losses = learner(config=small | {k: 0. for k in small if k.endswith('_p')}, metrics=lm_metrics()), []
     fit(one, Callback(after_loss=lambda self: losses.append(self.learn.loss.item()) if self.training else None))
-    assert [(x + y)/2 for x, y in zip(a['losses'], b['losses'])] == pytest.approx(losses, abs=1e-5) and a['losses'] != b['losses']
+    assert ([(x + y)/2 for x, y in zip(a['losses'], b['losses'])] == pytest.approx(losses, abs=1e-5)
+            and a['losses'] != b['losses'])
     for x, y in zip(one.recorder.values, a['valid']): assert y == pytest.approx(list(x)[1:], abs=2e-5)
-    assert a['weights'] == b['weights'] and a['weights'] == pytest.approx([v.double().sum().item() for v in one.model.state_dict().values()], abs=1e-3)
+    assert a['weights'] == b['weights'] and a['weights'] == pytest.approx(
+        [v.double().sum().item() for v in one.model.state_dict().values()], abs=1e-3)
 
 
 @pytest.mark.slow
 def test_two_processes_resume(tmp_path):
     "Each with rows, dropout and a hidden state of its own: the same weights as without an accident."
     a, b = launch(tmp_path, 'resume')
-    assert a['weights'] == b['weights'] and sorted(p.name for p in (tmp_path/'c').iterdir()) == ['rank0of2', 'rank1of2']
+    assert (a['weights'] == b['weights']
+            and sorted(p.name for p in (tmp_path/'c').iterdir()) == ['rank0of2', 'rank1of2'])
 
 
 def class_learner(labels='ab'*20, text='w1 w2', bptt=72*20, **kw):
@@ -477,11 +516,15 @@ def class_learner(labels='ab'*20, text='w1 w2', bptt=72*20, **kw):
     texts = [f'w{i % 7} w{i % 5} w{i % 3}' for i in range(39)] + [text]
     dls = class_dataloaders(texts, list(labels), Codec(str.split, vocab), bs=8, device='cpu', **kw)
     set_seed(1)
-    return text_classifier_learner(dls, AWD_LSTM, config=dict(emb_sz=8, n_hid=12, n_layers=1), pretrained=False, max_len=bptt)
+    return text_classifier_learner(dls, AWD_LSTM, config=dict(emb_sz=8, n_hid=12, n_layers=1), pretrained=False,
+                                   max_len=bptt)
 
 
-@pytest.mark.parametrize('what,other', [('content of loader', dict(labels='ba'*20)), ('content of loader', dict(labels='bb' + 'ab'*19)), ('content of loader', dict(text='w1 w3')), ('content of loader', dict(seed=7)),
-                                        ('content of loader', dict(backwards=True)), ('vocab', dict(classes=['b', 'a'])), ('seq_len and bptt', dict(bptt=5))], ids=str)
+@pytest.mark.parametrize('what,other', [
+    ('content of loader', dict(labels='ba'*20)), ('content of loader', dict(labels='bb' + 'ab'*19)),
+    ('content of loader', dict(text='w1 w3')), ('content of loader', dict(seed=7)),
+    ('content of loader', dict(backwards=True)), ('vocab', dict(classes=['b', 'a'])),
+    ('seq_len and bptt', dict(bptt=5))], ids=str)
 def test_a_classifier_on_other_data_is_another_run(tmp_path, what, other):
     "Loaders of documents hold `Datasets`, whose texts and labels were left out of the identity."
     go = lambda learn, *cbs: fit(learn, CheckpointCallback(tmp_path, every='epoch', verbose=False), *cbs)
@@ -490,8 +533,10 @@ def test_a_classifier_on_other_data_is_another_run(tmp_path, what, other):
     assert same(weights(go(class_learner())), weights(fit(class_learner())))
 
 
-@pytest.mark.parametrize('what,a,b', [('loss', ChunkedCrossEntropy(), ChunkedCrossEntropy(label_smoothing=0.1)), ('loss', CrossEntropyLossFlat(), CrossEntropyLossFlat(weight=torch.arange(1., 33))),
-                                      ('loss', SampledCrossEntropy(np.ones(32)), SampledCrossEntropy(np.arange(32)))], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize('what,a,b', [
+    ('loss', ChunkedCrossEntropy(), ChunkedCrossEntropy(label_smoothing=0.1)),
+    ('loss', CrossEntropyLossFlat(), CrossEntropyLossFlat(weight=torch.arange(1., 33))),
+    ('loss', SampledCrossEntropy(np.ones(32)), SampledCrossEntropy(np.arange(32)))], ids=lambda o: type(o).__name__)
 def test_a_loss_with_other_settings_is_another_run(tmp_path, what, a, b):
     go = lambda loss, *cbs: fit(learner(loss_func=loss), CheckpointCallback(tmp_path, every=2, verbose=False), *cbs)
     with pytest.raises(Accident): go(a, Cut(3))
@@ -520,13 +565,15 @@ def file_learner(folder, swapped=False):
     def read(p): return torch.tensor([float(o) for o in p.read_text().split()])
     def label(p): return dict(neg='pos', pos='neg')[p.parent.name] if swapped else p.parent.name
     ds = Datasets(sorted(folder.rglob('*.txt')), [[read], [label, Categorize()]])
-    return Learner(DataLoaders.from_dsets(ds, ds, bs=8, device='cpu'), nn.Linear(3, 2), loss_func=CrossEntropyLossFlat())
+    return Learner(DataLoaders.from_dsets(ds, ds, bs=8, device='cpu'), nn.Linear(3, 2),
+                   loss_func=CrossEntropyLossFlat())
 
 
 @pytest.mark.parametrize('change', ['labels', 'a file'])
 def test_loaders_over_files_are_known_by_labels_and_content(tmp_path, change):
     "With the labels of a function, the paths say nothing of them: all labels swapped was the same run."
-    go = lambda swapped, *cbs: fit(file_learner(tmp_path/'data', swapped), CheckpointCallback(tmp_path/'c', every='epoch', verbose=False), *cbs)
+    go = lambda swapped, *cbs: fit(file_learner(tmp_path/'data', swapped),
+                                   CheckpointCallback(tmp_path/'c', every='epoch', verbose=False), *cbs)
     with pytest.raises(Accident): go(False, Cut(6))
     if change == 'a file': (tmp_path/'data'/'neg'/'3.txt').write_text('3 3 1')  # of the same size
     with pytest.raises(ValueError, match='another run: content of loader 0 was'): go(change == 'labels')
@@ -563,21 +610,32 @@ class Watch(Callback):
     def after_batch(self): pass
 
 
-@pytest.mark.parametrize('a, b, what', [([], [RescaleLR], 'callback RescaleLR was None and is on'), ([partial(Scale, 2.)], [partial(Scale, 3.)], 'scale of Scale was 2.0 and is 3.0'), ([partial(Scale, 2.)], [], 'callback Scale was on and is None'),
-                                        ([partial(Scale, 2.)], [partial(Scale, 2.)]*2, 'callback Scale 2 was None'), ([partial(EarlyStoppingCallback, patience=1)], [partial(EarlyStoppingCallback, patience=9)], 'patience of EarlyStoppingCallback'), ([], [Watch], None), ([Watch, partial(Scale, 1.)], [partial(Scale, 1.)], None)], ids=range(7))
+@pytest.mark.parametrize('a, b, what', [
+    ([], [RescaleLR], 'callback RescaleLR was None and is on'),
+    ([partial(Scale, 2.)], [partial(Scale, 3.)], 'scale of Scale was 2.0 and is 3.0'),
+    ([partial(Scale, 2.)], [], 'callback Scale was on and is None'),
+    ([partial(Scale, 2.)], [partial(Scale, 2.)]*2, 'callback Scale 2 was None'),
+    ([partial(EarlyStoppingCallback, patience=1)], [partial(EarlyStoppingCallback, patience=9)],
+     'patience of EarlyStoppingCallback'),
+    ([], [Watch], None), ([Watch, partial(Scale, 1.)], [partial(Scale, 1.)], None)], ids=range(7))
 def test_every_callback_that_does_more_than_watch_counts(tmp_path, a, b, what):
     "With the settings that its constructor was given; only four kinds counted."
-    go = lambda kinds, *cbs: fit(learner(), CheckpointCallback(tmp_path, every=5, verbose=False), *[f() for f in kinds], *cbs)
+    go = lambda kinds, *cbs: fit(learner(), CheckpointCallback(tmp_path, every=5, verbose=False),
+                                 *[f() for f in kinds], *cbs)
     with pytest.raises(Accident): go(a, Cut(9))
     if what is None: return go(b)
     with pytest.raises(ValueError, match=f'another run: .*{what}' + '.*only_watches = True'*('callback' in what)): go(b)
     go(a)
 
 
-@pytest.mark.parametrize('a, b', [(Adam, partial(Adam, decouple_wd=False)), (fused_adam, partial(fused_adam, decouple_wd=False)), (fused_adam, Adam), (partial(SGD, mom=.9), partial(SGD, mom=.9, decouple_wd=False)),
-                                  *[(partial(OptimWrapper, opt=torch.optim.AdamW), partial(OptimWrapper, opt=o)) for o in (torch.optim.Adam, partial(torch.optim.AdamW, amsgrad=True))]], ids=range(6))
+@pytest.mark.parametrize('a, b', [
+    (Adam, partial(Adam, decouple_wd=False)), (fused_adam, partial(fused_adam, decouple_wd=False)),
+    (fused_adam, Adam), (partial(SGD, mom=.9), partial(SGD, mom=.9, decouple_wd=False)),
+    *[(partial(OptimWrapper, opt=torch.optim.AdamW), partial(OptimWrapper, opt=o))
+      for o in (torch.optim.Adam, partial(torch.optim.AdamW, amsgrad=True))]], ids=range(6))
 def test_an_optimizer_with_other_arguments_is_another_run(tmp_path, a, b):
-    go = lambda opt_func, *cbs: fit(learner(opt_func=opt_func), CheckpointCallback(tmp_path, every=5, verbose=False), *cbs)
+    go = lambda opt_func, *cbs: fit(learner(opt_func=opt_func),
+                                    CheckpointCallback(tmp_path, every=5, verbose=False), *cbs)
     with pytest.raises(Accident): go(a, Cut(9))
     with pytest.raises(ValueError, match='another run: optimizer was'): go(b)
     go(a)

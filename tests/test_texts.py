@@ -32,8 +32,10 @@ class Column: # as pyarrow's: it iterates over scalars, and `to_pylist` gives pl
     def to_pylist(self): return list(self.values)
 
 
-lists = {'list': list, 'tuple': tuple, 'generator': lambda o: (t for t in o), 'series': pd.Series, 'odd index': lambda o: pd.Series(o, index=[7]*len(o)), 'objects': lambda o: np.array(o, dtype=object),
-         'fixed width': np.array, 'category': lambda o: pd.Series(o, dtype='category'), 'index': pd.Index, 'keys': lambda o: dict.fromkeys(o).keys(), 'arrow': Column}
+lists = {'list': list, 'tuple': tuple, 'generator': lambda o: (t for t in o), 'series': pd.Series,
+         'odd index': lambda o: pd.Series(o, index=[7]*len(o)), 'objects': lambda o: np.array(o, dtype=object),
+         'fixed width': np.array, 'category': lambda o: pd.Series(o, dtype='category'), 'index': pd.Index,
+         'keys': lambda o: dict.fromkeys(o).keys(), 'arrow': Column}
 
 
 @pytest.mark.parametrize('kind', lists)
@@ -54,8 +56,11 @@ def test_columns_of_other_libraries(name):
 
 
 @pytest.mark.parametrize('wrong, match', [
-    ('one', 'single str'), (b'one', 'single bytes'), (Path('one.txt'), 'single PosixPath' if os.name == 'posix' else 'single'), (None, 'NoneType'), (3, 'int'),
-    (pd.DataFrame({'text': good, 'label': 1}), "DataFrame with text, label.*\\['text'\\]"), ({'text': good}, 'dict with text'), ({}, 'dict'), (pd.DataFrame(), 'DataFrame'), ({'a', 'b'}, 'no order')], ids=lambda o: type(o).__name__)
+    ('one', 'single str'), (b'one', 'single bytes'),
+    (Path('one.txt'), 'single PosixPath' if os.name == 'posix' else 'single'), (None, 'NoneType'), (3, 'int'),
+    (pd.DataFrame({'text': good, 'label': 1}), "DataFrame with text, label.*\\['text'\\]"),
+    ({'text': good}, 'dict with text'), ({}, 'dict'), (pd.DataFrame(), 'DataFrame'), ({'a', 'b'}, 'no order')],
+    ids=lambda o: type(o).__name__)
 def test_what_only_looks_like_texts(wrong, match):
     for f in (check_texts, each_text): refuses(match, f, wrong, kind=TypeError)  # at the call, not at the first text
 
@@ -75,12 +80,16 @@ def test_missing_texts_are_named(missing):
     refuses('^Text 1 is', list, each_text(['a', missing]), kind=TypeError)
 
 
-@pytest.mark.parametrize('wrong, remedy', [(b'bytes', 'decode'), (3, 'str'), (1.5, 'str'), (['a'], 'str'), (dict(text='a'), 'str'), (np.array(['a']), 'str')], ids=repr)
-def test_what_is_no_string_is_named(wrong, remedy): assert remedy in refuses('^Text 2 of 3 is', check_texts, ['a', 'b', wrong], kind=TypeError)
+@pytest.mark.parametrize('wrong, remedy', [
+    (b'bytes', 'decode'), (3, 'str'), (1.5, 'str'), (['a'], 'str'), (dict(text='a'), 'str'), (np.array(['a']), 'str')],
+    ids=repr)
+def test_what_is_no_string_is_named(wrong, remedy):
+    assert remedy in refuses('^Text 2 of 3 is', check_texts, ['a', 'b', wrong], kind=TypeError)
 
 
 def test_half_a_surrogate_pair_is_named():
-    for t in ('a \ud83d', '\ude00', 'ok \ud83d ok'): assert 'surrogatepass' in refuses('^Text 1 of 2 holds half of a surrogate pair', check_texts, ['ok 😀', t])
+    for t in ('a \ud83d', '\ude00', 'ok \ud83d ok'):
+        assert 'surrogatepass' in refuses('^Text 1 of 2 holds half of a surrogate pair', check_texts, ['ok 😀', t])
 
 
 def test_paths_are_read(tmp_path):
@@ -109,7 +118,8 @@ def test_byte_order_marks_of_both_orders(tmp_path, order):
 
 
 def test_the_same_as_fastai_reads(tmp_path): # `tokenize_files` uses Path.read_text with its default newlines
-    for i, data in enumerate((b'', b'a', b'a\r\nb\rc\nd\r', b'\r\n\r\n', 'ä\u2028\x0b\x0c\x85b'.encode(), b'a\0b', b' \r\n\ta')):
+    for i, data in enumerate((b'', b'a', b'a\r\nb\rc\nd\r', b'\r\n\r\n', 'ä\u2028\x0b\x0c\x85b'.encode(), b'a\0b',
+                              b' \r\n\ta')):
         f = put(tmp_path/f'{i}.txt', data)
         assert read_text(f) == f.read_text(encoding='utf-8'), data
 
@@ -118,11 +128,14 @@ def test_encodings_are_said(tmp_path):
     f = put(tmp_path/'old.txt', b'first line\nna\xefve')
     m = refuses('old.txt is not utf-8: byte 0xef at position 13, in line 2', read_text, f)
     assert 'encoding' in m and 'cp1252' in m
-    assert read_text(f, 'cp1252') == read_text(f, encoding='latin-1') == 'first line\nnaïve' and read_text(f, errors='replace') == 'first line\nna\ufffdve'
+    assert (read_text(f, 'cp1252') == read_text(f, encoding='latin-1') == 'first line\nnaïve'
+            and read_text(f, errors='replace') == 'first line\nna\ufffdve')
     refuses('no encoding', read_text, f, encoding='windoze')
     refuses('strict', read_text, f, errors='ignore')
     refuses('UTF-8|utf-16', read_text, put(tmp_path/'cut.txt', 'film'.encode('utf-16')[:-1]))
-    for order in ('le', 'be'): assert 'utf-16-le' in refuses('control characters', read_text, put(tmp_path/'raw.txt', 'English'.encode(f'utf-16-{order}')))
+    for order in ('le', 'be'):
+        assert 'utf-16-le' in refuses('control characters', read_text,
+                                      put(tmp_path/'raw.txt', 'English'.encode(f'utf-16-{order}')))
     assert read_text(put(tmp_path/'one.txt', b'a long text with one \0 in it')) == 'a long text with one \0 in it'
     refuses('is a folder', read_text, tmp_path, kind=IsADirectoryError)
 
@@ -138,7 +151,9 @@ def names(files, top): return [f.relative_to(top).as_posix() for f in files]
 
 @pytest.fixture
 def top(tmp_path):
-    for name in ('pos/2.txt', 'pos/10.txt', 'pos/2020/n.txt', 'neg/a.TXT', 'neg/b.txt', 'README.txt', 'notes.md', 'pos/.hidden.txt', '.git/x.txt', 'neg/.DS_Store', 'empty/x.csv'): put(tmp_path/'t'/name, name)
+    for name in ('pos/2.txt', 'pos/10.txt', 'pos/2020/n.txt', 'neg/a.TXT', 'neg/b.txt', 'README.txt', 'notes.md',
+                 'pos/.hidden.txt', '.git/x.txt', 'neg/.DS_Store', 'empty/x.csv'):
+        put(tmp_path/'t'/name, name)
     return tmp_path/'t'
 
 
@@ -147,8 +162,10 @@ real = ['README.txt', 'neg/a.TXT', 'neg/b.txt', 'pos/10.txt', 'pos/2.txt', 'pos/
 
 def test_the_files_of_a_folder(top):
     assert names(text_files(top), top) == names(text_files(str(top)), top) == real
-    assert names(text_files(top, 'pos'), top) == names(text_files(top, ['pos']), top) == real[3:] and names(text_files(top, ['pos', 'neg', 'pos', '.']), top) == real
-    assert text_files(top, n=3, seed=1) == text_files(top, n=3, seed=1) != text_files(top, n=3, seed=2) and text_files(top, n=6) == text_files(top)
+    assert (names(text_files(top, 'pos'), top) == names(text_files(top, ['pos']), top) == real[3:]
+            and names(text_files(top, ['pos', 'neg', 'pos', '.']), top) == real)
+    assert (text_files(top, n=3, seed=1) == text_files(top, n=3, seed=1) != text_files(top, n=3, seed=2)
+            and text_files(top, n=6) == text_files(top))
     refuses('7 files were asked for.* has 6', text_files, top, n=7)
     refuses("no folder 'unsup'.*'neg', 'pos'", text_files, top, ['pos', 'unsup'], kind=FileNotFoundError)
     refuses('no folder', text_files, top/'nowhere', kind=FileNotFoundError)
@@ -167,12 +184,18 @@ def test_a_draw_has_a_seed(tmp_path):
 def test_links(top, tmp_path):
     "To parents, to folders beside, to themselves, into nowhere, to folders and files elsewhere: each real text once."
     put(tmp_path/'elsewhere'/'e.txt', 'e'), put(tmp_path/'other'/'o.txt', 'o')
-    for name, to in (('neg/up', '..'), ('neg/self', '.'), ('neg/beside', '../pos'), ('pos/root', '/'), ('aaa', 'pos'), ('pos/far', tmp_path/'elsewhere'), ('zzz', tmp_path/'elsewhere'),
-                     ('neg/again.txt', 'b.txt'), ('neg/loop', 'loop'), ('neg/loop.txt', 'loop.txt'), ('neg/far.txt', tmp_path/'other'/'o.txt'), ('pos/far.txt', tmp_path/'other'/'o.txt')): (top/name).symlink_to(to)
+    for name, to in (('neg/up', '..'), ('neg/self', '.'), ('neg/beside', '../pos'), ('pos/root', '/'), ('aaa', 'pos'),
+                     ('pos/far', tmp_path/'elsewhere'), ('zzz', tmp_path/'elsewhere'), ('neg/again.txt', 'b.txt'),
+                     ('neg/loop', 'loop'), ('neg/loop.txt', 'loop.txt'), ('neg/far.txt', tmp_path/'other'/'o.txt'),
+                     ('pos/far.txt', tmp_path/'other'/'o.txt')):
+        (top/name).symlink_to(to)
     found = read_labelled(top, label='label')
-    assert names(found.texts, top) == ['neg/a.TXT', 'neg/b.txt', 'neg/far.txt', 'neg/loop.txt', *real[3:6], 'zzz/e.txt'] and found.labels == ['neg']*4 + ['pos']*3 + ['zzz']
+    assert (names(found.texts, top)
+            == ['neg/a.TXT', 'neg/b.txt', 'neg/far.txt', 'neg/loop.txt', *real[3:6], 'zzz/e.txt']
+            and found.labels == ['neg']*4 + ['pos']*3 + ['zzz'])
     said = '\n'.join(found.ignored)
-    for name in ('links to folders above', 'and 1 more', 'neg/again.txt', 'pos/far.txt', 'README.txt'): assert name in said
+    for name in ('links to folders above', 'and 1 more', 'neg/again.txt', 'pos/far.txt', 'README.txt'):
+        assert name in said
     refuses('loop.txt', read_text, top/'neg'/'loop.txt', kind=OSError)
 
 
@@ -194,10 +217,13 @@ def test_a_broken_link_is_named_when_it_is_read(top):
 
 def test_labels_are_the_first_level(top):
     found = read_labelled(top, label='label')
-    assert names(found.texts, top) == real[1:] and found.labels == ['neg', 'neg', 'pos', 'pos', 'pos'] and all(isinstance(o, Path) for o in found.texts)
+    assert (names(found.texts, top) == real[1:] and found.labels == ['neg', 'neg', 'pos', 'pos', 'pos']
+            and all(isinstance(o, Path) for o in found.texts))
     said = '\n'.join(found.ignored)
-    for name in ('README.txt', 'notes.md', 'pos/.hidden.txt', '.git', 'neg/.DS_Store', 'empty/x.csv'): assert name in said
-    assert read_labelled(top).labels is None and names(read_labelled(top).texts, top) == real and 'README' not in '\n'.join(read_labelled(top).ignored)
+    for name in ('README.txt', 'notes.md', 'pos/.hidden.txt', '.git', 'neg/.DS_Store', 'empty/x.csv'):
+        assert name in said
+    assert (read_labelled(top).labels is None and names(read_labelled(top).texts, top) == real
+            and 'README' not in '\n'.join(read_labelled(top).ignored))
     refuses('label', read_labelled, top/'neg', label='label')
 
 
@@ -214,13 +240,15 @@ def test_a_label_without_a_text_is_said(tmp_path):
 def test_many_ignored_files_are_counted(tmp_path):
     for i in range(40): put(tmp_path/'pos'/f'{i:02}.json', '{}')
     put(tmp_path/'pos'/'a.txt', 'a')
-    assert read_labelled(tmp_path, label='x').ignored == ['not .txt files: pos/00.json, pos/01.json, pos/02.json, pos/03.json, pos/04.json and 35 more']
+    assert read_labelled(tmp_path, label='x').ignored == [
+        'not .txt files: pos/00.json, pos/01.json, pos/02.json, pos/03.json, pos/04.json and 35 more']
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='names of files are bytes')
 def test_names_that_are_not_utf8(top):
     bad = Path(os.fsdecode(b'caf\xe9'))
-    put(top/'pos'/bad/'x.txt', 'fine'), put(top/'pos'/os.fsdecode(b'n\xe9.txt'), 'fine too'), put(top/'neg'/os.fsdecode(b'\xff.md'), '')
+    (put(top/'pos'/bad/'x.txt', 'fine'), put(top/'pos'/os.fsdecode(b'n\xe9.txt'), 'fine too'),
+     put(top/'neg'/os.fsdecode(b'\xff.md'), ''))
     found = read_labelled(top, label='label')
     assert {'fine', 'fine too'} < set(check_texts(found.texts)) and set(found.labels) == {'pos', 'neg'}
     '\n'.join(found.ignored).encode()
@@ -252,7 +280,8 @@ for f in (lambda: text_files('shut'), lambda: check_texts(text_files('open'))):
         os.chmod(d, 0o755)
         put(Path(d)/'shut'/'in'/'a.txt', 'a'), put(Path(d)/'open'/'b.txt', 'b')
         os.chmod(Path(d)/'shut'/'in', 0), os.chmod(Path(d)/'open'/'b.txt', 0)
-        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=d, capture_output=True, text=True, env=dict(os.environ, HOME=d))
+        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=d, capture_output=True, text=True,
+                           env=dict(os.environ, HOME=d))
         assert 'shut/in' in r.stdout and 'open/b.txt' in r.stdout, r
 
 
@@ -267,7 +296,8 @@ def table(tmp_path, content, name='t.csv', **kw): return read_table(put(tmp_path
 
 
 def test_a_row_with_another_number_of_cells(tmp_path):
-    m = refuses("t.csv, line 2.* 3 cells.* 2: 'text', 'label'", table, tmp_path, 'text,label\ngood, very good,pos\nbad film,neg\n')
+    m = refuses("t.csv, line 2.* 3 cells.* 2: 'text', 'label'", table, tmp_path,
+                'text,label\ngood, very good,pos\nbad film,neg\n')
     assert 'double quotes' in m
     refuses('line 4.* 1 cell,', table, tmp_path, 'text,label\n"two\nlines",pos\nno label\n')
     refuses('line 2.* 3 cells', table, tmp_path, 'text,label\na,pos,\nb,neg,\n')  # pandas takes the texts for row names
@@ -275,7 +305,8 @@ def test_a_row_with_another_number_of_cells(tmp_path):
     assert table(tmp_path, 'text,label,\na,pos,\nb,neg,\n') == (['a', 'b'], ['pos', 'neg'])
 
 
-@pytest.mark.parametrize('label', ['NA', 'None', 'null', 'nan', 'NaN', 'N/A', '01', '1', '1.0', '1e3', 'True', '-', 'NULL', '0x1', 'inf', ' pos', '2020-01-01'])
+@pytest.mark.parametrize('label', ['NA', 'None', 'null', 'nan', 'NaN', 'N/A', '01', '1', '1.0', '1e3', 'True', '-',
+                                   'NULL', '0x1', 'inf', ' pos', '2020-01-01'])
 @pytest.mark.parametrize('end', ['\n', '\r\n'], ids=repr)
 def test_every_cell_is_a_string(tmp_path, label, end):
     content = end.join(['text,label', f'{label},{label}', 'b,0', ''])
@@ -283,20 +314,28 @@ def test_every_cell_is_a_string(tmp_path, label, end):
     assert table(tmp_path, content.replace(',', '\t'), 't.tsv') == ([label, 'b'], [label, '0'])
 
 
-@pytest.mark.parametrize('content, line, column', [('text,label\na,1\nb,\nc,0\n', 3, 'label'), ('text,label\na,1\n,0\n', 3, 'text'), ('text,label\n"a\n\nb",1\n"",0\n', 5, 'text'), ('text,label\n\na,1\nb,\n', 4, 'label')])
+@pytest.mark.parametrize('content, line, column', [
+    ('text,label\na,1\nb,\nc,0\n', 3, 'label'), ('text,label\na,1\n,0\n', 3, 'text'),
+    ('text,label\n"a\n\nb",1\n"",0\n', 5, 'text'), ('text,label\n\na,1\nb,\n', 4, 'label')])
 def test_only_an_empty_cell_is_missing(tmp_path, content, line, column):
-    for name, sep in (('t.csv', ','), ('t.tsv', '\t')): assert 'Fill' in refuses(f'{name}, line {line}: the cell of .{column}. is empty', table, tmp_path, content.replace(',', sep), name)
+    for name, sep in (('t.csv', ','), ('t.tsv', '\t')):
+        assert 'Fill' in refuses(f'{name}, line {line}: the cell of .{column}. is empty', table, tmp_path,
+                                 content.replace(',', sep), name)
 
 
-def test_many_missing_cells_are_counted(tmp_path): refuses(r'line 3, 4, 5, 6, 7 and 13 more', table, tmp_path, 'text,label\na,b\n' + 'a,\n'*18)
+def test_many_missing_cells_are_counted(tmp_path):
+    refuses(r'line 3, 4, 5, 6, 7 and 13 more', table, tmp_path, 'text,label\na,b\n' + 'a,\n'*18)
 
 
 def test_stray_quotes_in_a_tsv(tmp_path):
-    rows = [('"Wow, what a film', 'pos'), ('he said "no"', 'neg'), ('5" disk', 'neg'), ('""', 'pos'), ('"quoted"', 'pos'), ('a "" b', 'neg'), ('last', 'neg')]
+    rows = [('"Wow, what a film', 'pos'), ('he said "no"', 'neg'), ('5" disk', 'neg'), ('""', 'pos'),
+            ('"quoted"', 'pos'), ('a "" b', 'neg'), ('last', 'neg')]
     body = 'text\tlabel\n' + ''.join(f'{t}\t{l}\n' for t, l in rows if t != '""')
     texts, labels = table(tmp_path, body, 't.tsv')
-    assert texts == ['"Wow, what a film', 'he said "no"', '5" disk', 'quoted', 'a "" b', 'last'] and labels == ['pos', 'neg', 'neg', 'pos', 'neg', 'neg']
-    assert 'two' in refuses('t.tsv, line 3', table, tmp_path, 'text\tlabel\nok\tpos\n"Wow\tpos\nb\tneg\na screen of 5"\tneg\nc\tpos\n', 't.tsv')
+    assert (texts == ['"Wow, what a film', 'he said "no"', '5" disk', 'quoted', 'a "" b', 'last']
+            and labels == ['pos', 'neg', 'neg', 'pos', 'neg', 'neg'])
+    assert 'two' in refuses('t.tsv, line 3', table, tmp_path,
+                            'text\tlabel\nok\tpos\n"Wow\tpos\nb\tneg\na screen of 5"\tneg\nc\tpos\n', 't.tsv')
     refuses('line 2', table, tmp_path, 'text\tlabel\n"Wow\tpos\nb\n', 't.tsv')
     assert 'two' in refuses('t.csv, line 3', table, tmp_path, 'text,label\nok,pos\n"Wow" he said,pos\nok,neg\n')
     refuses('t.csv, line 3', table, tmp_path, 'text,label\nok,pos\n"Wow,pos\nok,neg\n')
@@ -306,8 +345,10 @@ def test_stray_quotes_in_a_tsv(tmp_path):
 def test_line_ends_inside_and_between_rows(tmp_path):
     for end in ('\n', '\r\n', '\r'):
         assert table(tmp_path, end.join(['text,label', 'a,pos', 'b,neg'])) == (['a', 'b'], ['pos', 'neg'])
-        assert table(tmp_path, end.join(['text,label', f'"a{end}c",pos', 'b,neg', '', ''])) == (['a\nc', 'b'], ['pos', 'neg'])
-    assert table(tmp_path, 'text,label\ngood\rfilm,pos\nbad,neg\n') == (['good\nfilm', 'bad'], ['pos', 'neg'])  # a lone carriage return is no row
+        assert table(tmp_path, end.join(['text,label', f'"a{end}c",pos', 'b,neg', '', ''])) == (
+            ['a\nc', 'b'], ['pos', 'neg'])
+    # a lone carriage return is no row
+    assert table(tmp_path, 'text,label\ngood\rfilm,pos\nbad,neg\n') == (['good\nfilm', 'bad'], ['pos', 'neg'])
     assert table(tmp_path, 'text,label\r\na,pos\nb,neg\r\n"c\r\nd",pos') == (['a', 'b', 'c\nd'], ['pos', 'neg', 'pos'])
     assert table(tmp_path, 'text,label\na\u2028b\x0bc\x85d,pos\n')[0] == ['a\u2028b\x0bc\x85d']
     assert table(tmp_path, 'text,label\n\ue000\rx,\ue001\n') == (['\ue000\nx'], ['\ue001'])
@@ -318,8 +359,10 @@ def test_line_ends_inside_and_between_rows(tmp_path):
 @pytest.mark.parametrize('seed', range(5))
 def test_what_pandas_writes_comes_back(tmp_path, kind, seed):
     rng = random.Random(seed)
-    word = lambda: ''.join(rng.choice(['a', 'é', '"', '""', ',', ';', ' ', '\n', "'", '\\', '😀', 'NA', '0', '\t' if kind == 'CSV' else '']) for _ in range(rng.randint(1, 12))) or 'x'
-    df = pd.DataFrame({'id': range(50), 'text': [word() for _ in range(50)], 'label': [rng.choice(['01', 'NA', 'x y']) for _ in range(50)]})
+    word = lambda: ''.join(rng.choice(['a', 'é', '"', '""', ',', ';', ' ', '\n', "'", '\\', '😀', 'NA', '0',
+                                       '\t' if kind == 'CSV' else '']) for _ in range(rng.randint(1, 12))) or 'x'
+    df = pd.DataFrame({'id': range(50), 'text': [word() for _ in range(50)],
+                       'label': [rng.choice(['01', 'NA', 'x y']) for _ in range(50)]})
     df.to_csv(tmp_path/f't.{kind}', sep=',' if kind == 'CSV' else '\t', index=False)
     assert read_table(tmp_path/f't.{kind}', label='label') == (list(df.text), list(df.label))
 
@@ -331,17 +374,21 @@ def test_encodings_of_tables(tmp_path):
     m = refuses('t.csv is not utf-8.* line 3', table, tmp_path, csv.encode('cp1252'))
     assert 'encoding' in m and 'cp1252' in m
     assert table(tmp_path, csv.encode('cp1252'), encoding='cp1252') == want
-    for wrong in (csv, csv.replace('ï', 'i')): assert 'utf-16-le' in refuses('t.csv is not', table, tmp_path, wrong.encode('utf-16-le'))
+    for wrong in (csv, csv.replace('ï', 'i')):
+        assert 'utf-16-le' in refuses('t.csv is not', table, tmp_path, wrong.encode('utf-16-le'))
     assert table(tmp_path, csv.encode('utf-16-le'), encoding='utf-16-le') == want
 
 
 def test_names_and_separators(tmp_path):
     want = (['a', 'b, c'], ['pos', 'neg'])
-    for name, sep in (('t.TSV', '\t'), ('t.tab', '\t'), ('t.Csv', None)): assert table(tmp_path, 'text\tlabel\na\tpos\nb, c\tneg\n' if sep else 'text,label\na,pos\n"b, c",neg\n', name) == want
+    for name, sep in (('t.TSV', '\t'), ('t.tab', '\t'), ('t.Csv', None)):
+        assert table(tmp_path, 'text\tlabel\na\tpos\nb, c\tneg\n' if sep else 'text,label\na,pos\n"b, c",neg\n',
+                     name) == want
     semi = 'text;label\na;pos\nb, c;neg\n'
     refuses("line 3: .*Try sep=';'", table, tmp_path, semi)
     refuses(r"no column 'label'.*'text;label'.*sep=';'", table, tmp_path, semi.replace(', ', ' '))
-    assert table(tmp_path, semi, sep=';') == table(tmp_path, semi, 't.txt', sep=';') == table(tmp_path, semi.replace(';', '\t'), sep='\\t') == want
+    assert (table(tmp_path, semi, sep=';') == table(tmp_path, semi, 't.txt', sep=';')
+            == table(tmp_path, semi.replace(';', '\t'), sep='\\t') == want)
     for sep in ('', ';;', '"', '\n'): refuses('sep', table, tmp_path, semi, sep=sep) if sep else None
     refuses('does not look like a table.*folder', table, tmp_path, semi, 't.txt')
     for name in ('t', 't.xlsx', 't.json', 't.zip'): refuses('does not look like a table', table, tmp_path, semi, name)
@@ -362,9 +409,11 @@ def test_headers(tmp_path):
 
 
 def test_labels_of_a_table_that_look_alike(tmp_path):
-    refuses("t.csv, line 4: the label 'pos ' looks like 'pos' .*line 2", table, tmp_path, 'text,label\na,pos\nb,neg\nc,pos \n')
+    refuses("t.csv, line 4: the label 'pos ' looks like 'pos' .*line 2", table, tmp_path,
+            'text,label\na,pos\nb,neg\nc,pos \n')
     refuses('looks like', table, tmp_path, 'text,label\na,caf\u00e9\nb,cafe\u0301\n')
-    refuses("'1' looks like '1.0'", table, tmp_path, '{"text": "a", "label": 1.0}\n{"text": "b", "label": 1}\n', 't.jsonl')
+    refuses("'1' looks like '1.0'", table, tmp_path, '{"text": "a", "label": 1.0}\n{"text": "b", "label": 1}\n',
+            't.jsonl')
     assert table(tmp_path, 'text,label\na,1\nb,10\nc,01\n')[1] == ['1', '10', '01']
     refuses("line 3: the label ' ' is blank", table, tmp_path, 'text,label\na,pos\nb, \n')
 
@@ -386,14 +435,22 @@ def test_packed_tables(tmp_path, end, pack):
 
 
 def test_json_lines(tmp_path):
-    rows = [dict(text='naïve "film"\n\t', label='NA'), dict(label='01', text='None', more=[1, {}]), dict(text=2012, label=1), dict(text='x', label=1.5), dict(text='y', label=True)]
+    rows = [dict(text='naïve "film"\n\t', label='NA'), dict(label='01', text='None', more=[1, {}]),
+            dict(text=2012, label=1), dict(text='x', label=1.5), dict(text='y', label=True)]
     body = '\n\n'.join(json.dumps(o) for o in rows) + '\n'
     want = (['naïve "film"\n\t', 'None', '2012', 'x', 'y'], ['NA', '01', '1', '1.5', 'true'])
-    for name, b in (('t.jsonl', body), ('t.NDJSON', body.replace('\n', '\r\n')), ('t.jsonl', body.encode('utf-16'))): assert table(tmp_path, b, name) == want
+    for name, b in (('t.jsonl', body), ('t.NDJSON', body.replace('\n', '\r\n')), ('t.jsonl', body.encode('utf-16'))):
+        assert table(tmp_path, b, name) == want
     assert table(tmp_path, '{"text": "a\\r\\nb", "label": 1.50}', 't.jsonl') == (['a\nb'], ['1.50'])
-    for wrong, match in ((body + '{"text": "z"}', 'line 10: the cell of .label. is empty'), (body + '{"text": null, "label": 1}', 'line 10.*text'), (body + '{"text": "z", "label": NaN}', 'line 10.*label'),
-                         (body + '{"text": "z", "label": ""}', 'line 10'), (body + '{"text": "z"', 'line 10 is not JSON'), (body + '[1]', 'line 10 holds a list'), ('{"text": "a", "text": "b", "label": 1}', 'line 1.*twice'),
-                         ('[{"text": "a", "label": "b"}]', 'line 1 holds a list'), ('{"text": ["a"], "label": 1}', 'line 1: the cell of .text. is'), ('{"text": "\\ud83d", "label": 1}', 'line 1.*surrogate'), ('{"words": "a"}', "no column")):
+    for wrong, match in ((body + '{"text": "z"}', 'line 10: the cell of .label. is empty'),
+                         (body + '{"text": null, "label": 1}', 'line 10.*text'),
+                         (body + '{"text": "z", "label": NaN}', 'line 10.*label'),
+                         (body + '{"text": "z", "label": ""}', 'line 10'),
+                         (body + '{"text": "z"', 'line 10 is not JSON'), (body + '[1]', 'line 10 holds a list'),
+                         ('{"text": "a", "text": "b", "label": 1}', 'line 1.*twice'),
+                         ('[{"text": "a", "label": "b"}]', 'line 1 holds a list'),
+                         ('{"text": ["a"], "label": 1}', 'line 1: the cell of .text. is'),
+                         ('{"text": "\\ud83d", "label": 1}', 'line 1.*surrogate'), ('{"words": "a"}', "no column")):
         refuses(match, table, tmp_path, wrong, 't.jsonl')
 
 
@@ -406,7 +463,8 @@ def test_parquet(tmp_path):
     assert parquet(['a', 'naïve\r\n'], ['NA', '01']) == (['a', 'naïve\n'], ['NA', '01'])
     assert parquet(['a', 'b'], [0, 1]) == (['a', 'b'], ['0', '1'])
     assert parquet(pa.array(['a', 'b']).dictionary_encode(), [True, False]) == (['a', 'b'], ['true', 'false'])
-    refuses('t.parquet, row 2: the cell of .label. is empty', parquet, ['a', 'b'], [1, None])  # pandas would make 1.0 of the other
+    # pandas would make 1.0 of the other
+    refuses('t.parquet, row 2: the cell of .label. is empty', parquet, ['a', 'b'], [1, None])
     refuses('row 1: the cell of .text. is', parquet, [b'bytes', b'b'], [1, 2])
     refuses('not Parquet', table, tmp_path, b'PAR1 nonsense', 't.parquet')
 
@@ -426,16 +484,21 @@ def test_folder_or_table_through_one_door(tmp_path, top):
 def test_labels_belong_to_texts_by_position():
     df = pd.DataFrame(dict(text=['a', 'b', 'c'], label=['x', 'y', 'x']))
     mixed = df.sample(frac=1, random_state=3)
-    assert tx.labels_for(df.text, df.label) == tx.labels_for(df.text.tolist(), mixed.label.sort_index()) == ['x', 'y', 'x']
-    assert tx.labels_for(mixed.text, mixed.label) == mixed.label.tolist() and tx.labels_for(mixed.text, df.label.tolist()) == ['x', 'y', 'x']
+    assert (tx.labels_for(df.text, df.label)
+            == tx.labels_for(df.text.tolist(), mixed.label.sort_index()) == ['x', 'y', 'x'])
+    assert (tx.labels_for(mixed.text, mixed.label) == mixed.label.tolist()
+            and tx.labels_for(mixed.text, df.label.tolist()) == ['x', 'y', 'x'])
     refuses('different indexes.*one table', tx.labels_for, mixed.text, df.label)
-    for wrong in ('xyx', dict(a='x'), {'x', 'y'}, df): refuses('Expected a list of labels|labels has shape', tx.labels_for, df.text, wrong, kind=TypeError)
+    for wrong in ('xyx', dict(a='x'), {'x', 'y'}, df):
+        refuses('Expected a list of labels|labels has shape', tx.labels_for, df.text, wrong, kind=TypeError)
 
 
 def test_threads_read_huge_cells(tmp_path):
     "The csv module has one limit for the whole process; whoever ended first lowered it for the others."
     import csv, threading
-    limit, files, got = csv.field_size_limit(), [put(tmp_path/f'{i}.csv', 'text,label\n' + ('a,b\n'*(200 if i % 2 else 20_000)) + f'"{"word "*60_000}",pos\n') for i in range(6)], []
+    limit, files, got = csv.field_size_limit(), [
+        put(tmp_path/f'{i}.csv', 'text,label\n' + ('a,b\n'*(200 if i % 2 else 20_000)) + f'"{"word "*60_000}",pos\n')
+        for i in range(6)], []
     def read(f): got.append(len(read_table(f, label='label')[0][-1]))
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -451,39 +514,52 @@ def test_threads_read_huge_cells(tmp_path):
 
 def test_tables_put_together(tmp_path):
     "`cat a.csv b.csv` repeats the header, with or without a mark: its name would become a label."
-    for mark in ('', '\ufeff'): refuses('line 4 is the header again', table, tmp_path, f'text,label\na,pos\n\n{mark}text,label\nb,neg\n')
+    for mark in ('', '\ufeff'):
+        refuses('line 4 is the header again', table, tmp_path, f'text,label\na,pos\n\n{mark}text,label\nb,neg\n')
     refuses('line 3 is the header again', table, tmp_path, 'text\tlabel\na\tpos\ntext\tlabel\n', 't.tsv')
-    assert read_table(put(tmp_path/'one.csv', 'text\na\ntext\n')) == (['a', 'text'], None)  # one column: a text may be that word
+    # one column: a text may be that word
+    assert read_table(put(tmp_path/'one.csv', 'text\na\ntext\n')) == (['a', 'text'], None)
     assert table(tmp_path, '\ufeff\ufefftext,label\na,pos\n') == (['a'], ['pos'])
 
 
 def test_line_ends_written_twice(tmp_path):
-    for head in ('text,label\r\r\n', 'text,label\n'): assert table(tmp_path, head + 'a,pos\r\r\n"b\r\r\nc",neg\r\r\n') == (['a', 'b\nc'], ['pos', 'neg'])
+    for head in ('text,label\r\r\n', 'text,label\n'):
+        assert table(tmp_path, head + 'a,pos\r\r\n"b\r\r\nc",neg\r\r\n') == (['a', 'b\nc'], ['pos', 'neg'])
     assert read_text(put(tmp_path/'t.txt', 'a\r\r\nb')) == 'a\nb'
 
 
 def test_a_line_for_excel(tmp_path):
-    for first in ('sep=;', '"sep=;"'): assert table(tmp_path, f'{first}\r\ntext;label\r\na, b;pos\r\n') == (['a, b'], ['pos'])
+    for first in ('sep=;', '"sep=;"'):
+        assert table(tmp_path, f'{first}\r\ntext;label\r\na, b;pos\r\n') == (['a, b'], ['pos'])
     refuses("line 4: the cell of 'label' is empty", table, tmp_path, 'sep=|\ntext|label\na|b\nc|\n')
     assert table(tmp_path, 'sep=\t\ntext\tlabel\n5" a\tb\n') == (['5" a'], ['b'])
 
 
 @pytest.mark.parametrize('other', ['pos\u200b', '\ufeffpos', 'p\xados', ' pos\xa0'], ids=ascii)
-def test_labels_that_differ_by_what_nobody_sees(tmp_path, other): refuses("line 3: the label .* looks like 'pos'", table, tmp_path, f'text,label\na,pos\nb,{other}\n')
+def test_labels_that_differ_by_what_nobody_sees(tmp_path, other):
+    refuses("line 3: the label .* looks like 'pos'", table, tmp_path, f'text,label\na,pos\nb,{other}\n')
 
 
 def test_spaces_and_capitals_in_labels(tmp_path):
     refuses('looks like', table, tmp_path, 'text,label\na,very good\nb,very  good\n')
-    with pytest.warns(UserWarning, match="line 3: the label 'Pos' differs from 'pos' .* only in capitals"): assert table(tmp_path, 'text,label\na,pos\nb,Pos\n')[1] == ['pos', 'Pos']
+    with pytest.warns(UserWarning, match="line 3: the label 'Pos' differs from 'pos' .* only in capitals"):
+        assert table(tmp_path, 'text,label\na,pos\nb,Pos\n')[1] == ['pos', 'Pos']
 
 
 def test_files_that_are_no_tables(tmp_path):
-    for name, words in (('t.xlsx', 'as CSV.*pandas.read_excel'), ('t.XLS', 'as CSV'), ('t.ods', 'as CSV'), ('t.json', r'as \.jsonl.*pandas.read_json'), ('t.csv.zip', 'Unpack')): refuses(words, table, tmp_path, b'PK\3\4', name)
-    for data, words in ((b'PK\3\4\x14\0\xfa', 'spreadsheet.* or another zip archive'), (gzip.compress(b'text,label\na,b\n'), 'packed with gzip'), (b'PAR1\x15', 'Parquet'), (b'%PDF-1.4\xe2', 'a PDF')):
-        for name in ('t.csv', 't.tsv', 't.jsonl'): refuses(f'{name} is .*{words}.*, not plain text', table, tmp_path, data, name)
+    for name, words in (('t.xlsx', 'as CSV.*pandas.read_excel'), ('t.XLS', 'as CSV'), ('t.ods', 'as CSV'),
+                        ('t.json', r'as \.jsonl.*pandas.read_json'), ('t.csv.zip', 'Unpack')):
+        refuses(words, table, tmp_path, b'PK\3\4', name)
+    for data, words in ((b'PK\3\4\x14\0\xfa', 'spreadsheet.* or another zip archive'),
+                        (gzip.compress(b'text,label\na,b\n'), 'packed with gzip'), (b'PAR1\x15', 'Parquet'),
+                        (b'%PDF-1.4\xe2', 'a PDF')):
+        for name in ('t.csv', 't.tsv', 't.jsonl'):
+            refuses(f'{name} is .*{words}.*, not plain text', table, tmp_path, data, name)
 
 
-@pytest.mark.parametrize('data,words', [(br'{\rtf1\ansi{\fonttbl\f0 Times;}\f0 A good film.\par}', 'document in RTF'), (b'%PDF-1.4\nA film', 'a PDF'), (b'PK\3\4 A film', 'document of Word'), (b'\xd0\xcf\x11\xe0', 'old Office'), (b'%!PS-Adobe-3.0\n', 'PostScript')])
+@pytest.mark.parametrize('data,words', [
+    (br'{\rtf1\ansi{\fonttbl\f0 Times;}\f0 A good film.\par}', 'document in RTF'), (b'%PDF-1.4\nA film', 'a PDF'),
+    (b'PK\3\4 A film', 'document of Word'), (b'\xd0\xcf\x11\xe0', 'old Office'), (b'%!PS-Adobe-3.0\n', 'PostScript')])
 def test_documents_that_are_called_txt(tmp_path, data, words):
     refuses(f't.txt is .*{words}.*, not plain text: export it as text', read_text, put(tmp_path/'t.txt', data))
     refuses(f'1.txt is .*{words}', check_texts, [put(tmp_path/'d'/'1.txt', data)])
@@ -496,7 +572,8 @@ def test_letters_that_come_out_as_control_characters(tmp_path, text):
     for encoding in ('utf-16-le', 'utf-16-be'):
         refuses("full of control characters.*encoding='utf-16-le'", read_text, put(tmp_path/'t.txt', text, encoding))
         assert read_text(tmp_path/'t.txt', encoding) == text
-    assert read_text(put(tmp_path/'t.txt', 'a\0b and more')) == 'a\0b and more' and read_text(put(tmp_path/'t.txt', '')) == ''
+    assert (read_text(put(tmp_path/'t.txt', 'a\0b and more')) == 'a\0b and more'
+            and read_text(put(tmp_path/'t.txt', '')) == '')
 
 
 def test_bytes_of_a_mainframe(tmp_path):
@@ -504,7 +581,8 @@ def test_bytes_of_a_mainframe(tmp_path):
     assert read_text(p, 'cp037') == 'fine film'
     refuses('cp037', read_text, p, 'latin-1')
     for wide in ('cp037', 'utf-16-le'):
-        with pytest.warns(UserWarning, match=f'read as {wide}, and it is valid UTF-8'): assert read_text(put(tmp_path/'t.txt', 'fine film.'), wide) != 'fine film.'
+        with pytest.warns(UserWarning, match=f'read as {wide}, and it is valid UTF-8'):
+            assert read_text(put(tmp_path/'t.txt', 'fine film.'), wide) != 'fine film.'
 
 
 def test_the_column_that_was_meant(tmp_path):
@@ -516,23 +594,30 @@ def test_the_column_that_was_meant(tmp_path):
 
 def test_utf8_that_is_read_as_something_else(tmp_path):
     for encoding in ('latin-1', 'cp1252'):
-        with pytest.warns(UserWarning, match=f"read as {encoding}, and it is valid UTF-8.*encoding='utf-8'"): assert read_text(put(tmp_path/'t.txt', 'café'), encoding) == 'cafÃ©'
+        with pytest.warns(UserWarning, match=f"read as {encoding}, and it is valid UTF-8.*encoding='utf-8'"):
+            assert read_text(put(tmp_path/'t.txt', 'café'), encoding) == 'cafÃ©'
     import warnings
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert read_text(put(tmp_path/'t.txt', 'café', 'cp1252'), 'cp1252') == 'café'
-        for encoding in ('utf-8', 'UTF8', 'utf-8-sig'): assert read_text(put(tmp_path/'t.txt', 'café'), encoding) == 'café'
-        for encoding in ('ascii', 'cp1252'): assert read_text(put(tmp_path/'t.txt', 'cafe'), encoding) == 'cafe'
-        assert read_text(put(tmp_path/'t.txt', 'café', 'utf-16'), 'cp1252') == read_text(put(tmp_path/'t.txt', 'café', 'utf-8-sig'), 'utf-8') == 'café'
+        for encoding in ('utf-8', 'UTF8', 'utf-8-sig'):
+            assert read_text(put(tmp_path/'t.txt', 'café'), encoding) == 'café'
+        for encoding in ('ascii', 'cp1252'):
+            assert read_text(put(tmp_path/'t.txt', 'cafe'), encoding) == 'cafe'
+        assert (read_text(put(tmp_path/'t.txt', 'café', 'utf-16'), 'cp1252')
+                == read_text(put(tmp_path/'t.txt', 'café', 'utf-8-sig'), 'utf-8') == 'café')
     refuses(r"encoding='cp1251' \(Cyrillic\)", read_text, put(tmp_path/'t.txt', 'хороший фильм', 'cp1251'))
     refuses(r"encoding='cp1252'\.", read_text, put(tmp_path/'t.txt', 'a naïve film', 'cp1252'))
 
 
 def test_parts_of_a_data_set_are_no_labels(tmp_path):
     for f in ('train/pos/1.txt', 'train/neg/2.txt', 'test/pos/3.txt'): put(tmp_path/'d'/f, 'x')
-    refuses('parts of a dataset, not labels: give one of them, for example .*train', read_labelled, tmp_path/'d', label='x')
-    assert len(read_labelled(tmp_path/'d').texts) == 3 and read_labelled(tmp_path/'d'/'train', label='x').labels == ['neg', 'pos']
-    for f in ('train/1.txt', 'test/2.txt'): put(tmp_path/'e'/f, 'x')  # what they are called may be what they are about
+    refuses('parts of a dataset, not labels: give one of them, for example .*train', read_labelled, tmp_path/'d',
+            label='x')
+    assert (len(read_labelled(tmp_path/'d').texts) == 3
+            and read_labelled(tmp_path/'d'/'train', label='x').labels == ['neg', 'pos'])
+    # what they are called may be what they are about
+    for f in ('train/1.txt', 'test/2.txt'): put(tmp_path/'e'/f, 'x')
     assert read_labelled(tmp_path/'e', label='x').labels == ['test', 'train']
 
 
@@ -544,7 +629,8 @@ def test_what_a_folder_has_instead(tmp_path):
 def test_where_there_is_no_path(tmp_path, monkeypatch):
     put(tmp_path/'a.txt', 'not asked for'), monkeypatch.chdir(tmp_path)
     for empty in ('', ' '): refuses('path of the texts is empty', read_labelled, empty)
-    for wrong in (pd.DataFrame(dict(text=good)), good, None): refuses('Expected the path of a folder or a table', read_labelled, wrong, kind=TypeError)
+    for wrong in (pd.DataFrame(dict(text=good)), good, None):
+        refuses('Expected the path of a folder or a table', read_labelled, wrong, kind=TypeError)
     refuses('-1 files were asked for', text_files, tmp_path, n=-1)
 
 
@@ -555,14 +641,18 @@ def test_encodings_that_no_file_has(tmp_path):
     f = put(tmp_path/'a.txt', 'film')
     for encoding in ('idna', 'punycode', 'undefined', 'base64', 'rot13', 'windoze'):
         refuses(f"no encoding '{encoding}' for texts", read_text, f, encoding)
-        refuses(f"no encoding '{encoding}' for texts", read_table, put(tmp_path/'t.csv', 'text\na\n'), encoding=encoding)
-    for encoding in ('UTF8', 'latin-1', 'cp037', 'utf-16', 'mac_roman'): assert read_text(put(tmp_path/'b.txt', 'fine film.', encoding), encoding) == 'fine film.'
+        refuses(f"no encoding '{encoding}' for texts", read_table, put(tmp_path/'t.csv', 'text\na\n'),
+                encoding=encoding)
+    for encoding in ('UTF8', 'latin-1', 'cp037', 'utf-16', 'mac_roman'):
+        assert read_text(put(tmp_path/'b.txt', 'fine film.', encoding), encoding) == 'fine film.'
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='links')
 def test_a_file_that_cannot_be_read_is_named_in_words(tmp_path):
-    (tmp_path/'gone.txt').symlink_to('nowhere.txt'), (tmp_path/'gone.csv').symlink_to('nowhere.csv'), (tmp_path/'round.txt').symlink_to('round.txt')
-    for name, why in (('gone.txt', 'it is a link to a file that is not there'), ('round.txt', 'Too many'), ('none.txt', 'No such file')):
+    ((tmp_path/'gone.txt').symlink_to('nowhere.txt'), (tmp_path/'gone.csv').symlink_to('nowhere.csv'),
+     (tmp_path/'round.txt').symlink_to('round.txt'))
+    for name, why in (('gone.txt', 'it is a link to a file that is not there'), ('round.txt', 'Too many'),
+                      ('none.txt', 'No such file')):
         assert 'Errno' not in refuses(f'{name} cannot be read: {why}', read_text, tmp_path/name, kind=OSError)
     refuses('gone.csv does not exist', read_table, tmp_path/'gone.csv', kind=FileNotFoundError)
 
@@ -572,13 +662,16 @@ def test_quotes_in_a_tsv_of_one_column(tmp_path):
     tsv = lambda body: read_table(put(tmp_path/'t.tsv', 'text\n' + body))[0]
     assert tsv('"Wow, what a film\nb\nsaid "no"\n') == ['"Wow, what a film', 'b', 'said "no"']
     assert tsv('"Wow"\n"a ""b"""\nb\n') == ['Wow', 'a "b"', 'b']
-    assert '.csv' in refuses('t.tsv, line 2: a cell begins with a quote, and it is not clear where it ends', tsv, '"Wow\nb\na screen of 5"\n')
+    assert '.csv' in refuses('t.tsv, line 2: a cell begins with a quote, and it is not clear where it ends', tsv,
+                             '"Wow\nb\na screen of 5"\n')
     assert read_table(put(tmp_path/'t.csv', 'text\n"a\nb"\nc\n'))[0] == ['a\nb', 'c']
     assert table(tmp_path, 'sep=\t\ntext\tlabel\n"Wow\tb\n5" a\tc\n') == (['"Wow', '5" a'], ['b', 'c'])
     refuses('empty below', table, tmp_path, 'sep=;\n')
 
 
-@pytest.mark.parametrize('text', ['text,label\ra,pos\rb,neg\n', 'text,label\na,pos\rb,neg\rc,pos\r', 'text,label\ra,pos\nb,neg\r', 'sep=,\rtext,label\ra,pos\rb,neg\n'], ids=repr)
+@pytest.mark.parametrize('text', [
+    'text,label\ra,pos\rb,neg\n', 'text,label\na,pos\rb,neg\rc,pos\r', 'text,label\ra,pos\nb,neg\r',
+    'sep=,\rtext,label\ra,pos\rb,neg\n'], ids=repr)
 def test_rows_that_end_in_carriage_returns(tmp_path, text):
     "A single line feed among them made one row of all the others."
     want = ['a', 'b', 'c'][:text.count('pos') + text.count('neg')]
@@ -589,21 +682,29 @@ def test_rows_that_end_in_carriage_returns(tmp_path, text):
 
 def test_a_number_and_a_string_are_two_labels(tmp_path):
     rows = lambda *labels: ''.join(f'{{"text": "a", "label": {o}}}\n' for o in labels)
-    for a, b in (('1', '"1"'), ('true', '"true"'), ('1.50', '"1.50"')): refuses(f't.jsonl, line 2: the label .* looks like .*line 1.*alike', table, tmp_path, rows(a, b), 't.jsonl')
-    assert table(tmp_path, rows('1', '2', '1.50', 'true'), 't.jsonl')[1] == ['1', '2', '1.50', 'true'] and table(tmp_path, rows('"1"', '"2"'), 't.jsonl')[1] == ['1', '2']
-    cells = tx.Table.read(put(tmp_path/'n.jsonl', '{"text": "a", "n": 1, "x": 2.50, "l": [1, 2.5], "b": false}')).rows[0]
+    for a, b in (('1', '"1"'), ('true', '"true"'), ('1.50', '"1.50"')):
+        refuses(f't.jsonl, line 2: the label .* looks like .*line 1.*alike', table, tmp_path, rows(a, b), 't.jsonl')
+    assert (table(tmp_path, rows('1', '2', '1.50', 'true'), 't.jsonl')[1] == ['1', '2', '1.50', 'true']
+            and table(tmp_path, rows('"1"', '"2"'), 't.jsonl')[1] == ['1', '2'])
+    cells = tx.Table.read(
+        put(tmp_path/'n.jsonl', '{"text": "a", "n": 1, "x": 2.50, "l": [1, 2.5], "b": false}')).rows[0]
     assert cells[1:] == [1, 2.5, [1, 2.5], False] and [tx.cell_text(o) for o in cells[1:3]] == ['1', '2.50']
 
 
-@pytest.mark.parametrize('row', ['a, "pos"', ' "a",pos', 'a,  ""', ' "good, bad"', 'x\ny, "pos"'.replace('x\ny', '"x\ny"')], ids=repr)
+@pytest.mark.parametrize('row', ['a, "pos"', ' "a",pos', 'a,  ""', ' "good, bad"',
+                                 'x\ny, "pos"'.replace('x\ny', '"x\ny"')], ids=repr)
 def test_a_blank_before_a_quote(tmp_path, row):
     "The quotes stayed in the text or the label, and a comma between them made two cells."
-    refuses('t.csv, line 3: a cell begins with a blank and a quote. Remove the blank', table, tmp_path, f'text,label\nb,c\n{row}\nd,e\n')
-    if row != ' "good, bad"': refuses('t.tsv, line 3: a cell begins with a blank', table, tmp_path, f'text\tlabel\nb\tc\n{row}\nd\te\n'.replace(',', '\t'), 't.tsv')
+    refuses('t.csv, line 3: a cell begins with a blank and a quote. Remove the blank', table, tmp_path,
+            f'text,label\nb,c\n{row}\nd,e\n')
+    if row != ' "good, bad"':
+        refuses('t.tsv, line 3: a cell begins with a blank', table, tmp_path,
+                f'text\tlabel\nb\tc\n{row}\nd\te\n'.replace(',', '\t'), 't.tsv')
 
 
 def test_a_blank_before_a_quote_that_is_text(tmp_path):
-    rows = [(' "Wow" he said', 'x'), (' "pos"', 'y'), ('a, "', 'z'), (' "', ' "w"'), ('"a" "b"', 'v'), ('said "no", "never"', 'u')]
+    rows = [(' "Wow" he said', 'x'), (' "pos"', 'y'), ('a, "', 'z'), (' "', ' "w"'), ('"a" "b"', 'v'),
+            ('said "no", "never"', 'u')]
     for name, sep in (('t.csv', ','), ('t.tsv', '\t')):
         pd.DataFrame(rows, columns=['text', 'label']).to_csv(tmp_path/name, index=False, sep=sep)
         assert read_table(tmp_path/name, label='label') == tuple(map(list, zip(*rows)))
@@ -611,8 +712,10 @@ def test_a_blank_before_a_quote_that_is_text(tmp_path):
 
 
 def test_a_table_with_another_separator_than_its_name_says(tmp_path):
-    for text in ('text,label\n"good, fine",pos\n', '"text","label"\n"good","pos"\n', 'text,label\n"a\tb",pos\n'): refuses("sep=','", table, tmp_path, text, 't.tsv')
-    for text in ('text;label\n"good";"pos"\n', '"text";"label"\n"good";"pos"\n'): refuses("sep=';'", table, tmp_path, text)
+    for text in ('text,label\n"good, fine",pos\n', '"text","label"\n"good","pos"\n', 'text,label\n"a\tb",pos\n'):
+        refuses("sep=','", table, tmp_path, text, 't.tsv')
+    for text in ('text;label\n"good";"pos"\n', '"text";"label"\n"good";"pos"\n'):
+        refuses("sep=';'", table, tmp_path, text)
     assert table(tmp_path, '"text","label"\n"good","pos"\n', 't.tsv', sep=',') == (['good'], ['pos'])
 
 
@@ -622,4 +725,5 @@ def test_messages_name_arguments_in_the_words_of_their_reader(tmp_path, monkeypa
     monkeypatch.setitem(tx.options, 'sep', '--sep')
     m = refuses('2 cells', read_table, f)
     assert "Try --sep ';'" in m and 'a  sep=1.csv' in m
-    assert tx.setting('sep', '\t') == "--sep '\\t'" and tx.setting('label', 'a b') == "label='a b'" and tx.for_reader('a', 'b') == 'b'
+    assert (tx.setting('sep', '\t') == "--sep '\\t'" and tx.setting('label', 'a b') == "label='a b'"
+            and tx.for_reader('a', 'b') == 'b')

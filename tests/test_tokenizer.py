@@ -1,4 +1,5 @@
-"What a notebook cannot show well about the tokenizer: random text, known answers for every rule, broken models, other processes."
+"""What a notebook cannot show well about the tokenizer: random text, known answers for every rule, broken models,
+other processes."""
 import itertools, json, os, pickle, random, subprocess, sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -17,13 +18,20 @@ fastai_tok = theirs.TokenizeWithRules(tok=theirs.WordTokenizer())
 rules = text_rules + [replace_space]
 
 # What the rules look for, whole and in halves, beside all that Unicode has in the way of spaces, marks and cases.
-scraps = ('&amp; &am amp; &#39; #39; &#3 &#x &lt &quot; quot; nbsp; &nbsp; #146; #36; \\n \\" \\ <br /> <br <br/> <unk> @.@ @-@ .. ... .... … / # // ## '
-          'a A aa aaa AAA Aa aA The THE the xxmaj xxup xxbos xxrep xxwrep xxunk Xxmaj XXMAJ xxmajor no No NO 1 11 111 1. É é ß ẞ İ ı ǅ ŉ ² ① _ __ '
-          "U.S. isn't can't I'VE I :-) :) http://a.bc/d?e=f#g a@b.c $5 50% - -- — “ ” ' \" 👍 👍🏽 👨‍👩‍👧 e\u0301").split(' ')
-spaces = [' ', '  ', '   ', '\n', '\n\n', ' \n ', '\t', '\r', '\r\n', '\x0b', '\x0c', '\x1c', '\x1d', '\x1e', '\x1f', '\x85', '\xa0', '\u1680', '\u2003', '\u2028', '\u2029', '\u202f', '\u3000']
-marks = ['\x00', '\x01', '\x7f', '\u200b', '\u200c', '\u200d', '\u200e', '\u200f', '\u202a', '\u202e', '\u2060', '\u2066', '\ufeff', '\ufffe', '\ufffd', 'א', 'ع', '▁', '\U000e0041']
-parts = st.lists(st.one_of(st.sampled_from(scraps), st.sampled_from(spaces), st.sampled_from(marks), st.text(max_size=4)), max_size=14).map(''.join)
-repeats = st.lists(st.text('aAb1_. \n', min_size=1, max_size=3).flatmap(lambda s: st.integers(1, 5).map(lambda n: s*n)), max_size=6).map(''.join)
+scraps = ('&amp; &am amp; &#39; #39; &#3 &#x &lt &quot; quot; nbsp; &nbsp; #146; #36; \\n \\" \\ <br /> <br <br/> '
+          '<unk> @.@ @-@ .. ... .... … / # // ## '
+          'a A aa aaa AAA Aa aA The THE the xxmaj xxup xxbos xxrep xxwrep xxunk Xxmaj XXMAJ xxmajor no No NO '
+          '1 11 111 1. É é ß ẞ İ ı ǅ ŉ ² ① _ __ '
+          "U.S. isn't can't I'VE I :-) :) http://a.bc/d?e=f#g a@b.c $5 50% - -- — “ ” ' \" "
+          '👍 👍🏽 👨‍👩‍👧 e\u0301').split(' ')
+spaces = [' ', '  ', '   ', '\n', '\n\n', ' \n ', '\t', '\r', '\r\n', '\x0b', '\x0c', '\x1c', '\x1d', '\x1e', '\x1f',
+          '\x85', '\xa0', '\u1680', '\u2003', '\u2028', '\u2029', '\u202f', '\u3000']
+marks = ['\x00', '\x01', '\x7f', '\u200b', '\u200c', '\u200d', '\u200e', '\u200f', '\u202a', '\u202e', '\u2060',
+         '\u2066', '\ufeff', '\ufffe', '\ufffd', 'א', 'ع', '▁', '\U000e0041']
+parts = st.lists(st.one_of(st.sampled_from(scraps), st.sampled_from(spaces), st.sampled_from(marks),
+                           st.text(max_size=4)), max_size=14).map(''.join)
+repeats = st.lists(st.text('aAb1_. \n', min_size=1, max_size=3).flatmap(
+    lambda s: st.integers(1, 5).map(lambda n: s*n)), max_size=6).map(''.join)
 texts = st.one_of(parts, repeats, st.text(max_size=30))
 many = settings(max_examples=500, deadline=None, derandomize=True, database=None)
 
@@ -36,7 +44,8 @@ def test_rule_equals_fastais(rule, t): assert rule(t) == getattr(theirs, rule.__
 
 @many
 @given(t=texts, bos=st.booleans(), eos=st.booleans())
-def test_lowercase_equals_fastais_with_its_options(t, bos, eos): assert lowercase(t, bos, eos) == theirs.lowercase(t, bos, eos)
+def test_lowercase_equals_fastais_with_its_options(t, bos, eos):
+    assert lowercase(t, bos, eos) == theirs.lowercase(t, bos, eos)
 
 
 @many
@@ -71,15 +80,25 @@ def test_many_short_texts_over_a_small_alphabet():
 
 
 known = [ # rule, text, what it must become; the last ones of each rule are left as they are
-    (fix_html, 'a<br />b<br /><br />c', 'a\nb\n\nc'), (fix_html, 'I#39;m, he#146;s', "I'm, he's"), (fix_html, '#36;5 nbsp;quot;oquot;', "$5  'o'"), (fix_html, 'x amp; y', 'x & y'),
-    (fix_html, 'a\\nb \\"c\\"', 'a\nb "c"'), (fix_html, '3 @.@ 5, x @-@ ray', '3.5, x-ray'), (fix_html, 'well...', 'well …'), (fix_html, '<unk> &lt;3 caf&eacute; &#233;', 'xxunk <3 café é'),
+    (fix_html, 'a<br />b<br /><br />c', 'a\nb\n\nc'), (fix_html, 'I#39;m, he#146;s', "I'm, he's"),
+    (fix_html, '#36;5 nbsp;quot;oquot;', "$5  'o'"), (fix_html, 'x amp; y', 'x & y'),
+    (fix_html, 'a\\nb \\"c\\"', 'a\nb "c"'), (fix_html, '3 @.@ 5, x @-@ ray', '3.5, x-ray'),
+    (fix_html, 'well...', 'well …'), (fix_html, '<unk> &lt;3 caf&eacute; &#233;', 'xxunk <3 café é'),
     (fix_html, '&amp; &#39;', "&& &'"), (fix_html, 'AT&T <br> 1..2', 'AT&T <br> 1..2'),
-    (replace_rep, 'cccc', ' xxrep 4 c '), (replace_rep, 'so!!!', 'so xxrep 3 ! '), (replace_rep, 'aaaAAA', ' xxrep 3 a  xxrep 3 A '), (replace_rep, '1000000', '1 xxrep 6 0 '), (replace_rep, 'good!!    \n\n\n', 'good!!    \n\n\n'),
-    (replace_wrep, 'no no no', ' xxwrep 3 no '), (replace_wrep, 'ha  ha\nha ha!', ' xxwrep 4 ha !'), (replace_wrep, 'x a a a b', 'x xxwrep 3 a  b'), (replace_wrep, 'No no no', 'No no no'), (replace_wrep, 'no no, no', 'no no, no'), (replace_wrep, 'an an another', 'an an another'),
+    (replace_rep, 'cccc', ' xxrep 4 c '), (replace_rep, 'so!!!', 'so xxrep 3 ! '),
+    (replace_rep, 'aaaAAA', ' xxrep 3 a  xxrep 3 A '), (replace_rep, '1000000', '1 xxrep 6 0 '),
+    (replace_rep, 'good!!    \n\n\n', 'good!!    \n\n\n'),
+    (replace_wrep, 'no no no', ' xxwrep 3 no '), (replace_wrep, 'ha  ha\nha ha!', ' xxwrep 4 ha !'),
+    (replace_wrep, 'x a a a b', 'x xxwrep 3 a  b'), (replace_wrep, 'No no no', 'No no no'),
+    (replace_wrep, 'no no, no', 'no no, no'), (replace_wrep, 'an an another', 'an an another'),
     (spec_add_spaces, 'a/b#c\\d', 'a / b # c \\ d'), (spec_add_spaces, 'a-b|c', 'a-b|c'),
     (rm_useless_spaces, 'a  b   c', 'a b c'), (rm_useless_spaces, 'a\t\tb\n\nc \xa0', 'a\t\tb\n\nc \xa0'),
-    (replace_all_caps, 'I AM HERE', 'i xxup am xxup here'), (replace_all_caps, 'R2-D2, 3D U.S.', 'xxup r2-d2, 3D xxup u.s.'), (replace_all_caps, '\nA BIG\n', '\na xxup big\n'), (replace_all_caps, 'McDonald (NOT) ÉCLAIR', 'McDonald (NOT) ÉCLAIR'),
-    (replace_maj, 'Hi There, A b', 'xxmaj hi xxmaj there, a b'), (replace_maj, "I've", "xxmaj i've"), (replace_maj, 'iPhone McD "The" Élan', 'iPhone McD "The" Élan'),
+    (replace_all_caps, 'I AM HERE', 'i xxup am xxup here'),
+    (replace_all_caps, 'R2-D2, 3D U.S.', 'xxup r2-d2, 3D xxup u.s.'),
+    (replace_all_caps, '\nA BIG\n', '\na xxup big\n'),
+    (replace_all_caps, 'McDonald (NOT) ÉCLAIR', 'McDonald (NOT) ÉCLAIR'),
+    (replace_maj, 'Hi There, A b', 'xxmaj hi xxmaj there, a b'), (replace_maj, "I've", "xxmaj i've"),
+    (replace_maj, 'iPhone McD "The" Élan', 'iPhone McD "The" Élan'),
     (lowercase, ' Ab C\n', 'xxbos ab c'), (lowercase, '', 'xxbos '),
     (replace_space, ' \n ', '▁\n▁'), (replace_space, 'a\xa0b', 'a\xa0b'),
 ]
@@ -98,8 +117,10 @@ def test_every_rule_has_known_answers():
 
 def test_whole_tokenizer_gives_the_known_answer():
     t = "I LOVED it!!! So so so good...<br /> <br />The U.S. cut isn#39;t 9/10  &lt;3 xxmaj"
-    assert tok(t) == ('xxbos i xxup loved it xxrep 3 ! xxmaj so so so good … \n▁\n xxmaj the xxup u.s . cut is n\'t 9 / 10 <3 xxmaj').split(' ')
-    assert ' '.join(tok('A1 aaa aaa aaa a / b')) == 'xxbos xxup a1 xxrep 3 a xxrep 3 a xxrep 3 a a / b'  # the order of the rules decides
+    assert tok(t) == ('xxbos i xxup loved it xxrep 3 ! xxmaj so so so good … \n▁\n xxmaj the xxup u.s . cut is n\'t '
+                      '9 / 10 <3 xxmaj').split(' ')
+    # the order of the rules decides
+    assert ' '.join(tok('A1 aaa aaa aaa a / b')) == 'xxbos xxup a1 xxrep 3 a xxrep 3 a xxrep 3 a a / b'
     assert tok('') == ['xxbos'] and tok(' \n\t') == ['xxbos']
     assert Tokenizer(rules=[])('') == [] and list(tok.pipe([])) == []
 
@@ -117,7 +138,8 @@ def same_tokens(ts): # how many tokens; an error at the first difference
     return n
 
 
-def test_equal_on_the_sample_and_some_real_reviews(): assert same_tokens(real_reviews(700) + [read_text(f) for f in text_files(sample_reviews())]) > 200_000
+def test_equal_on_the_sample_and_some_real_reviews():
+    assert same_tokens(real_reviews(700) + [read_text(f) for f in text_files(sample_reviews())]) > 200_000
 
 
 @pytest.mark.slow
@@ -131,7 +153,8 @@ def test_equal_on_every_review():
 
 
 @pytest.mark.parametrize('bad', ['\ud800', 'a\udfffb', '\udc00\ud800 x'])
-@pytest.mark.parametrize('t', [tok, Tokenizer(CharTokenizer()), Tokenizer(rules=[])], ids=['words', 'chars', 'no rules'])
+@pytest.mark.parametrize('t', [tok, Tokenizer(CharTokenizer()), Tokenizer(rules=[])],
+                         ids=['words', 'chars', 'no rules'])
 def test_half_a_surrogate_pair_is_named(t, bad):
     with pytest.raises(ValueError, match='Text 1 holds half of a surrogate pair'): list(t.pipe(['good', bad]))
     mended = bad.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')  # as the message says
@@ -159,12 +182,14 @@ def test_pipe_reads_one_text_at_a_time():
 
 def test_pipe_reads_files(tmp_path):
     (tmp_path/'a.txt').write_text('Été', encoding='utf-8')
-    assert list(tok.pipe([tmp_path/'a.txt', 'b'])) == [['xxbos', 'Été'.lower()], ['xxbos', 'b']] and tok(tmp_path/'a.txt') == ['xxbos', 'été']
+    assert (list(tok.pipe([tmp_path/'a.txt', 'b'])) == [['xxbos', 'Été'.lower()], ['xxbos', 'b']]
+            and tok(tmp_path/'a.txt') == ['xxbos', 'été'])
     (tmp_path/'b.txt').write_bytes(b'caf\xe9 noir')
     with pytest.raises(ValueError, match='b.txt'): tok(tmp_path/'b.txt')
 
 
-corpus = ['the cat sat on the mat', 'the dog sat on the log', 'cats and dogs\nand mats & logs', 'é ö 👍 xxmaj the', '']*20 + [read_text(f) for f in text_files(sample_reviews(), n=60)]
+corpus = ['the cat sat on the mat', 'the dog sat on the log', 'cats and dogs\nand mats & logs',
+          'é ö 👍 xxmaj the', '']*20 + [read_text(f) for f in text_files(sample_reviews(), n=60)]
 
 
 @pytest.fixture(scope='module')
@@ -181,10 +206,12 @@ def test_subwords_take_any_text(sub, t):
     assert all(isinstance(o, str) and ' ' not in o for o in toks)
 
 
-@pytest.mark.parametrize('line', ['one\r\ntwo', 'tab\there', 'nul\x00here', ' spaces  ', 'x'*4192, '▁low', '\u2028sep\x85', '\x0b\x1c'])
+@pytest.mark.parametrize('line', ['one\r\ntwo', 'tab\there', 'nul\x00here', ' spaces  ', 'x'*4192, '▁low',
+                                  '\u2028sep\x85', '\x0b\x1c'])
 def test_training_equals_fastais_on_odd_lines(tmp_path, line):
     ts = corpus + [line]*3
-    ours, fastais = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path/'a'), theirs.SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path/'b')
+    ours, fastais = (SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path/'a'),
+                     theirs.SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path/'b'))
     ours.setup(ts), fastais.setup(ts)
     assert ours.pieces == [fastais.tok.IdToPiece(i) for i in range(fastais.tok.GetPieceSize())]
     assert [next(ours([t])) for t in ts] == [next(fastais([t])) for t in ts]
@@ -194,7 +221,8 @@ def test_models_have_files_of_their_own(tmp_path):
     a, b, c = (SubwordTokenizer(vocab_sz=n, cache_dir=tmp_path) for n in (200, 220, 200))
     for o in (a, b, c): o.setup(corpus)
     assert a.sp_model == c.sp_model != b.sp_model and a.config() == c.config() != b.config()
-    assert len(list(tmp_path.glob('*.model'))) == 2 and len(list(tmp_path.iterdir())) == 4  # two notes, nothing half-written
+    # two notes, nothing half-written
+    assert len(list(tmp_path.glob('*.model'))) == 2 and len(list(tmp_path.iterdir())) == 4
     for o in (a, b): assert SubwordTokenizer(sp_model=o.sp_model).pieces == o.pieces
     before = a.pieces
     assert a.setup(['other texts'])['sp_model'] == a.sp_model and a.pieces == before
@@ -208,7 +236,10 @@ def test_every_cut_of_a_model_file_is_noticed(sub, tmp_path):
         with pytest.raises(ValueError, match='damaged'): SubwordTokenizer(sp_model=tmp_path/sub.sp_model.name)
 
 
-def run(code): return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=dict(os.environ, PYTHONHASHSEED=str(random.randrange(1000))), capture_output=True, text=True, check=True).stdout.strip()
+def run(code):
+    return subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
+                          env=dict(os.environ, PYTHONHASHSEED=str(random.randrange(1000))),
+                          capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_config_is_the_same_in_another_process():
@@ -242,7 +273,8 @@ def test_tokenizers_go_to_other_processes(sub):
 # Long documents and languages without spaces
 
 @many
-@given(texts=st.lists(st.one_of(st.text(max_size=40), st.tuples(st.text('aé字👍 \t\u3000', min_size=1, max_size=9), st.integers(1, 2500)).map(lambda o: o[0]*o[1])), max_size=4))
+@given(texts=st.lists(st.one_of(st.text(max_size=40), st.tuples(
+    st.text('aé字👍 \t\u3000', min_size=1, max_size=9), st.integers(1, 2500)).map(lambda o: o[0]*o[1])), max_size=4))
 def test_training_lines_lose_no_byte_and_fit(texts):
     texts = [t.replace('▅', '') for t in texts]
     lines = list(training_lines(texts))
@@ -282,7 +314,8 @@ def test_lines_with_a_reserved_character_count_too(tmp_path):
     assert '▁zyzzyva' in s.pieces and ''.join(next(s(['a ▅ b']))) == '▁a▁▅▁b'
 
 
-cjk = {'zh': '我 非常 喜欢 这部 电影 ， 演员 的 表演 很 自然 ！ Ａ １ …', 'ja': '私 は この 映画 が とても 好き です 。 俳優 の 演技 も 「 自然 」 ｶﾞ ㌔',
+cjk = {'zh': '我 非常 喜欢 这部 电影 ， 演员 的 表演 很 自然 ！ Ａ １ …',
+       'ja': '私 は この 映画 が とても 好き です 。 俳優 の 演技 も 「 自然 」 ｶﾞ ㌔',
        'th': 'ฉัน ชอบ หนัง เรื่อง นี้ มาก นักแสดง เล่น ดี ไม่'}
 
 
@@ -307,19 +340,22 @@ def test_many_characters_get_a_default_size(tmp_path):
     s = SubwordTokenizer('zh', cache_dir=tmp_path)
     s.setup(ts)
     assert 900 < len(s.pieces) <= 2*920
-    with pytest.raises(ValueError, match='Ask for at least'): SubwordTokenizer('zh', max_vocab_sz=500, cache_dir=tmp_path).setup(ts)
+    with pytest.raises(ValueError, match='Ask for at least'):
+        SubwordTokenizer('zh', max_vocab_sz=500, cache_dir=tmp_path).setup(ts)
 
 
 def test_a_training_is_not_done_twice(tmp_path, monkeypatch):
     a = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path)
     a.setup(corpus)
     calls = []
-    monkeypatch.setattr(sw, 'train_pieces', lambda *args: calls.append(args) or a.save(tmp_path/'x') or (tmp_path/'x').read_bytes())
+    monkeypatch.setattr(sw, 'train_pieces',
+                        lambda *args: calls.append(args) or a.save(tmp_path/'x') or (tmp_path/'x').read_bytes())
     b = SubwordTokenizer(vocab_sz=200, cache_dir=tmp_path)
     b.setup(corpus)
     assert not calls and b.sp_model == a.sp_model
-    for kw, ts in ((dict(vocab_sz=201), corpus), (dict(vocab_sz=200, model_type='bpe'), corpus), (dict(vocab_sz=200, special_toks=['xxunk']), corpus),
-                   (dict(vocab_sz=200), corpus[:-1]), (dict(vocab_sz=200), [corpus[0] + corpus[1], *corpus[2:]])):
+    for kw, ts in ((dict(vocab_sz=201), corpus), (dict(vocab_sz=200, model_type='bpe'), corpus),
+                   (dict(vocab_sz=200, special_toks=['xxunk']), corpus), (dict(vocab_sz=200), corpus[:-1]),
+                   (dict(vocab_sz=200), [corpus[0] + corpus[1], *corpus[2:]])):
         calls.clear()
         SubwordTokenizer(cache_dir=tmp_path, **kw).setup(ts)
         assert calls, kw
@@ -330,11 +366,13 @@ def test_a_training_is_not_done_twice(tmp_path, monkeypatch):
     assert calls, 'the model is gone: trained again'
 
 
-@pytest.mark.parametrize('lang, package', dict(ja='sudachipy sudachidict_core', ko='natto-py and the program MeCab', th='pythainlp', vi='pyvi').items())
+@pytest.mark.parametrize('lang, package', dict(ja='sudachipy sudachidict_core', ko='natto-py and the program MeCab',
+                                               th='pythainlp', vi='pyvi').items())
 def test_a_language_says_what_it_needs(monkeypatch, lang, package):
     def blank(lang): raise ImportError('something is missing')
     monkeypatch.setattr(tk.spacy, 'blank', blank)
-    with pytest.raises(ValueError, match=f"lang='{lang}': pip install {package.split()[0]}.*SubwordTokenizer"): WordTokenizer(lang)
+    with pytest.raises(ValueError, match=f"lang='{lang}': pip install {package.split()[0]}.*SubwordTokenizer"):
+        WordTokenizer(lang)
     with pytest.raises(ValueError, match='no rules for'): WordTokenizer('klingon')
 
 
@@ -352,7 +390,8 @@ def test_special_tokens_stay_whole_where_spacy_has_no_special_cases():
 @pytest.fixture
 def films(tmp_path):
     path = tmp_path/'c'
-    for i, (name, t) in enumerate(itertools.product(['train/pos', 'train/neg', 'valid/pos', 'valid/neg'], ['So GOOD!!! I laughed', 'an awful film', 'Été &#13; 10/10'])):
+    for i, (name, t) in enumerate(itertools.product(['train/pos', 'train/neg', 'valid/pos', 'valid/neg'],
+                                                    ['So GOOD!!! I laughed', 'an awful film', 'Été &#13; 10/10'])):
         (path/name).mkdir(parents=True, exist_ok=True)
         (path/name/f'{i}.txt').write_text(f'{t} {i}', encoding='utf-8')
     return path
@@ -361,8 +400,9 @@ def films(tmp_path):
 @pytest.fixture
 def table():
     import pandas as pd
-    return pd.DataFrame({'title': [f'Title {i}' for i in range(12)], 'review': [f'This is film {i}, so GOOD!!!' for i in range(12)],
-                         'stars': range(12), 'label': ['pos', 'neg']*6, 'is_valid': [i > 8 for i in range(12)]}, index=range(100, 112))
+    return pd.DataFrame({'title': [f'Title {i}' for i in range(12)],
+                         'review': [f'This is film {i}, so GOOD!!!' for i in range(12)], 'stars': range(12),
+                         'label': ['pos', 'neg']*6, 'is_valid': [i > 8 for i in range(12)]}, index=range(100, 112))
 
 
 @pytest.fixture
@@ -394,7 +434,8 @@ def test_contract_of_the_class():
     t = Tokenizer(CharTokenizer(), [], sep='|')
     assert isinstance(t, theirs.Tokenizer) and t.input_types == theirs.Tokenizer.input_types
     assert (t.counter, t.lengths, t.mode, t.sep) == (None, None, None, '|') and t.decode(['a', 'b']) == 'a|b'
-    assert Tokenizer(theirs.Tokenizer(theirs.BaseTokenizer(), rules=[shout]))('a b') == ['A', 'B'] == Tokenizer(Tokenizer(theirs.BaseTokenizer(), [shout]))('a b')
+    assert (Tokenizer(theirs.Tokenizer(theirs.BaseTokenizer(), rules=[shout]))('a b') == ['A', 'B']
+            == Tokenizer(Tokenizer(theirs.BaseTokenizer(), [shout]))('a b'))
     with pytest.raises(TypeError): Tokenizer.from_df('text', tokk=None)
 
 
@@ -404,8 +445,10 @@ def items(df, tok):
     return ds.tls[0].items
 
 
-@pytest.mark.parametrize('cols, kw', [('review', {}), (1, {}), (['review'], {}), (['title', 'review'], {}), (['title', 'stars'], {}), (['review', 'title'], dict(mark_fields=False)),
-                                      ('review', dict(mark_fields=True)), ('review', dict(tok_text_col='toks')), ('review', dict(rules=[shout])), ('review', dict(tok=CharTokenizer()))])
+@pytest.mark.parametrize('cols, kw', [
+    ('review', {}), (1, {}), (['review'], {}), (['title', 'review'], {}), (['title', 'stars'], {}),
+    (['review', 'title'], dict(mark_fields=False)), ('review', dict(mark_fields=True)),
+    ('review', dict(tok_text_col='toks')), ('review', dict(rules=[shout])), ('review', dict(tok=CharTokenizer()))])
 def test_from_df_equals_fastais(table, cols, kw):
     ours, fastais = (cls.from_df(cols, n_workers=0, **kw) for cls in (Tokenizer, theirs.Tokenizer))
     a, b = items(table, ours), items(table, fastais)
@@ -418,15 +461,20 @@ def test_from_df_equals_fastais(table, cols, kw):
 
 
 def test_from_df_in_loaders_and_prediction(table, tmp_path):
-    from fastai.text.all import (AWD_LSTM, CategoryBlock, ColReader, ColSplitter, DataBlock, TextBlock, awd_lstm_clas_config, load_learner,
-                                 text_classifier_learner)
-    def loaders(tok): return DataBlock([TextBlock(tok, min_freq=1), CategoryBlock], get_x=ColReader('text'), get_y=ColReader('label'), splitter=ColSplitter()).dataloaders(table, bs=3)
-    ours, fastais = loaders(Tokenizer.from_df('review', n_workers=0)), loaders(theirs.Tokenizer.from_df('review', n_workers=0))
+    from fastai.text.all import (AWD_LSTM, CategoryBlock, ColReader, ColSplitter, DataBlock, TextBlock,
+                                 awd_lstm_clas_config, load_learner, text_classifier_learner)
+    def loaders(tok):
+        return DataBlock([TextBlock(tok, min_freq=1), CategoryBlock], get_x=ColReader('text'),
+                         get_y=ColReader('label'), splitter=ColSplitter()).dataloaders(table, bs=3)
+    ours, fastais = (loaders(Tokenizer.from_df('review', n_workers=0)),
+                     loaders(theirs.Tokenizer.from_df('review', n_workers=0)))
     assert ours.vocab == fastais.vocab
     assert [(x.tolist(), y.tolist()) for x, y in ours.valid] == [(x.tolist(), y.tolist()) for x, y in fastais.valid]
-    assert [x.tolist() for x, in ours.test_dl(['A new film', 'So BAD'])] == [x.tolist() for x, in fastais.test_dl(['A new film', 'So BAD'])]
+    assert ([x.tolist() for x, in ours.test_dl(['A new film', 'So BAD'])]
+            == [x.tolist() for x, in fastais.test_dl(['A new film', 'So BAD'])])
     assert list(ours.train.res) == list(fastais.train.res)
-    learn = text_classifier_learner(ours, AWD_LSTM, pretrained=False, config=awd_lstm_clas_config | dict(emb_sz=8, n_hid=8))
+    learn = text_classifier_learner(ours, AWD_LSTM, pretrained=False,
+                                    config=awd_lstm_clas_config | dict(emb_sz=8, n_hid=8))
     with learn.no_bar(): p = learn.predict('A nice film')
     learn.path = tmp_path
     learn.export('e.pkl')
@@ -441,9 +489,11 @@ def test_from_df_refuses_what_fastai_takes_in_silence(table):
     with pytest.raises(ValueError, match="no column 'text'"): items(table, Tokenizer.from_df('text'))
     with pytest.raises(ValueError, match='no column 9'): items(table, Tokenizer.from_df(9))
     with pytest.raises(ValueError, match='tok_text_col'): items(table.assign(text='mine'), Tokenizer.from_df('review'))
-    half = table['review'].astype(object)  # pandas' own strings, where pyarrow is installed, refuse surrogates before we see them
+    # pandas' own strings, where pyarrow is installed, refuse surrogates before we see them
+    half = table['review'].astype(object)
     half[:] = ['a', 'b'] + ['\ud800']*10
-    with pytest.raises(ValueError, match='Text 2 holds half'): items(table.assign(review=half), Tokenizer.from_df('review'))
+    with pytest.raises(ValueError, match='Text 2 holds half'):
+        items(table.assign(review=half), Tokenizer.from_df('review'))
 
 
 def test_several_processes_keep_the_order(table, films, monkeypatch):
@@ -458,14 +508,19 @@ def test_several_processes_keep_the_order(table, films, monkeypatch):
 def test_from_folder_equals_fastais(films):
     from fastai.text.all import CategoryBlock, DataBlock, GrandparentSplitter, TextBlock, get_text_files, parent_label
     ours, fastais = Tokenizer.from_folder(films), theirs.Tokenizer.from_folder(films, n_workers=0)
-    assert (ours.counter, ours.lengths, ours.mode, ours.path) == (fastais.counter, fastais.lengths, fastais.mode, fastais.path)
+    assert ((ours.counter, ours.lengths, ours.mode, ours.path)
+            == (fastais.counter, fastais.lengths, fastais.mode, fastais.path))
     files = text_files(films)
     for f in files: assert ours(f) == tok(f)
-    assert ours.get_lengths(files) == fastais.get_lengths(files) == [len(tok(f)) for f in files] and ours.get_lengths(['x.txt']) is None
+    assert (ours.get_lengths(files) == fastais.get_lengths(files) == [len(tok(f)) for f in files]
+            and ours.get_lengths(['x.txt']) is None)
     assert any('\r' in o for o in ours(files[2])), "fastai reads its files back with other line ends"
-    def loaders(t): return DataBlock([TextBlock(t, min_freq=1), CategoryBlock], get_items=get_text_files, get_y=parent_label, splitter=GrandparentSplitter(valid_name='valid')).dataloaders(films, bs=3)
+    def loaders(t):
+        return DataBlock([TextBlock(t, min_freq=1), CategoryBlock], get_items=get_text_files, get_y=parent_label,
+                         splitter=GrandparentSplitter(valid_name='valid')).dataloaders(films, bs=3)
     a, b = loaders(ours), loaders(fastais)
-    assert sorted(a.vocab[0]) == sorted(b.vocab[0]) and list(a.train.res) == list(b.train.res) and len(a.one_batch()) == 2
+    assert (sorted(a.vocab[0]) == sorted(b.vocab[0]) and list(a.train.res) == list(b.train.res)
+            and len(a.one_batch()) == 2)
     assert ours.decode(ours(files[0])) == fastais.decode(fastais(files[0]))
 
 
@@ -473,7 +528,8 @@ def test_from_folder_knows_what_its_tokens_came_from(films):
     first = Tokenizer.from_folder(films)
     f = text_files(films)[0]
     before = f.stat().st_mtime
-    assert Tokenizer.from_folder(films).output_dir == first.output_dir and Tokenizer.from_folder(str(films)).output_dir == first.output_dir
+    assert (Tokenizer.from_folder(films).output_dir == first.output_dir
+            and Tokenizer.from_folder(str(films)).output_dir == first.output_dir)
     seen = {first.output_dir}
     for kw in (dict(rules=[]), dict(tok=CharTokenizer()), dict(tok=WordTokenizer('de')), dict(folders=['train'])):
         t = Tokenizer.from_folder(films, **kw)
@@ -486,7 +542,8 @@ def test_from_folder_knows_what_its_tokens_came_from(films):
     assert changed.output_dir not in seen and changed(f)[-1] == '9'
     assert first(f)[-1] == text[-1], 'the tokens of the earlier one are untouched'
     (films/'train/new.txt').write_text('a new one', encoding='utf-8')
-    assert changed(films/'train/new.txt') == ['xxbos', 'a', 'new', 'one'], 'a file that came later is tokenized when asked for'
+    assert changed(films/'train/new.txt') == ['xxbos', 'a', 'new', 'one'], (
+        'a file that came later is tokenized when asked for')
     assert not list(first.output_dir.parent.rglob('*.pkl'))
 
 
@@ -518,7 +575,8 @@ def test_from_folder_names_damage(films):
 def test_from_folder_reads_files_with_care(films):
     bad = films/'train/pos/latin.txt'
     bad.write_bytes('café'.encode('cp1252'))
-    with pytest.raises(ValueError, match='1 of 13 files are no utf-8 text.*latin.txt'): Tokenizer.from_folder(films)
+    with pytest.raises(ValueError, match='1 of 13 files are no utf-8 text.*latin.txt'):
+        Tokenizer.from_folder(films)
     assert not list(films.parent.glob('c_tok/*')), 'nothing was done'
     t = Tokenizer.from_folder(films, encoding='cp1252')
     assert t(bad) == ['xxbos', 'café']
@@ -528,9 +586,11 @@ def test_from_folder_reads_files_with_care(films):
     bad.unlink()
     (films/'train/empty.txt').write_text('')
     assert Tokenizer.from_folder(films, rules=[])(films/'train/empty.txt') == []
-    for path, error, words in ((films/'none', FileNotFoundError, 'no folder'), (films/'train/empty.txt', FileNotFoundError, 'no folder')):
+    for path, error, words in ((films/'none', FileNotFoundError, 'no folder'),
+                               (films/'train/empty.txt', FileNotFoundError, 'no folder')):
         with pytest.raises(error, match=words): Tokenizer.from_folder(path)
-    with pytest.raises(ValueError, match='no files that end in .md'): Tokenizer.from_folder(films, extensions=['.md'])
+    with pytest.raises(ValueError, match='no files that end in .md'):
+        Tokenizer.from_folder(films, extensions=['.md'])
     with pytest.raises(ValueError, match='inside'): Tokenizer.from_folder(films, output_dir=films/'tokens')
 
 
@@ -551,11 +611,13 @@ def test_subwords_in_from_folder_and_from_df(films, table, tmp_path):
     assert s.tok is not None and t(text_files(films)[0])[0] == '▁xxbos'
     again = Tokenizer.from_folder(films, tok=SubwordTokenizer(vocab_sz=60, cache_dir=tmp_path/'spm'))
     assert again.output_dir == t.output_dir
-    assert items(table, Tokenizer.from_df('review', tok=SubwordTokenizer(vocab_sz=60, cache_dir=tmp_path/'spm'))).text.iloc[0][0] == '▁xxbos'
+    assert items(table, Tokenizer.from_df('review', tok=SubwordTokenizer(
+        vocab_sz=60, cache_dir=tmp_path/'spm'))).text.iloc[0][0] == '▁xxbos'
 
 
 @pytest.mark.parametrize('n_workers', [0, 2])
-@pytest.mark.parametrize('make', [WordTokenizer, Tokenizer, CharTokenizer, lambda: SubwordTokenizer(vocab_sz=60), lambda: Tokenizer(SubwordTokenizer(vocab_sz=60))])
+@pytest.mark.parametrize('make', [WordTokenizer, Tokenizer, CharTokenizer, lambda: SubwordTokenizer(vocab_sz=60),
+                                  lambda: Tokenizer(SubwordTokenizer(vocab_sz=60))])
 def test_our_tokenizers_in_fastais_from_folder(films, tmp_path, monkeypatch, make, n_workers):
     "fastai's first rule reads the path: it must get the path, and not the text."
     monkeypatch.setattr(sw, 'data_root', lambda: tmp_path)
@@ -570,15 +632,19 @@ def test_a_tokenizer_as_tok_tfm(table, films):
     from fastai.text.all import TextDataLoaders
     kw = dict(text_col='review', label_col='label', bs=3, seed=2)
     ours, plain = (TextDataLoaders.from_df(table, tok_tfm=t, **kw) for t in (Tokenizer(), None))
-    assert ours.vocab == plain.vocab and [x.tolist() for x, _ in ours.train_ds] == [x.tolist() for x, _ in plain.train_ds]
+    assert (ours.vocab == plain.vocab
+            and [x.tolist() for x, _ in ours.train_ds] == [x.tolist() for x, _ in plain.train_ds])
     assert ours.test_dl(['So GOOD']).one_batch()[0].tolist() == plain.test_dl(['So GOOD']).one_batch()[0].tolist()
-    with pytest.raises(ValueError, match='fastai runs the rules'): TextDataLoaders.from_df(table, tok_tfm=Tokenizer(rules=[shout]), **kw)
+    with pytest.raises(ValueError, match='fastai runs the rules'):
+        TextDataLoaders.from_df(table, tok_tfm=Tokenizer(rules=[shout]), **kw)
     t = Tokenizer()
     with pytest.raises(TypeError, match='use tok.pipe'): t(['a', 'b'])
-    assert TextDataLoaders.from_folder(films, tok_tfm=t, bs=3).vocab[1] == ['neg', 'pos'] and t('So GOOD') == tok('So GOOD')
+    assert (TextDataLoaders.from_folder(films, tok_tfm=t, bs=3).vocab[1] == ['neg', 'pos']
+            and t('So GOOD') == tok('So GOOD'))
 
 
-@pytest.mark.parametrize('t', [tok.pipe, lambda o: list(SubwordTokenizer(vocab_sz=50).setup(o)), Tokenizer(SubwordTokenizer(vocab_sz=50)).setup])
+@pytest.mark.parametrize('t', [tok.pipe, lambda o: list(SubwordTokenizer(vocab_sz=50).setup(o)),
+                               Tokenizer(SubwordTokenizer(vocab_sz=50)).setup])
 def test_a_table_is_not_a_list_of_texts(t, table):
     with pytest.raises(TypeError, match=r"got a DataFrame.*df\['text'\]"): list(t(table))
     with pytest.raises(TypeError, match=r'got a dict.*d.values\(\)'): list(t({'a': 'text'}))
@@ -597,7 +663,8 @@ def test_inside_the_model_of_another_library_is_described():
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='links')
-@pytest.mark.parametrize('name, to', [('pos/up', '..'), ('neg/also', '../pos'), ('pos/self', '.'), ('aaa', 'pos'), ('pos/root', '/')])
+@pytest.mark.parametrize('name, to', [
+    ('pos/up', '..'), ('neg/also', '../pos'), ('pos/self', '.'), ('aaa', 'pos'), ('pos/root', '/')])
 def test_from_folder_reads_each_real_folder_once(tmp_path, name, to):
     "A link to the folder above gave each text 41 times, and two links had no end."
     for k in ('neg', 'pos'):
@@ -606,7 +673,11 @@ def test_from_folder_reads_each_real_folder_once(tmp_path, name, to):
     (tmp_path/'t'/'pos'/'note.md').write_text('a note'), (tmp_path/'t'/'neg'/'9.TXT').write_text('late')
     (tmp_path/'t'/name).symlink_to(to), (tmp_path/'t'/'neg'/'loop').symlink_to('..')
     t = Tokenizer.from_folder(tmp_path/'t', n_workers=1)
-    assert sorted(t.lengths) == ['neg/0.txt', 'neg/1.txt', 'neg/2.txt', 'neg/9.TXT', 'pos/0.txt', 'pos/1.txt', 'pos/2.txt'] and t.counter['film'] == 6
+    assert (sorted(t.lengths) == ['neg/0.txt', 'neg/1.txt', 'neg/2.txt', 'neg/9.TXT', 'pos/0.txt', 'pos/1.txt',
+                                  'pos/2.txt']
+            and t.counter['film'] == 6)
     assert list(t.path.rglob('*.txt')) and t(tmp_path/'t'/'neg'/'9.TXT') == ['xxbos', 'late']
-    assert sorted(Tokenizer.from_folder(tmp_path/'t', folders=['pos'], extensions=['.txt', '.md'], n_workers=1).lengths)[-1] == 'pos/note.md'
-    with pytest.raises(FileNotFoundError, match="no folder 'train'"): Tokenizer.from_folder(tmp_path/'t', folders=['train'])
+    assert sorted(Tokenizer.from_folder(tmp_path/'t', folders=['pos'], extensions=['.txt', '.md'],
+                                        n_workers=1).lengths)[-1] == 'pos/note.md'
+    with pytest.raises(FileNotFoundError, match="no folder 'train'"):
+        Tokenizer.from_folder(tmp_path/'t', folders=['train'])

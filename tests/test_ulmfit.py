@@ -1,4 +1,5 @@
-"What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving, other processes."
+"""What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving,
+other processes."""
 import json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, warnings
 from pathlib import Path
 
@@ -98,7 +99,9 @@ def test_vocab_of_another_size(folder):
     with pytest.raises(ValueError, match='31 entries.*32'): TextModel(learner().model, Codec(str.split, vocab[:-1]))
 
 
-@pytest.mark.parametrize('name,data', [('optimizer.pkl', b''), ('model.pth', b'x'), ('notes.txt', pickle.dumps([1])), ('weights.safetensors', pickle.dumps({'a': 1})), ('vocab.json', pickle.dumps(vocab))])
+@pytest.mark.parametrize('name,data', [
+    ('optimizer.pkl', b''), ('model.pth', b'x'), ('notes.txt', pickle.dumps([1])),
+    ('weights.safetensors', pickle.dumps({'a': 1})), ('vocab.json', pickle.dumps(vocab))])
 def test_pickles_in_the_folder(folder, name, data):
     for again in (False, True):
         (folder/name).write_bytes(data)
@@ -145,12 +148,14 @@ def test_nothing_there(tmp_path):
     (tmp_path/'mine').mkdir()
     (tmp_path/'mine'/'thesis.txt').write_text('years of work')
     with pytest.raises(FileExistsError, match='another path'): save_model(learner(), tmp_path/'mine')
-    with pytest.raises(ValueError, match=r'mine holds no model \(thesis.txt\): give the folder') as e: load_model(tmp_path/'mine')
+    with pytest.raises(ValueError, match=r'mine holds no model \(thesis.txt\): give the folder') as e:
+        load_model(tmp_path/'mine')
     assert not isinstance(e.value, CorruptedError)
     (tmp_path/'empty').mkdir()
     with pytest.raises(ValueError, match='it is empty'): load_model(tmp_path/'empty')
     for nothing in ('', ' '):
-        with pytest.raises(ValueError, match='The path is empty: give the one that TextModel.save wrote'): load_model(nothing)
+        with pytest.raises(ValueError, match='The path is empty: give the one that TextModel.save wrote'):
+            load_model(nothing)
     assert (tmp_path/'mine'/'thesis.txt').read_text() == 'years of work'
 
 
@@ -169,7 +174,8 @@ def test_tokenizers(tmp_path):
     texts = ['A good film, a very good one.', "I didn't LIKE it at all!!!"]*20
     sub = SubwordTokenizer(vocab_sz=60, cache_dir=tmp_path/'sp')
     sub.setup(texts)
-    toks = [Tokenizer(), Tokenizer(rules=[lowercase, replace_rep]), Tokenizer(WordTokenizer('de')), Tokenizer(CharTokenizer(), rules=[]), Tokenizer(sub), FastTokenizer(Tokenizer())]
+    toks = [Tokenizer(), Tokenizer(rules=[lowercase, replace_rep]), Tokenizer(WordTokenizer('de')),
+            Tokenizer(CharTokenizer(), rules=[]), Tokenizer(sub), FastTokenizer(Tokenizer())]
     for i, tok in enumerate(toks):
         back = load_model(save_model(learner(), tmp_path/f'm{i}', tok=tok)).codec
         tok = tok.tok if isinstance(tok, FastTokenizer) else tok
@@ -193,7 +199,8 @@ def test_another_spacy_is_noticed(folder):
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
-@pytest.mark.parametrize('where', ['os.rename 1', 'os.rename 2', 'os.rename 3', 'shutil.rmtree 3', 'safetensors.torch.save_file 1', 'json.dumps 3'])
+@pytest.mark.parametrize('where', ['os.rename 1', 'os.rename 2', 'os.rename 3', 'shutil.rmtree 3',
+                                   'safetensors.torch.save_file 1', 'json.dumps 3'])
 def test_killed_while_saving_over_a_model(saved, tmp_path, where):
     "Whenever the process dies, a whole model is there: the old one or the new one."
     path = shutil.copytree(saved, tmp_path/'m')
@@ -214,7 +221,8 @@ def test_killed_while_saving_over_a_model(saved, tmp_path, where):
     now = load_model(path, 'cpu').model.state_dict()
     assert same(now, weights(learn)) or same(now, weights(learner()))
     save_model(learn, path)
-    assert same(load_model(path, 'cpu').model.state_dict(), weights(learn)) and [p.name for p in tmp_path.iterdir()] == ['m']
+    assert (same(load_model(path, 'cpu').model.state_dict(), weights(learn))
+            and [p.name for p in tmp_path.iterdir()] == ['m'])
 
 
 # ---- the main calls
@@ -237,7 +245,8 @@ import sys, json
 from lesson8nlp.ulmfit import TextModel
 lm, clf = (TextModel.load(p, 'cpu') for p in sys.argv[1:3])
 t = sys.argv[3]
-print(json.dumps(dict(tokens=lm.codec.tokens(t), text=lm.generate(t, max_tokens=12, temperature=0), label=clf.predict(t).label[0], p=clf.predict(t).probability[0], ppl=lm.perplexity(t))))
+print(json.dumps(dict(tokens=lm.codec.tokens(t), text=lm.generate(t, max_tokens=12, temperature=0),\
+ label=clf.predict(t).label[0], p=clf.predict(t).probability[0], ppl=lm.perplexity(t))))
 """
 
 
@@ -245,17 +254,20 @@ print(json.dumps(dict(tokens=lm.codec.tokens(t), text=lm.generate(t, max_tokens=
 def test_the_tokenizer_travels(reviews, tmp_path, kind):
     "Train through the real loaders, save, load in another process: the same tokens, texts and answers."
     texts, labels = reviews
-    codec = make_codec(texts, 'words', 'de', min_freq=2) if kind == 'de' else make_codec(texts, kind, vocab_size=200, min_freq=2)
+    codec = (make_codec(texts, 'words', 'de', min_freq=2) if kind == 'de'
+             else make_codec(texts, kind, vocab_size=200, min_freq=2))
     lm = pretrain(texts, codec, **kw)
     clf = train_classifier(texts, labels, lm, epochs=1, bs=16, valid=0.2, verbose=False)
     assert lm.codec == clf.codec == codec
     lm.save(tmp_path/'lm'), clf.save(tmp_path/'clf')
     t = 'Ein feiner Film, z.B. die Bilder.' if kind == 'de' else 'A very fine film'
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', ask, tmp_path/'lm', tmp_path/'clf', t], capture_output=True, text=True, timeout=300)
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', ask, tmp_path/'lm', tmp_path/'clf', t],
+                       capture_output=True, text=True, timeout=300)
     assert r.returncode == 0, r.stderr[-2000:]
     there = json.loads(r.stdout.splitlines()[-1])
     assert there['tokens'] == lm.codec.tokens(t) and there['text'] == lm.generate(t, max_tokens=12, temperature=0)
-    assert there['label'] == clf.predict(t).label[0] and there['p'] == pytest.approx(clf.predict(t).probability[0], abs=1e-6)
+    assert (there['label'] == clf.predict(t).label[0]
+            and there['p'] == pytest.approx(clf.predict(t).probability[0], abs=1e-6))
     assert there['ppl'] == pytest.approx(lm.perplexity(t), rel=1e-5)
     if kind == 'de': assert 'z.b.' in there['tokens']
     if kind == 'characters': assert max(map(len, there['tokens'][1:])) == 1
@@ -270,7 +282,8 @@ def test_padding_may_have_any_id(reviews):
     lm = pretrain(texts, moved, **kw)
     assert lm.model[0].pad_token == moved.pad_id
     a = lm.perplexity(texts[:6], bs=6)
-    assert a == pytest.approx(np.exp(np.average([np.log(lm.perplexity(t)) for t in texts[:6]], weights=[len(moved.encode(t)) - 1 for t in texts[:6]])), rel=1e-4)
+    assert a == pytest.approx(np.exp(np.average([np.log(lm.perplexity(t)) for t in texts[:6]],
+                                                weights=[len(moved.encode(t)) - 1 for t in texts[:6]])), rel=1e-4)
     clf = train_classifier(texts, labels, lm, epochs=1, bs=16, verbose=False)
     some = clf.predict(texts[:6], all_labels=True)
     alone = pd.concat([clf.predict(t, all_labels=True) for t in texts[:6]], ignore_index=True)
@@ -278,14 +291,16 @@ def test_padding_may_have_any_id(reviews):
 
 
 def test_another_start_or_label_is_another_run(reviews, lm, tmp_path, monkeypatch):
-    "What decides the result decides the folder; with one folder given for both, the second call is refused and names it."
+    """What decides the result decides the folder; with one folder given for both, the second call is refused and
+    names it."""
     texts, labels = reviews
     class Killed(Exception): pass
     class Cut(CheckpointCallback):
         def after_epoch(self):
             super().after_epoch()
             raise Killed('killed')
-    call = lambda **more: train_classifier(texts, more.pop('labels', labels), more.pop('lm', lm), epochs=1, bs=16, verbose=False, path=tmp_path/'work', **more)
+    call = lambda **more: train_classifier(texts, more.pop('labels', labels), more.pop('lm', lm), epochs=1, bs=16,
+                                           verbose=False, path=tmp_path/'work', **more)
     monkeypatch.setattr(ulmfit, 'CheckpointCallback', Cut)
     with pytest.raises(Killed): call()
     monkeypatch.undo()
@@ -305,20 +320,28 @@ def test_settings_left_open_go_by_the_number_of_texts():
 def test_a_ruined_model_gives_no_answers(reviews, lm):
     "Weights that are NaN gave a label with probability nan, a perplexity of nan, or a message of scikit-learn."
     texts, labels = reviews
-    bad, clf = lm.untrained(), TextModel(get_text_classifier(AWD_LSTM, len(lm.codec), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec)
-    bad.model[0].encoder.weight.data[5] = [m for m in clf.model.modules() if isinstance(m, nn.Linear)][-1].weight.data[0] = float('nan')
-    for f in (lambda: bad.perplexity(texts), lambda: clf.predict(texts[:3]), lambda: train_classifier(texts, labels, bad), lambda: finetune(texts, bad)):
-        with pytest.raises(ValueError, match='holds NaN or infinity, as after a training that diverged. Train it again with a lower'): f()
+    bad, clf = lm.untrained(), TextModel(
+        get_text_classifier(AWD_LSTM, len(lm.codec), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec)
+    bad.model[0].encoder.weight.data[5] = [
+        m for m in clf.model.modules() if isinstance(m, nn.Linear)][-1].weight.data[0] = float('nan')
+    for f in (lambda: bad.perplexity(texts), lambda: clf.predict(texts[:3]),
+              lambda: train_classifier(texts, labels, bad), lambda: finetune(texts, bad)):
+        with pytest.raises(ValueError, match='holds NaN or infinity, as after a training that diverged. '
+                                             'Train it again with a lower'):
+            f()
 
 
 def test_what_is_hardly_read_is_said_by_every_call(lm):
-    clf, zh = TextModel(get_text_classifier(AWD_LSTM, len(lm.codec), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec), '今天 天气 很好 啊'
+    clf, zh = (TextModel(get_text_classifier(AWD_LSTM, len(lm.codec), 2,
+                                             config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec),
+               '今天 天气 很好 啊')
     for f in (lambda: clf.predict([zh]), lambda: clf.explain(zh), lambda: lm.perplexity([zh])):
         with pytest.warns(UserWarning, match='Most words of 1 of 1 texts are unknown to the vocab'): f()
 
 
 def test_a_label_that_is_not_set_aside_is_said(reviews, lm):
-    with pytest.warns(UserWarning, match="No text with the label 'rare' is set aside, so the accuracy says nothing about it"):
+    with pytest.warns(UserWarning, match="No text with the label 'rare' is set aside, "
+                                         'so the accuracy says nothing about it'):
         train_classifier(reviews[0], ['rare']*2 + ['common']*78, lm, epochs=1, bs=16, verbose=False)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -327,8 +350,11 @@ def test_a_label_that_is_not_set_aside_is_said(reviews, lm):
 
 def test_training_leaves_all_random_states(reviews, lm):
     "fastai's loaders draw from Python's random numbers when they are made."
-    state = lambda: (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), np.random.get_state()[2])
-    for f in (lambda: finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False), lambda: train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False), lambda: pretrain(reviews[0], lm.codec, **kw)):
+    state = lambda: (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(),
+                     np.random.get_state()[2])
+    for f in (lambda: finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False),
+              lambda: train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False),
+              lambda: pretrain(reviews[0], lm.codec, **kw)):
         before = state()
         f()
         assert state() == before
@@ -339,7 +365,8 @@ def test_weights_of_any_precision(reviews, lm, tmp_path, dtype):
     a = TextModel.load(lm.save(tmp_path/'m'), 'cpu')
     a.model.to(dtype)
     assert len({a.fingerprint(), lm.fingerprint()}) == 2 and a.fingerprint() == a.fingerprint()
-    assert TextModel.load(a.save(tmp_path/'c', compact=True), 'cpu').perplexity(reviews[0][:4]) == pytest.approx(lm.perplexity(reviews[0][:4]), rel=.05)
+    assert (TextModel.load(a.save(tmp_path/'c', compact=True), 'cpu').perplexity(reviews[0][:4])
+            == pytest.approx(lm.perplexity(reviews[0][:4]), rel=.05))
     assert train_classifier(*reviews, a, epochs=1, bs=16, verbose=False).info['accuracy'] >= 0
 
 
@@ -348,7 +375,8 @@ def test_a_default_of_double_precision_changes_no_answer(reviews, lm):
     want, text = clf.predict(reviews[0][:3]).probability, lm.generate('The film', seed=1, max_tokens=5)
     torch.set_default_dtype(torch.float64)
     try:
-        assert np.allclose(clf.predict(reviews[0][:3]).probability, want, atol=1e-6) and lm.generate('The film', seed=1, max_tokens=5) == text
+        assert (np.allclose(clf.predict(reviews[0][:3]).probability, want, atol=1e-6)
+                and lm.generate('The film', seed=1, max_tokens=5) == text)
         assert train_classifier(*reviews, lm, epochs=1, bs=16, verbose=False).info['accuracy'] >= 0
     finally: torch.set_default_dtype(torch.float32)
 
@@ -356,14 +384,18 @@ def test_a_default_of_double_precision_changes_no_answer(reviews, lm):
 @pytest.mark.parametrize('texts', [['']*40, [' \n\t']*40, ['']*30 + ['a good film']*10])
 def test_empty_texts_are_called_empty(lm, texts):
     for f in (lambda: finetune(texts, lm), lambda: train_classifier(texts, ['a', 'b']*20, lm), lambda: pretrain(texts)):
-        with pytest.raises(ValueError, match=r'of these texts are empty: remove|All 40 texts are empty|occurs min_freq=3'): f()
+        with pytest.raises(ValueError, match=r'of these texts are empty: remove|All 40 texts are empty|'
+                                             r'occurs min_freq=3'):
+            f()
     with pytest.raises(ValueError, match='are empty') as e: finetune(texts, lm)
     assert 'tokenizer' not in str(e.value)
 
 
 @pytest.mark.parametrize('kind', ['words', 'characters'])
 def test_a_vocab_of_special_tokens_only_is_none(reviews, kind):
-    with pytest.raises(ValueError, match='No token of these 80 texts occurs min_freq=1000000 times.*smaller min_freq'): make_codec(reviews[0], kind, min_freq=10**6)
+    with pytest.raises(ValueError, match='No token of these 80 texts occurs min_freq=1000000 times.*'
+                                         'smaller min_freq'):
+        make_codec(reviews[0], kind, min_freq=10**6)
     for empty in ([], [''], [' ', '\n']):
         with pytest.raises(ValueError, match='texts are empty'): make_codec(empty, kind)
 
@@ -379,7 +411,8 @@ def test_defaults_are_those_that_were_chosen_and_measured():
 
 def test_a_run_that_became_nan_is_an_error(reviews, lm, tmp_path):
     with pytest.raises(ValueError, match='NaN|not finite|finite'):
-        finetune(reviews[0], lm, epochs=1, lr=1e30, bs=4, seq_len=20, verbose=False, path=tmp_path/'run')  # what is left stays here
+        # what is left stays here
+        finetune(reviews[0], lm, epochs=1, lr=1e30, bs=4, seq_len=20, verbose=False, path=tmp_path/'run')
 
 
 def test_texts_that_the_codec_cannot_read(reviews, lm):
@@ -389,14 +422,17 @@ def test_texts_that_the_codec_cannot_read(reviews, lm):
     assert pretrain(zh, make_codec(zh, 'characters', min_freq=1), **(kw | dict(bs=2, seq_len=5))).perplexity(zh) < 20
 
 
-@pytest.mark.parametrize('labels,match', [(['a']*80, "label 'a'"), (['a', None]*40, 'Label 1 of 80 is missing'), (['a', float('nan')]*40, 'missing'), (['a', 'b'], '80 texts and 2 labels')])
+@pytest.mark.parametrize('labels,match', [
+    (['a']*80, "label 'a'"), (['a', None]*40, 'Label 1 of 80 is missing'), (['a', float('nan')]*40, 'missing'),
+    (['a', 'b'], '80 texts and 2 labels')])
 def test_bad_labels(reviews, lm, labels, match):
     with pytest.raises(ValueError, match=match): train_classifier(reviews[0], labels, lm)
 
 
 def test_paths_are_checked_before_the_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path/'file').write_text('x'), (tmp_path/'full').mkdir(), (tmp_path/'full'/'thesis.txt').write_text('x'), (tmp_path/'empty').mkdir()
+    ((tmp_path/'file').write_text('x'), (tmp_path/'full').mkdir(), (tmp_path/'full'/'thesis.txt').write_text('x'),
+     (tmp_path/'empty').mkdir())
     for bad in ('.', '..', 'file', 'full', 'full/'):
         with pytest.raises(FileExistsError): check_model_path(bad)
     for good in ('empty', 'new', 'a/b', 'new/'): assert check_model_path(good)
@@ -417,11 +453,14 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 def test_a_baseline_in_every_language():
-    "The comparison comes after the training, so it may not stop: texts without spaces, without any word twice, with one label."
+    """The comparison comes after the training, so it may not stop: texts without spaces, without any word twice,
+    with one label."""
     zh = [f'\u4eca\u5929{chr(0x4e00 + i)}\u5929\u6c14{w}' for i in range(30) for w in ('\u597d', '\u574f')]
     y = ['good', 'bad']*30
-    assert len(bag_of_words(zh[:40], y[:40], zh[40:])) == 20 and (bag_of_words(zh[:40], y[:40], zh[40:], characters=True) == y[40:]).all()
-    assert list(bag_of_words(['a', 'b', 'c'], ['x', 'y', 'y'], ['a', 'd'])) == ['y', 'y'] == list(bag_of_words(['one two', 'one two'], ['y', 'y'], ['a', 'd']))
+    assert (len(bag_of_words(zh[:40], y[:40], zh[40:])) == 20
+            and (bag_of_words(zh[:40], y[:40], zh[40:], characters=True) == y[40:]).all())
+    assert (list(bag_of_words(['a', 'b', 'c'], ['x', 'y', 'y'], ['a', 'd'])) == ['y', 'y']
+            == list(bag_of_words(['one two', 'one two'], ['y', 'y'], ['a', 'd'])))
 
 
 def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
@@ -464,18 +503,22 @@ def test_vocabs_that_are_too_small(reviews):
 def test_nothing_is_set_aside(lm):
     "A remedy that was no remedy: valid=0.1 was advised where it was the reason."
     texts = [f'a film {i}' for i in range(20)]
-    with pytest.raises(ValueError, match='valid=0.1 sets no text of 20 aside.*larger fraction'): train_classifier(texts, [f'l{i//4}' for i in range(20)], lm)
+    with pytest.raises(ValueError, match='valid=0.1 sets no text of 20 aside.*larger fraction'):
+        train_classifier(texts, [f'l{i//4}' for i in range(20)], lm)
 
 
 def test_wrong_kind_of_model(lm):
-    for call, match in ((lambda: lm.predict('x'), 'predict needs a text_classifier, which train_classifier makes'), (lambda: lm.explain('x'), 'explain')):
+    for call, match in ((lambda: lm.predict('x'), 'predict needs a text_classifier, which train_classifier makes'),
+                        (lambda: lm.explain('x'), 'explain')):
         with pytest.raises(TypeError, match=match): call()
 
 
 # ---- nothing silently wrong
 
-zh, th = ['今天天气很好', '明天天气不好', '今天很好', '明天很好']*20, ['วันนี้อากาศดีมาก', 'พรุ่งนี้ฝนตก ไม่ดี', 'หนังเรื่องนี้สนุกมาก', 'หนังไม่สนุกเลย น่าเบื่อ']*20
-ja = ['今日は天気がいいです。明日も晴れます。', 'この映画はつまらない。', 'とても面白い映画でした。', '退屈でした、残念です。']*20
+zh, th = (['今天天气很好', '明天天气不好', '今天很好', '明天很好']*20,
+          ['วันนี้อากาศดีมาก', 'พรุ่งนี้ฝนตก ไม่ดี', 'หนังเรื่องนี้สนุกมาก', 'หนังไม่สนุกเลย น่าเบื่อ']*20)
+ja = ['今日は天気がいいです。明日も晴れます。', 'この映画はつまらない。', 'とても面白い映画でした。',
+      '退屈でした、残念です。']*20
 quiet = dict(epochs=1, verbose=False)
 
 
@@ -484,11 +527,16 @@ def test_scripts_without_spaces_are_refused_by_every_call(reviews, lm, texts, tm
     "With a tokenizer for spaces, even where each phrase is in the vocab: nobody else will write the same phrase."
     words = make_codec(texts, min_freq=1)
     corpus = Corpus.from_texts(texts, path=tmp_path/'c', min_freq=1, progress=False)
-    for call in (lambda: pretrain(texts, words, **kw), lambda: pretrain(corpus, corpus.codec, **kw), lambda: finetune(texts, lm, min_freq=1, bs=4, seq_len=20, **quiet)):
-        with pytest.raises(ValueError, match="whole phrases, in a script without spaces.*tokenizer='characters'"): call()
-    with pytest.raises(ValueError, match="unknown to the vocab.*tokenizer='characters'"): train_classifier(texts, ['a', 'b']*40, lm)
-    for kind in ('characters', 'subwords'): ulmfit.check_readable((c := make_codec(texts, kind, vocab_size=70, min_freq=1)).encode_all(texts), c)
-    english = [t + (' 黒澤明の七人の侍' if i % 9 == 0 else '') for i, t in enumerate(reviews[0])]  # a name among English words is no reason
+    for call in (lambda: pretrain(texts, words, **kw), lambda: pretrain(corpus, corpus.codec, **kw),
+                 lambda: finetune(texts, lm, min_freq=1, bs=4, seq_len=20, **quiet)):
+        with pytest.raises(ValueError, match="whole phrases, in a script without spaces.*tokenizer='characters'"):
+            call()
+    with pytest.raises(ValueError, match="unknown to the vocab.*tokenizer='characters'"):
+        train_classifier(texts, ['a', 'b']*40, lm)
+    for kind in ('characters', 'subwords'):
+        ulmfit.check_readable((c := make_codec(texts, kind, vocab_size=70, min_freq=1)).encode_all(texts), c)
+    # a name among English words is no reason
+    english = [t + (' 黒澤明の七人の侍' if i % 9 == 0 else '') for i, t in enumerate(reviews[0])]
     ulmfit.check_readable(make_codec(english, min_freq=1).encode_all(english), make_codec(english, min_freq=1))
 
 
@@ -506,35 +554,58 @@ def test_an_answer_stays_with_its_row(reviews, lm):
     clf, some = train_classifier(*reviews, lm, bs=16, **quiet), df.sample(9, random_state=1)
     out = clf.predict(some.text, all_labels=True)
     assert out.index.equals(some.index) and out.text.tolist() == some.text.tolist()
-    assert some.assign(p=out.probability).p.tolist() == pytest.approx(clf.predict(some.text.tolist()).probability.tolist(), abs=1e-6)
-    with pytest.raises(ValueError, match='different indexes'): train_classifier(df.sample(frac=1, random_state=2).text, df.label, lm)
+    assert (some.assign(p=out.probability).p.tolist()
+            == pytest.approx(clf.predict(some.text.tolist()).probability.tolist(), abs=1e-6))
+    with pytest.raises(ValueError, match='different indexes'):
+        train_classifier(df.sample(frac=1, random_state=2).text, df.label, lm)
 
 
-@pytest.mark.parametrize('labels, err, match', [([1, '1', 0, '0']*20, ValueError, "Label 1 of 80 is '1', and label 0 is 1: write them alike"), ([1, 1., 0, 0.]*20, ValueError, 'Label 1 of 80 is 1.0, and label 0 is 1'), (['pos', 'pos ', 'neg', 'neg']*20, ValueError, "Label 1 of 80: the label 'pos ' looks like 'pos'"), (['a', ' ']*40, ValueError, 'blank'),
-    ([b'a', b'b']*40, TypeError, 'Label 0 of 80 is .*bytes'), ([['a'], ['a', 'b']]*40, TypeError, 'class_dataloaders'), (dict(enumerate('ab'*40)), TypeError, 'list of labels, got a dict'), ('ab'*40, TypeError, 'single str'), ({str(i) for i in range(80)}, TypeError, 'no order'), (pd.DataFrame(dict(a=['x']*80)), TypeError, 'shape')])
+@pytest.mark.parametrize('labels, err, match', [
+    ([1, '1', 0, '0']*20, ValueError, "Label 1 of 80 is '1', and label 0 is 1: write them alike"),
+    ([1, 1., 0, 0.]*20, ValueError, 'Label 1 of 80 is 1.0, and label 0 is 1'),
+    (['pos', 'pos ', 'neg', 'neg']*20, ValueError, "Label 1 of 80: the label 'pos ' looks like 'pos'"),
+    (['a', ' ']*40, ValueError, 'blank'), ([b'a', b'b']*40, TypeError, 'Label 0 of 80 is .*bytes'),
+    ([['a'], ['a', 'b']]*40, TypeError, 'class_dataloaders'),
+    (dict(enumerate('ab'*40)), TypeError, 'list of labels, got a dict'), ('ab'*40, TypeError, 'single str'),
+    ({str(i) for i in range(80)}, TypeError, 'no order'), (pd.DataFrame(dict(a=['x']*80)), TypeError, 'shape')])
 def test_labels_that_would_be_merged_or_misread(reviews, lm, labels, err, match):
     with pytest.raises(err, match=match): train_classifier(reviews[0], labels, lm)
 
 
 def test_labels_that_are_numbers(reviews, lm):
-    for labels in (np.array([0, 1]*40), pd.Series([1, 0]*40), [np.int64(1), 0]*40, torch.tensor([0, 1]*40)): assert train_classifier(reviews[0], labels, lm, bs=16, **quiet).labels == ['0', '1']
+    for labels in (np.array([0, 1]*40), pd.Series([1, 0]*40), [np.int64(1), 0]*40, torch.tensor([0, 1]*40)):
+        assert train_classifier(reviews[0], labels, lm, bs=16, **quiet).labels == ['0', '1']
 
 
-wrong = [(k, v) for k, vs in dict(seed=[-1, 1.5, 'a', None, True, 2**70], lr=[0, -1, 'x', None, float('nan'), float('inf')], epochs=[-1, 1.5, '3', True], bs=[-1, 2.5, True], drop_mult=[-1, None], valid=[1, -.1, True, None, '0.1', [99], [-1], [3, 3], [], [[1]], range(80), [True]*80, 0]).items() for v in vs]
+wrong = [(k, v) for k, vs in dict(
+    seed=[-1, 1.5, 'a', None, True, 2**70], lr=[0, -1, 'x', None, float('nan'), float('inf')],
+    epochs=[-1, 1.5, '3', True], bs=[-1, 2.5, True], drop_mult=[-1, None],
+    valid=[1, -.1, True, None, '0.1', [99], [-1], [3, 3], [], [[1]], range(80), [True]*80, 0]).items() for v in vs]
 
 
 @pytest.mark.parametrize('k, v', wrong, ids=str)
 def test_settings_are_checked_before_the_work(reviews, lm, monkeypatch, k, v):
     "With the setting and its value in the message, whichever call it is."
     monkeypatch.setattr(ulmfit, 'fit_or_go_on', None)  # whoever trains fails
-    calls = [lambda: finetune(reviews[0], lm, **(dict(bs=4, seq_len=20) | {k: v})), lambda: train_classifier(*reviews, lm, **{k: v}), lambda: pretrain(reviews[0], lm.codec, **({**kw, k: v}))]
+    calls = [lambda: finetune(reviews[0], lm, **(dict(bs=4, seq_len=20) | {k: v})),
+             lambda: train_classifier(*reviews, lm, **{k: v}),
+             lambda: pretrain(reviews[0], lm.codec, **({**kw, k: v}))]
     for call in calls:
         with pytest.raises(ValueError, match=rf'^{k}( is |=| goes | sets )'): call()
 
 
-@pytest.mark.parametrize('call, match', [(lambda r, lm: train_classifier(*r, lm, bs=1), 'bs is 1; .*at least 2'), (lambda r, lm: train_classifier(*r, lm, max_len=0), 'max_len is 0'), (lambda r, lm: train_classifier(*r, lm, valid=[i for i, o in enumerate(r[1]) if o == 'pos']), "All texts with the label 'pos' are set aside"),
-    (lambda r, lm: finetune(r[0], lm, seq_len=0), 'seq_len is 0'), (lambda r, lm: finetune(r[0], lm, min_freq=0), 'min_freq is 0'), (lambda r, lm: pretrain(r[0], lm.codec, size=dict(emb_sz=4)), 'size is .*emb_sz, n_hid and n_layers'), (lambda r, lm: make_codec(r[0], vocab_size=1e4), 'vocab_size is 10000.0'), (lambda r, lm: make_codec(r[0], min_freq=None), 'min_freq is None'),
-    (lambda r, lm: lm.perplexity(r[0], bs=0), 'bs is 0'), (lambda r, lm: train_classifier(['']*80, r[1], lm), '100% of these texts are empty: remove')], ids=range(10))
+@pytest.mark.parametrize('call, match', [
+    (lambda r, lm: train_classifier(*r, lm, bs=1), 'bs is 1; .*at least 2'),
+    (lambda r, lm: train_classifier(*r, lm, max_len=0), 'max_len is 0'),
+    (lambda r, lm: train_classifier(*r, lm, valid=[i for i, o in enumerate(r[1]) if o == 'pos']),
+     "All texts with the label 'pos' are set aside"),
+    (lambda r, lm: finetune(r[0], lm, seq_len=0), 'seq_len is 0'),
+    (lambda r, lm: finetune(r[0], lm, min_freq=0), 'min_freq is 0'),
+    (lambda r, lm: pretrain(r[0], lm.codec, size=dict(emb_sz=4)), 'size is .*emb_sz, n_hid and n_layers'),
+    (lambda r, lm: make_codec(r[0], vocab_size=1e4), 'vocab_size is 10000.0'),
+    (lambda r, lm: make_codec(r[0], min_freq=None), 'min_freq is None'),
+    (lambda r, lm: lm.perplexity(r[0], bs=0), 'bs is 0'),
+    (lambda r, lm: train_classifier(['']*80, r[1], lm), '100% of these texts are empty: remove')], ids=range(10))
 def test_more_settings(reviews, lm, call, match):
     with pytest.raises(ValueError, match=match): call(reviews, lm)
 
@@ -543,8 +614,10 @@ def test_settings_of_numpy_and_pandas(reviews, lm):
     "Values as notebooks have them are the same run as plain ones."
     call = lambda **more: finetune(reviews[0], lm, bs=4, seq_len=20, **(quiet | more)).fingerprint()
     plain = call(seed=3, valid=[1, 2, 3])
-    for seed, valid in ((np.int64(3), range(1, 4)), (3, np.array([1, 2, 3])), (3, pd.Series([1, 2, 3]))): assert call(seed=seed, valid=valid) == plain
-    assert train_classifier(*reviews, lm, valid=np.float32(.25), bs=np.int32(16), seed=np.int64(1), **quiet).info['n_valid'] == 20
+    for seed, valid in ((np.int64(3), range(1, 4)), (3, np.array([1, 2, 3])), (3, pd.Series([1, 2, 3]))):
+        assert call(seed=seed, valid=valid) == plain
+    assert train_classifier(*reviews, lm, valid=np.float32(.25), bs=np.int32(16), seed=np.int64(1),
+                            **quiet).info['n_valid'] == 20
 
 
 def test_72_texts_with_the_defaults(reviews, lm):
@@ -556,25 +629,32 @@ def test_72_texts_with_the_defaults(reviews, lm):
 
 def test_a_corpus_needs_the_codec_it_was_made_with(reviews, tmp_path):
     c = Corpus.from_texts(reviews[0], path=tmp_path/'c', progress=False)
-    with pytest.raises(ValueError, match='not that of the corpus.*corpus.codec'): pretrain(c, Codec(c.codec.tok, c.vocab[::-1]), **kw)
+    with pytest.raises(ValueError, match='not that of the corpus.*corpus.codec'):
+        pretrain(c, Codec(c.codec.tok, c.vocab[::-1]), **kw)
     with pytest.raises(ValueError, match='pass codec=corpus.codec'): pretrain(c, **kw)
     assert pretrain(c, c.codec, **kw).codec == c.codec
 
 
 def test_what_stands_in_the_way_of_a_model(tmp_path, monkeypatch):
-    "Devices, files on the way, other people's files, a model of another kind: refused by the check and by save, and left alone."
+    """Devices, files on the way, other people's files, a model of another kind: refused by the check and by save,
+    and left alone."""
     monkeypatch.chdir(tmp_path)
     (tmp_path/'file').write_text('x')
     m = save_model(learner(), 'lm')
     for name in ('app', 'notes'): shutil.copytree(m, tmp_path/name), (tmp_path/name/f'{name}.txt').write_text('mine')
     (tmp_path/'app'/'config.json').unlink()  # many programs have a manifest.json
     os.mkfifo('pipe') if hasattr(os, 'mkfifo') else None
-    for bad, err, match in (('file/m', FileExistsError, 'file is a file, so no folder can be made in it'), ('pipe', FileExistsError, 'is a file'), ('app', FileExistsError, 'holds app.txt, not part of a saved model'), ('notes', FileExistsError, 'holds notes.txt')):
+    for bad, err, match in (('file/m', FileExistsError, 'file is a file, so no folder can be made in it'),
+                            ('pipe', FileExistsError, 'is a file'),
+                            ('app', FileExistsError, 'holds app.txt, not part of a saved model'),
+                            ('notes', FileExistsError, 'holds notes.txt')):
         if bad == 'pipe' and not hasattr(os, 'mkfifo'): continue
         for f in (check_model_path, lambda p: save_model(learner(), p)):
             with pytest.raises(err, match=match): f(bad)
-    assert (tmp_path/'notes'/'notes.txt').read_text() == 'mine' and sorted(p.name for p in tmp_path.iterdir() if p.name != 'pipe') == ['app', 'file', 'lm', 'notes']
-    with pytest.raises(FileExistsError, match='lm holds a language_model, which a text_classifier would replace'): check_model_path('lm', 'text_classifier')
+    assert ((tmp_path/'notes'/'notes.txt').read_text() == 'mine'
+            and sorted(p.name for p in tmp_path.iterdir() if p.name != 'pipe') == ['app', 'file', 'lm', 'notes'])
+    with pytest.raises(FileExistsError, match='lm holds a language_model, which a text_classifier would replace'):
+        check_model_path('lm', 'text_classifier')
     assert check_model_path('lm', 'language_model') == check_model_path('lm') == tmp_path/'lm'
     (tmp_path/'lm'/'config.json').write_text('{')  # a damaged model may be written again, as its error advises
     save_model(learner(), 'lm')
@@ -584,17 +664,21 @@ def test_what_stands_in_the_way_of_a_model(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(os.name != 'posix' or os.geteuid() != 0, reason='needs root to become nobody')
 def test_a_folder_that_may_not_be_written_is_said_before_the_work(tmp_path):
-    code = "import os\nfrom lesson8nlp.ulmfit import check_model_path\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\ntry: check_model_path('{}/shut/m')\nexcept PermissionError as e: print(e)"
+    code = ("import os\nfrom lesson8nlp.ulmfit import check_model_path\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "try: check_model_path('{}/shut/m')\nexcept PermissionError as e: print(e)")
     import tempfile
     with tempfile.TemporaryDirectory() as d:
         os.chmod(d, 0o755), (Path(d)/'shut').mkdir(mode=0o555)
-        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code.format(d)], capture_output=True, text=True, env=dict(os.environ, HOME=d, FASTAI_HOME=f'{d}/home'), cwd=d)
+        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code.format(d)], capture_output=True, text=True,
+                           env=dict(os.environ, HOME=d, FASTAI_HOME=f'{d}/home'), cwd=d)
         assert 'shut' in r.stdout and 'give another path' in r.stdout, r
 
 
 @pytest.mark.parametrize('what', ['another language model', 'other texts'])
 def test_finetune_never_goes_on_with_another_run(reviews, lm, tmp_path, monkeypatch, capsys, what):
-    "A fine-tuning of A was cut off; then B is asked for, or other texts: a new run without a folder, a refusal with the same folder."
+    """A fine-tuning of A was cut off; then B is asked for, or other texts: a new run without a folder, a refusal
+    with the same folder."""
     class Killed(Exception): pass
     class Cut(CheckpointCallback):
         def after_epoch(self):
@@ -611,12 +695,15 @@ def test_finetune_never_goes_on_with_another_run(reviews, lm, tmp_path, monkeypa
     monkeypatch.setattr(ulmfit, 'data_root', lambda: tmp_path)
     capsys.readouterr()
     assert call(*other).fingerprint() == alone and 'Resumed' not in capsys.readouterr().out
-    with pytest.raises(ValueError, match=f'(?s)work belong to another run: {"start" if what == "another language model" else "texts|.*texts"}.*remove this folder'): call(*other, path=tmp_path/'work')
+    with pytest.raises(ValueError, match='(?s)work belong to another run: '
+                       f'{"start" if what == "another language model" else "texts|.*texts"}.*remove this folder'):
+        call(*other, path=tmp_path/'work')
     assert call(reviews[0], lm).kind == 'language_model' and 'Resumed' in capsys.readouterr().out
 
 
 class NoFloat64(torch.utils._python_dispatch.TorchDispatchMode):
-    "As on Apple's GPUs: whatever makes or takes float64 is an error. `beside`: numbers of the CPU may be, as fastai's schedules are, but not together with others."
+    """As on Apple's GPUs: whatever makes or takes float64 is an error. `beside`: numbers of the CPU may be, as
+    fastai's schedules are, but not together with others."""
     def __init__(self, beside=False):
         super().__init__()
         self.beside = beside
@@ -624,25 +711,30 @@ class NoFloat64(torch.utils._python_dispatch.TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         leaves = torch.utils._pytree.tree_leaves((args, kwargs, out))
         wide = [o for o in leaves if isinstance(o, torch.Tensor) and o.dtype == torch.float64 or o is torch.float64]
-        others = [o for o in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(o, torch.Tensor) and o.dtype != torch.float64 and o.is_floating_point()]
+        others = [o for o in torch.utils._pytree.tree_leaves((args, kwargs))
+                  if isinstance(o, torch.Tensor) and o.dtype != torch.float64 and o.is_floating_point()]
         if wide and (others or not self.beside): raise TypeError('no float64 on this device')
         return out
 
 
 def test_a_classifier_on_a_device_without_float64(reviews, lm, tmp_path):
     clf = train_classifier(*reviews, lm, bs=16, **quiet)
-    calls = [lambda: clf.predict(reviews[0][:3]).probability.tolist(), lambda: clf.explain(reviews[0][0]).scores.tolist(), lambda: lm.perplexity(reviews[0][:5]), lambda: lm.generate('A film', max_tokens=5, seed=1)]
+    calls = [lambda: clf.predict(reviews[0][:3]).probability.tolist(),
+             lambda: clf.explain(reviews[0][0]).scores.tolist(), lambda: lm.perplexity(reviews[0][:5]),
+             lambda: lm.generate('A film', max_tokens=5, seed=1)]
     want = [f() for f in calls]
     with NoFloat64():
         assert [f() for f in calls] == want
-        assert TextModel.load(lm.save(tmp_path/'m', compact=True), 'cpu').fingerprint() and TextModel.load(clf.save(tmp_path/'c'), 'cpu').fingerprint() == clf.fingerprint()
+        assert (TextModel.load(lm.save(tmp_path/'m', compact=True), 'cpu').fingerprint()
+                and TextModel.load(clf.save(tmp_path/'c'), 'cpu').fingerprint() == clf.fingerprint())
         learn = ulmfit.classifier_learner([reviews, reviews], ['neg', 'pos'], lm, clf.info['settings'], 'cpu')
         linear_probe(learn)
 
 
 @pytest.mark.slow
 def test_training_on_a_device_without_float64(reviews, lm):
-    train = lambda: [train_classifier(*reviews, lm, bs=16, **quiet).fingerprint(), finetune(reviews[0], lm, bs=4, seq_len=20, **quiet).fingerprint()]
+    train = lambda: [train_classifier(*reviews, lm, bs=16, **quiet).fingerprint(),
+                     finetune(reviews[0], lm, bs=4, seq_len=20, **quiet).fingerprint()]
     want = train()
     with NoFloat64(beside=True):
         assert train() == want
@@ -660,22 +752,28 @@ def test_a_device_without_fast_numbers_says_nothing(reviews, lm, monkeypatch, dt
 
 def test_a_path_or_another_kind_of_model_to_start_from(reviews, lm):
     for wrong in ('my_lm', Path('my_lm'), lm.model, dict(lm=lm)):
-        with pytest.raises(TypeError, match=r'(?s)lm is .*it is a TextModel: load a saved one with TextModel.load\(path\)'): finetune(reviews[0], wrong)
+        with pytest.raises(TypeError, match=r'(?s)lm is .*it is a TextModel: '
+                                            r'load a saved one with TextModel.load\(path\)'):
+            finetune(reviews[0], wrong)
         with pytest.raises(TypeError, match='it is a TextModel'): train_classifier(*reviews, wrong)
 
 
 def test_the_root_of_the_disk_is_no_model_path():
-    with pytest.raises(OSError, match='the folder that you are in|Nothing can be written'): check_model_path(Path(Path.cwd().anchor))
+    with pytest.raises(OSError, match='the folder that you are in|Nothing can be written'):
+        check_model_path(Path(Path.cwd().anchor))
 
 
 def test_checkpoints_have_a_folder_of_their_own(reviews, lm, tmp_path):
     "Whatever stood in the folder `path` was removed with the checkpoints at the end."
     (tmp_path/'work').mkdir(), (tmp_path/'work'/'thesis.txt').write_text('mine')
-    for call in (lambda **kw: finetune(reviews[0], lm, seq_len=20, **kw), lambda **kw: train_classifier(*reviews, lm, **kw)):
-        with pytest.raises(FileExistsError, match='holds thesis.txt, which would be lost'): call(path=tmp_path/'work', epochs=1, bs=4, verbose=False)
+    for call in (lambda **kw: finetune(reviews[0], lm, seq_len=20, **kw),
+                 lambda **kw: train_classifier(*reviews, lm, **kw)):
+        with pytest.raises(FileExistsError, match='holds thesis.txt, which would be lost'):
+            call(path=tmp_path/'work', epochs=1, bs=4, verbose=False)
     assert [p.name for p in (tmp_path/'work').iterdir()] == ['thesis.txt']
     (tmp_path/'empty').mkdir()
-    assert finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False, path=tmp_path/'empty').info['n_texts'] == len(reviews[0])
+    assert finetune(reviews[0], lm, epochs=1, bs=4, seq_len=20, verbose=False,
+                    path=tmp_path/'empty').info['n_texts'] == len(reviews[0])
 
 
 # ---- nothing lost
@@ -684,14 +782,20 @@ def stop(*args, **kw): raise KeyboardInterrupt
 def full(*args, **kw): raise OSError(28, 'No space left on device')
 
 
-@pytest.mark.parametrize('kind, module, name, fault', [('clf', ulmfit, 'bag_of_words', stop), ('clf', ulmfit, 'write_json', full), ('clf', TextModel, 'from_learner', stop), ('lm', safetensors.torch, 'save_model', full), ('lm', TextModel, 'from_learner', stop)], ids=range(5))
-def test_what_was_learned_outlives_the_end_of_the_call(reviews, lm, tmp_path, monkeypatch, capsys, kind, module, name, fault):
+@pytest.mark.parametrize('kind, module, name, fault', [
+    ('clf', ulmfit, 'bag_of_words', stop), ('clf', ulmfit, 'write_json', full),
+    ('clf', TextModel, 'from_learner', stop), ('lm', safetensors.torch, 'save_model', full),
+    ('lm', TextModel, 'from_learner', stop)], ids=range(5))
+def test_what_was_learned_outlives_the_end_of_the_call(reviews, lm, tmp_path, monkeypatch, capsys, kind, module, name,
+                                                       fault):
     "The checkpoints were removed after the last epoch: an interrupt in the comparison, or a full disk, lost the run."
     def call(folder):
         more = dict(epochs=1, path=tmp_path/folder, out=tmp_path/f'{folder}_model')
-        return train_classifier(*reviews, lm, bs=16, **more) if kind == 'clf' else finetune(reviews[0], lm, bs=4, seq_len=20, **more)
+        return (train_classifier(*reviews, lm, bs=16, **more) if kind == 'clf'
+                else finetune(reviews[0], lm, bs=4, seq_len=20, **more))
     whole = call('whole')
-    assert TextModel.load(tmp_path/'whole_model', 'cpu').fingerprint() == whole.fingerprint() and not (tmp_path/'whole').exists()
+    assert (TextModel.load(tmp_path/'whole_model', 'cpu').fingerprint() == whole.fingerprint()
+            and not (tmp_path/'whole').exists())
     monkeypatch.setattr(module, name, fault)
     with pytest.raises((KeyboardInterrupt, OSError)): call('cut')
     monkeypatch.undo()
@@ -704,14 +808,21 @@ def test_what_was_learned_outlives_the_end_of_the_call(reviews, lm, tmp_path, mo
 def test_a_place_that_cannot_take_the_model_is_said_before_the_work(reviews, lm, tmp_path, monkeypatch):
     monkeypatch.setattr(ulmfit, 'fit_or_go_on', None)
     (tmp_path/'file').write_text('x')
-    for call in (lambda: train_classifier(*reviews, lm, out=tmp_path/'file'), lambda: finetune(reviews[0], lm, out=tmp_path/'file'), lambda: pretrain(reviews[0], lm.codec, out=tmp_path/'file')):
+    for call in (lambda: train_classifier(*reviews, lm, out=tmp_path/'file'),
+                 lambda: finetune(reviews[0], lm, out=tmp_path/'file'),
+                 lambda: pretrain(reviews[0], lm.codec, out=tmp_path/'file')):
         with pytest.raises(FileExistsError, match='file is a file; a model is saved as a folder'): call()
 
 
-@pytest.mark.parametrize('texts, how, match', [(['a film']*9, {}, 'There are 9 texts; a language model needs at least 10'), (['a film']*80, dict(lr=0), 'lr is 0'), (['a film']*80, dict(valid=0), 'sets no text aside'), (['a film']*80, dict(bs=10**4), 'tokens, and bs=10000'), (['']*80, {}, 'are empty'), ([None]*80, {}, 'Text 0 of 80'), ('a film', {}, 'str')], ids=range(7))
+@pytest.mark.parametrize('texts, how, match', [
+    (['a film']*9, {}, 'There are 9 texts; a language model needs at least 10'),
+    (['a film']*80, dict(lr=0), 'lr is 0'), (['a film']*80, dict(valid=0), 'sets no text aside'),
+    (['a film']*80, dict(bs=10**4), 'tokens, and bs=10000'), (['']*80, {}, 'are empty'),
+    ([None]*80, {}, 'Text 0 of 80'), ('a film', {}, 'str')], ids=range(7))
 def test_finetune_refuses_before_the_first_batch(lm, tmp_path, monkeypatch, texts, how, match):
     monkeypatch.setattr(ulmfit.Learner, 'one_batch', None)  # whoever trains fails
-    with pytest.raises((ValueError, TypeError), match=match): finetune(texts, lm, **(dict(bs=4, seq_len=20, path=tmp_path/'run', verbose=False) | how))
+    with pytest.raises((ValueError, TypeError), match=match):
+        finetune(texts, lm, **(dict(bs=4, seq_len=20, path=tmp_path/'run', verbose=False) | how))
     assert not list(tmp_path.glob('run/*'))
 
 
@@ -728,8 +839,10 @@ class Slow(Callback): # so that there is time to die in
 defaults.callbacks.append(Slow)
 data = load_state(folder/'data')
 lm = TextModel.load(folder/'lm', 'cpu')
-if kind == 'finetune': finetune(data['texts'], lm, epochs=2, bs=4, seq_len=20, path=folder/kind, out=folder/f'{kind}_model', device='cpu')
-else: train_classifier(data['texts'], data['labels'], lm, epochs=3, bs=16, path=folder/kind, out=folder/f'{kind}_model', device='cpu')
+if kind == 'finetune': finetune(data['texts'], lm, epochs=2, bs=4, seq_len=20, path=folder/kind,\
+ out=folder/f'{kind}_model', device='cpu')
+else: train_classifier(data['texts'], data['labels'], lm, epochs=3, bs=16, path=folder/kind,\
+ out=folder/f'{kind}_model', device='cpu')
 """
 
 
@@ -737,10 +850,13 @@ else: train_classifier(data['texts'], data['labels'], lm, epochs=3, bs=16, path=
 @pytest.mark.skipif(os.name != 'posix', reason='SIGKILL')
 @pytest.mark.parametrize('kind', ['finetune', 'train_classifier'])
 def test_a_call_that_was_killed_goes_on(reviews, lm, tmp_path, kind):
-    "SIGKILL after the second checkpoint, in a process of its own; the same call ends with the weights of an undisturbed one."
+    """SIGKILL after the second checkpoint, in a process of its own; the same call ends with the weights of an
+    undisturbed one."""
     save_state(tmp_path/'data', dict(texts=reviews[0], labels=reviews[1]))
     lm.save(tmp_path/'lm')
-    start = lambda slow: subprocess.Popen([sys.executable, '-W', 'ignore', '-c', job, tmp_path, kind, str(slow)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    start = lambda slow: subprocess.Popen(
+        [sys.executable, '-W', 'ignore', '-c', job, tmp_path, kind, str(slow)], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
     p, begin = start(.05), time.time()
     later = lambda: [o.name for o in tmp_path.glob(f'{kind}/0*') if not o.name.startswith('00000000')]
     while not later() and p.poll() is None and time.time() - begin < 240: time.sleep(.01)
@@ -750,7 +866,8 @@ def test_a_call_that_was_killed_goes_on(reviews, lm, tmp_path, kind):
     said, _ = p.communicate(timeout=240)
     assert p.returncode == 0 and 'Resumed after step' in said and not (tmp_path/kind).exists(), said
     args = dict(epochs=2, bs=4, seq_len=20) if kind == 'finetune' else dict(epochs=3, bs=16)
-    whole = finetune(reviews[0], lm, verbose=False, **args) if kind == 'finetune' else train_classifier(*reviews, lm, verbose=False, **args)
+    whole = (finetune(reviews[0], lm, verbose=False, **args) if kind == 'finetune'
+             else train_classifier(*reviews, lm, verbose=False, **args))
     assert TextModel.load(tmp_path/f'{kind}_model', 'cpu').fingerprint() == whole.fingerprint()
 
 
@@ -764,13 +881,16 @@ def test_a_vocab_without_padding_and_a_tokenizer_that_is_a_function(reviews):
     assert lm.model[0].pad_token is None
     texts = ['the film', 'the film was good and the end was not', 'a story of the film']
     together = [np.log(lm.perplexity(t)) for t in texts]
-    assert lm.perplexity(texts) == pytest.approx(np.exp(np.average(together, weights=[len(codec.encode(t)) - 1 for t in texts])), rel=1e-5)
+    assert lm.perplexity(texts) == pytest.approx(
+        np.exp(np.average(together, weights=[len(codec.encode(t)) - 1 for t in texts])), rel=1e-5)
     tuned = finetune(reviews[0] + ['zyzzyva zyzzyva zyzzyva'], lm, bs=4, seq_len=20, **quiet)
     assert tuned.codec.vocab[-1] == 'zyzzyva' or 'zyzzyva' in tuned.codec.vocab[len(codec.vocab):]
     with pytest.raises(ValueError, match='The vocab has no xxpad'): train_classifier(*reviews, lm, **quiet)
 
 
-@pytest.mark.parametrize('do', [TextModel.fingerprint, lambda m: m.save(Path(m.info['to'])), lambda m: m.save(Path(m.info['to']), compact=True)], ids=['fingerprint', 'save', 'compact'])
+@pytest.mark.parametrize('do', [
+    TextModel.fingerprint, lambda m: m.save(Path(m.info['to'])), lambda m: m.save(Path(m.info['to']), compact=True)],
+    ids=['fingerprint', 'save', 'compact'])
 def test_weights_are_read_while_nobody_uses_the_model(lm, tmp_path, do):
     "While another thread generates, most saves failed: who reads the weights waits for the lock of the model."
     m, done = TextModel(lm.model, lm.codec, info=dict(to=str(tmp_path/'m'))), []
@@ -788,9 +908,16 @@ def test_temporary_seed_puts_the_states_of_gpus_back(monkeypatch, used):
     "A GPU that was not used before gets the state that it would have had: that of the seed of the program."
     state = dict(cuda=[torch.tensor([7], dtype=torch.uint8)], mps=torch.tensor([8], dtype=torch.uint8))
     def seeded(s): state.update(cuda=[torch.tensor([s % 251], dtype=torch.uint8)])
-    for name, f in dict(is_available=lambda: True, is_initialized=lambda: used, device_count=lambda: 1, get_rng_state_all=lambda: list(state['cuda']), set_rng_state_all=lambda s: state.update(cuda=s), manual_seed_all=seeded).items(): monkeypatch.setattr(torch.cuda, name, f)
+    for name, f in dict(
+            is_available=lambda: True, is_initialized=lambda: used, device_count=lambda: 1,
+            get_rng_state_all=lambda: list(state['cuda']), set_rng_state_all=lambda s: state.update(cuda=s),
+            manual_seed_all=seeded).items():
+        monkeypatch.setattr(torch.cuda, name, f)
     monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
-    for name, f in dict(get_rng_state=lambda: state['mps'], set_rng_state=lambda s: state.update(mps=s), manual_seed=lambda s: state.update(mps=torch.tensor([s % 251], dtype=torch.uint8))).items(): monkeypatch.setattr(torch.mps, name, f)
+    for name, f in dict(
+            get_rng_state=lambda: state['mps'], set_rng_state=lambda s: state.update(mps=s),
+            manual_seed=lambda s: state.update(mps=torch.tensor([s % 251], dtype=torch.uint8))).items():
+        monkeypatch.setattr(torch.mps, name, f)
     torch.manual_seed(5)
     before = {k: torch.stack(list(v)).tolist() for k, v in state.items()}
     with temporary_seed(42): assert {k: torch.stack(list(v)).tolist() for k, v in state.items()} != before
@@ -802,5 +929,6 @@ def test_rounding_is_to_an_eighth_of_a_deviation():
     w = torch.randn(3, 4000, generator=torch.Generator().manual_seed(0))*torch.tensor([[1.], [0.01], [1.]])
     w[2, 0] = 1000.
     whole, step = ulmfit.to_steps(w)
-    assert step == pytest.approx(np.array([w[0].std()/8, w[1].std()/8, 1000/127])) and whole.dtype == np.int8 and whole[2, 0] == 127
+    assert (step == pytest.approx(np.array([w[0].std()/8, w[1].std()/8, 1000/127]))
+            and whole.dtype == np.int8 and whole[2, 0] == 127)
     assert (np.abs(whole*step[:, None] - w.numpy()).max(1) <= 0.5001*step).all()
