@@ -1,4 +1,5 @@
-"What a notebook cannot show well about the corpus: kills at any moment, full disks, damaged files, other processes and clusters."
+"""What a notebook cannot show well about the corpus: kills at any moment, full disks, damaged files, other processes
+and clusters."""
 import json, multiprocessing, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
 from collections import Counter
 from pathlib import Path
@@ -31,7 +32,8 @@ def content(c): # all that counts, as plain values
     return c.ids.dtype.str, c.ids.tobytes(), c.offsets.tolist(), list(c.vocab), c.counts.tolist()
 
 
-def data_files(path): # of a corpus in a folder: its files by name, with their bytes (a killed run may have left others beside them)
+# of a corpus in a folder: its files by name, with their bytes (a killed run may have left others beside them)
+def data_files(path):
     return {f.name: f.read_bytes() for f in (Path(path)/Corpus.open(path).info['data']).iterdir()}
 
 
@@ -54,7 +56,8 @@ def assert_straight(c, ts, tok=tok, vocab=None, **kw):
     vocab, ids = straight(ts, tok, vocab, **kw)
     flat = [i for o in ids for i in o]
     assert list(c.vocab) == vocab and c.ids.tolist() == flat and [c[i].tolist() for i in range(len(c))] == ids
-    assert len(c) == len(ts) and c.n_tokens == len(flat) and c.offsets.tolist() == np.cumsum([0] + [len(o) for o in ids]).tolist()
+    assert (len(c) == len(ts) and c.n_tokens == len(flat)
+            and c.offsets.tolist() == np.cumsum([0] + [len(o) for o in ids]).tolist())
     assert c.counts.tolist() == np.bincount(np.array(flat, int), minlength=len(vocab)).tolist()
     assert c.ids.dtype == np.min_scalar_type(len(vocab) - 1) and c.offsets.dtype == c.counts.dtype == np.int64
 
@@ -68,7 +71,9 @@ def test_equals_tokenizer_and_numericalize(whole):
         with pytest.raises(IndexError, match=str(i)): whole[i]
 
 
-@pytest.mark.parametrize('kw', [dict(min_freq=1), dict(min_freq=1, max_vocab=100), dict(min_freq=2, max_vocab=200), dict(min_freq=10**9), dict(vocab=[UNK, 'the', PAD, 'film', '.'])], ids=str)
+@pytest.mark.parametrize('kw', [
+    dict(min_freq=1), dict(min_freq=1, max_vocab=100), dict(min_freq=2, max_vocab=200), dict(min_freq=10**9),
+    dict(vocab=[UNK, 'the', PAD, 'film', '.'])], ids=str)
 def test_vocab_and_type_follow_the_arguments(tmp_path, kw):
     c = Corpus.from_texts(texts[:150], path=tmp_path/'c', n_workers=1, **kw, **quiet)
     assert_straight(c, texts[:150], **kw)
@@ -94,8 +99,12 @@ def test_small_corpora(tmp_path, ts):
 # ---- the same bytes, wherever the texts come from and whoever does the work
 
 sources = {
-    'files': (Corpus.from_files, lambda: files), 'names': (Corpus.from_files, lambda: [str(f) for f in files]), 'list': (Corpus.from_texts, lambda: texts), 'tuple': (Corpus.from_texts, lambda: tuple(texts)),
-    'generator': (Corpus.from_texts, lambda: (t for t in texts)), 'column': (Corpus.from_texts, lambda: pd.DataFrame({'text': texts}).text), 'odd index': (Corpus.from_texts, lambda: pd.Series(texts, index=range(len(texts), 0, -1))), 'array': (Corpus.from_texts, lambda: np.array(texts, dtype=object))}
+    'files': (Corpus.from_files, lambda: files), 'names': (Corpus.from_files, lambda: [str(f) for f in files]),
+    'list': (Corpus.from_texts, lambda: texts), 'tuple': (Corpus.from_texts, lambda: tuple(texts)),
+    'generator': (Corpus.from_texts, lambda: (t for t in texts)),
+    'column': (Corpus.from_texts, lambda: pd.DataFrame({'text': texts}).text),
+    'odd index': (Corpus.from_texts, lambda: pd.Series(texts, index=range(len(texts), 0, -1))),
+    'array': (Corpus.from_texts, lambda: np.array(texts, dtype=object))}
 
 
 @pytest.mark.parametrize('source', sources)
@@ -103,7 +112,8 @@ sources = {
 def test_same_bytes_from_everywhere(tmp_path, whole, source, n_workers):
     build, items = sources[source]
     c = build(items(), path=tmp_path/'c', n_workers=n_workers, **quiet)
-    assert content(c) == content(whole) and data_files(c.path) == data_files(whole.path) and c.info['key'] == whole.info['key']
+    assert (content(c) == content(whole) and data_files(c.path) == data_files(whole.path)
+            and c.info['key'] == whole.info['key'])
     assert not left_over(c.path)
 
 
@@ -121,7 +131,8 @@ def test_same_bytes_by_backends_of_joblib(tmp_path, whole, backend):
 
 def test_same_bytes_by_a_dask_cluster(tmp_path, whole):
     from dask.distributed import Client, LocalCluster
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path/'dask')) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
+                      local_directory=str(tmp_path/'dask')) as cluster, Client(cluster) as client:
         assert len(client.scheduler_info()['workers']) == 2
         with joblib.parallel_config(backend='dask'):
             a = Corpus.from_files(files, path=tmp_path/'a', n_workers=2, **quiet)
@@ -138,15 +149,20 @@ def test_the_same_texts_are_not_read_twice(tmp_path, monkeypatch):
     c = Corpus.from_files(files, path=tmp_path/'c', n_workers=1, **quiet)
     before = stamp(c)
     monkeypatch.setattr(cp.FastTokenizer, 'encode', None)  # whoever tokenizes now fails
-    for items in (files, [str(f) for f in files]): assert content(Corpus.from_files(items, path=tmp_path/'c', n_workers=1, **quiet)) == content(c)
-    assert content(Corpus.from_texts(texts, path=tmp_path/'c', n_workers=1, **quiet)) == content(c) and stamp(c) == before
+    for items in (files, [str(f) for f in files]):
+        assert content(Corpus.from_files(items, path=tmp_path/'c', n_workers=1, **quiet)) == content(c)
+    assert (content(Corpus.from_texts(texts, path=tmp_path/'c', n_workers=1, **quiet)) == content(c)
+            and stamp(c) == before)
     assert Corpus.open(tmp_path/'c').info == c.info
 
 
 def shout(t): return t.upper()
 
 
-changes = {'rule': dict(tok=Tokenizer(rules=text_rules[:-1])), 'other rule': dict(tok=Tokenizer(rules=[shout])), 'tokenizer': dict(tok=Tokenizer(CharTokenizer())), 'language': dict(tok=Tokenizer(WordTokenizer('de'))), 'min_freq': dict(min_freq=2), 'max_vocab': dict(max_vocab=100), 'vocab': dict(vocab=[UNK, 'a'])}
+changes = {
+    'rule': dict(tok=Tokenizer(rules=text_rules[:-1])), 'other rule': dict(tok=Tokenizer(rules=[shout])),
+    'tokenizer': dict(tok=Tokenizer(CharTokenizer())), 'language': dict(tok=Tokenizer(WordTokenizer('de'))),
+    'min_freq': dict(min_freq=2), 'max_vocab': dict(max_vocab=100), 'vocab': dict(vocab=[UNK, 'a'])}
 
 
 @pytest.mark.parametrize('change', changes)
@@ -160,7 +176,10 @@ def test_what_changes_the_ids_changes_the_key(tmp_path, change):
     assert c.info['key'] == a.info['key'] and content(c)[3] == straight(some)[0]
 
 
-@pytest.mark.parametrize('other', [lambda o: o[:-1], lambda o: o[::-1], lambda o: o + [''], lambda o: [*o[:5], o[5] + ' ', *o[6:]], lambda o: [o[0] + o[1], *o[2:]], lambda o: ['', *o[1:]]], ids=['less', 'order', 'more', 'space', 'joined', 'emptied'])
+@pytest.mark.parametrize('other', [
+    lambda o: o[:-1], lambda o: o[::-1], lambda o: o + [''], lambda o: [*o[:5], o[5] + ' ', *o[6:]],
+    lambda o: [o[0] + o[1], *o[2:]], lambda o: ['', *o[1:]]],
+    ids=['less', 'order', 'more', 'space', 'joined', 'emptied'])
 def test_other_texts_give_another_key(tmp_path, other):
     some = texts[:30]
     a = Corpus.from_texts(some, path=tmp_path/'c', n_workers=1, **quiet)
@@ -189,7 +208,8 @@ def test_no_path_means_a_folder_by_content(tmp_path, monkeypatch):
     before = stamp(a)
     again = Corpus.from_texts(iter(texts[:30]), n_workers=1, **quiet)
     assert again.path == a.path and content(again) == content(a)
-    assert Corpus.from_texts(texts[:30], n_workers=1, **quiet).path == a.path and len(list((tmp_path/'corpus').iterdir())) == 2
+    assert (Corpus.from_texts(texts[:30], n_workers=1, **quiet).path == a.path
+            and len(list((tmp_path/'corpus').iterdir())) == 2)
 
 
 def test_nothing_is_pickled(whole):
@@ -200,7 +220,8 @@ def test_nothing_is_pickled(whole):
 
 
 def test_parts_are_not_pickled(tmp_path):
-    with pytest.raises(ValueError, match='nowhere'): Corpus.from_files([*files[:100], tmp_path/'nowhere'], path=tmp_path/'c', n_workers=1, **quiet)
+    with pytest.raises(ValueError, match='nowhere'):
+        Corpus.from_files([*files[:100], tmp_path/'nowhere'], path=tmp_path/'c', n_workers=1, **quiet)
     assert parts_left(tmp_path/'c')
     for f in (tmp_path/'.c.parts').iterdir():
         with np.load(f, allow_pickle=False) as z: assert all(not z[k].dtype.hasobject for k in z.files)
@@ -209,14 +230,18 @@ def test_parts_are_not_pickled(tmp_path):
 # ---- damage
 
 def damage_all(path): # (name, how) of each harm to each file
-    return [(f, how) for f in sorted(Path(path).rglob('*')) if f.is_file() for how in ('gone', 'empty', 'half', 'one less', 'one more', 'bit', 'first bit', 'last bit', 'zeros')]
+    return [(f, how) for f in sorted(Path(path).rglob('*')) if f.is_file()
+            for how in ('gone', 'empty', 'half', 'one less', 'one more', 'bit', 'first bit', 'last bit', 'zeros')]
 
 
 def harm(f, how, rng):
     b = bytearray(f.read_bytes())
     if how == 'gone': return f.unlink()
-    if 'bit' in how: b[0 if how == 'first bit' else len(b) - 1 if how == 'last bit' else rng.randrange(len(b))] ^= 1 << rng.randrange(8)
-    f.write_bytes({'empty': b'', 'half': b[:len(b)//2], 'one less': b[:-1], 'one more': b + b'x', 'zeros': bytes(len(b))}.get(how, b))
+    if 'bit' in how:
+        b[0 if how == 'first bit' else
+          len(b) - 1 if how == 'last bit' else rng.randrange(len(b))] ^= 1 << rng.randrange(8)
+    f.write_bytes({'empty': b'', 'half': b[:len(b)//2], 'one less': b[:-1], 'one more': b + b'x',
+                   'zeros': bytes(len(b))}.get(how, b))
 
 
 def test_every_damage_is_noticed_and_mended(tmp_path):
@@ -227,7 +252,8 @@ def test_every_damage_is_noticed_and_mended(tmp_path):
     for f, how in damage_all(tmp_path/'c'):
         f = next((tmp_path/'c').rglob(f.name))  # the folder of the data may have got another name
         harm(f, how, rng)
-        with pytest.raises((ValueError, FileNotFoundError), match=f'{f.name}.*(?s:.*)(from_files|from_texts)'): Corpus.open(tmp_path/'c')
+        with pytest.raises((ValueError, FileNotFoundError), match=f'{f.name}.*(?s:.*)(from_files|from_texts)'):
+            Corpus.open(tmp_path/'c')
         assert content(Corpus.from_texts(some, path=tmp_path/'c', n_workers=1, **quiet)) == want, (f.name, how)
         assert data_files(tmp_path/'c') == whole_files and not left_over(tmp_path/'c')
 
@@ -250,7 +276,8 @@ def test_damaged_parts_are_done_again(tmp_path, whole, how):
     for f in left:
         harm(f, how, rng)
     c = Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, **quiet)
-    assert content(c) == content(whole) and len(parts_left(c.path)) <= 1  # the part without the last file is of another corpus
+    # the part without the last file is of another corpus
+    assert content(c) == content(whole) and len(parts_left(c.path)) <= 1
 
 
 # ---- files that cannot be read, and what is no text
@@ -280,7 +307,8 @@ def test_unreadable_files_are_all_named(tmp_path, mixed, n_workers):
 @pytest.mark.parametrize('errors', ['skip', 'replace'])
 def test_unreadable_files_are_skipped_or_replaced(tmp_path, mixed, errors):
     fs, bad = mixed
-    with pytest.warns(UserWarning, match='1.txt'): c = Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, errors=errors, min_freq=1, **quiet)
+    with pytest.warns(UserWarning, match='1.txt'):
+        c = Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, errors=errors, min_freq=1, **quiet)
     assert [Path(n).name for n, _ in c.skipped] == [fs[i].name for i in bad] and all(why for _, why in c.skipped)
     good = {i: f'text number {i} is good' for i in range(8) if i not in bad}
     if errors == 'replace': good |= {1: 'caf\ufffd noir', 3: '', 4: '', 6: ''}
@@ -288,7 +316,9 @@ def test_unreadable_files_are_skipped_or_replaced(tmp_path, mixed, errors):
     assert Corpus.open(tmp_path/'c').skipped == c.skipped
     assert Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, errors=errors, min_freq=1, **quiet).info == c.info
     fs[6].write_text('it is back', encoding='utf-8')
-    with warnings.catch_warnings(): warnings.simplefilter('ignore'); d = Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, errors=errors, min_freq=1, **quiet)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        d = Corpus.from_files(fs, path=tmp_path/'c', n_workers=1, errors=errors, min_freq=1, **quiet)
     assert d.info['key'] != c.info['key'] and len(d.skipped) == 3 and 'back' in d.vocab
 
 
@@ -308,10 +338,14 @@ def test_a_text_that_changes_while_it_is_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('missing', [None, float('nan'), pd.NA, 3, b'bytes'], ids=repr)
 def test_a_column_with_a_missing_text(tmp_path, missing):
-    col = pd.Series(['a good one', missing, 'and another', 'half \ud800 pair'], dtype=object)  # Arrow, where it is installed, has no half pairs
-    with pytest.raises(ValueError, match='(?s)text 1.*text 3'): Corpus.from_texts(col, path=tmp_path/'c', n_workers=1, **quiet)
-    with pytest.warns(UserWarning, match='text 1'): s = Corpus.from_texts(col, path=tmp_path/'s', n_workers=1, errors='skip', min_freq=1, **quiet)
-    with pytest.warns(UserWarning, match='text 1'): r = Corpus.from_texts(col, path=tmp_path/'r', n_workers=1, errors='replace', min_freq=1, **quiet)
+    # Arrow, where it is installed, has no half pairs
+    col = pd.Series(['a good one', missing, 'and another', 'half \ud800 pair'], dtype=object)
+    with pytest.raises(ValueError, match='(?s)text 1.*text 3'):
+        Corpus.from_texts(col, path=tmp_path/'c', n_workers=1, **quiet)
+    with pytest.warns(UserWarning, match='text 1'):
+        s = Corpus.from_texts(col, path=tmp_path/'s', n_workers=1, errors='skip', min_freq=1, **quiet)
+    with pytest.warns(UserWarning, match='text 1'):
+        r = Corpus.from_texts(col, path=tmp_path/'r', n_workers=1, errors='replace', min_freq=1, **quiet)
     assert [n for n, _ in s.skipped] == [n for n, _ in r.skipped] == [1, 3]
     assert_straight(s, ['a good one', 'and another'], min_freq=1)
     assert_straight(r, ['a good one', '', 'and another', 'half \ufffd pair'], min_freq=1)
@@ -321,14 +355,16 @@ def test_a_column_with_a_missing_text(tmp_path, missing):
 def test_one_text_is_not_many(tmp_path, bad):
     for f in (Corpus.from_texts, Corpus.from_files):
         with pytest.raises(TypeError, match='single|one'): f(bad, path=tmp_path/'c')
-    with pytest.raises(ValueError, match='errors.*raise.*skip.*replace'): Corpus.from_texts(['a'], errors='ignore', path=tmp_path/'c')
+    with pytest.raises(ValueError, match='errors.*raise.*skip.*replace'):
+        Corpus.from_texts(['a'], errors='ignore', path=tmp_path/'c')
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
 @pytest.mark.parametrize('end', ['\n', '\r\n', '\r'], ids=repr)
 def test_files_of_every_system_give_the_same_corpus(tmp_path, encoding, end):
-    "Line ends and byte order marks leave no trace: the ids are those of `read_text`, so of the classifier and of fastai."
+    """Line ends and byte order marks leave no trace: the ids are those of `read_text`, so of the classifier and of
+    fastai."""
     ts = ['A fine film.\n\nOf 1999.\n', 'naïve\ncafé']
     fs = [tmp_path/f'{i}.txt' for i in range(2)]
     for f, t in zip(fs, ts): f.write_bytes(t.replace('\n', end).encode(encoding))
@@ -339,16 +375,23 @@ def test_files_of_every_system_give_the_same_corpus(tmp_path, encoding, end):
 def test_other_encodings_are_said(tmp_path):
     f = tmp_path/'old.txt'
     f.write_bytes('un café noir'.encode('cp1252'))
-    with pytest.raises(ValueError, match='old.txt is not utf-8: byte 0xe9 at position 6, in line 1.*(?s:.*)encoding'): Corpus.from_files([f], path=tmp_path/'c', n_workers=1, **quiet)
-    assert_straight(Corpus.from_files([f], path=tmp_path/'c', n_workers=1, min_freq=1, encoding='cp1252', **quiet), ['un café noir'], min_freq=1)
-    with pytest.raises(ValueError, match='no encoding'): Corpus.from_files([f], path=tmp_path/'d', encoding='windoze', **quiet)
+    with pytest.raises(ValueError, match='old.txt is not utf-8: byte 0xe9 at position 6, in line 1.*(?s:.*)encoding'):
+        Corpus.from_files([f], path=tmp_path/'c', n_workers=1, **quiet)
+    assert_straight(Corpus.from_files([f], path=tmp_path/'c', n_workers=1, min_freq=1, encoding='cp1252', **quiet),
+                    ['un café noir'], min_freq=1)
+    with pytest.raises(ValueError, match='no encoding'):
+        Corpus.from_files([f], path=tmp_path/'d', encoding='windoze', **quiet)
     f.write_bytes('plain English'.encode('utf-16-le'))
-    with pytest.raises(ValueError, match='old.txt.*control characters'): Corpus.from_files([f], path=tmp_path/'d', n_workers=1, **quiet)
-    with pytest.warns(UserWarning, match='control characters'): assert len(Corpus.from_files([f], path=tmp_path/'d', n_workers=1, errors='skip', **quiet)) == 0
+    with pytest.raises(ValueError, match='old.txt.*control characters'):
+        Corpus.from_files([f], path=tmp_path/'d', n_workers=1, **quiet)
+    with pytest.warns(UserWarning, match='control characters'):
+        assert len(Corpus.from_files([f], path=tmp_path/'d', n_workers=1, errors='skip', **quiet)) == 0
 
 
 def test_tables_and_dicts_are_no_texts(tmp_path):
-    for f, wrong in ((Corpus.from_texts, pd.DataFrame({'text': ['a']})), (Corpus.from_texts, {'text': ['a']}), (Corpus.from_files, pd.DataFrame({'file': ['a']})), (Corpus.from_files, {'a': 1}), (Corpus.from_texts, 3), (Corpus.from_files, None)):
+    for f, wrong in ((Corpus.from_texts, pd.DataFrame({'text': ['a']})), (Corpus.from_texts, {'text': ['a']}),
+                     (Corpus.from_files, pd.DataFrame({'file': ['a']})), (Corpus.from_files, {'a': 1}),
+                     (Corpus.from_texts, 3), (Corpus.from_files, None)):
         with pytest.raises(TypeError, match='Expected a list of (texts|files)'): f(wrong, path=tmp_path/'c')
     assert not list(tmp_path.iterdir())
 
@@ -360,19 +403,22 @@ class Arrow: # a column of Arrow: it iterates over scalars
     def to_pylist(self): return self.ts
 
 
-def test_columns_of_arrow(tmp_path): assert_straight(Corpus.from_texts(Arrow(texts[:20]), path=tmp_path/'c', n_workers=1, **quiet), texts[:20])
+def test_columns_of_arrow(tmp_path):
+    assert_straight(Corpus.from_texts(Arrow(texts[:20]), path=tmp_path/'c', n_workers=1, **quiet), texts[:20])
 
 
 def test_a_file_in_the_place_of_the_folder_is_noticed_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(cp.FastTokenizer, 'encode', None)
     (tmp_path/'f').write_text('mine')
-    with pytest.raises(OSError, match='f: take a folder .*it is a file'): Corpus.from_texts(['a'], path=tmp_path/'f', n_workers=1, **quiet)
+    with pytest.raises(OSError, match='f: take a folder .*it is a file'):
+        Corpus.from_texts(['a'], path=tmp_path/'f', n_workers=1, **quiet)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['f']
 
 
 # ---- the codec
 
-codecs = {'words': lambda: None, 'German': lambda: Tokenizer(WordTokenizer('de')), 'characters': lambda: Tokenizer(CharTokenizer()), 'few rules': lambda: Tokenizer(rules=[lowercase])}
+codecs = {'words': lambda: None, 'German': lambda: Tokenizer(WordTokenizer('de')),
+          'characters': lambda: Tokenizer(CharTokenizer()), 'few rules': lambda: Tokenizer(rules=[lowercase])}
 
 
 @pytest.mark.parametrize('kind', [*codecs, 'subwords'])
@@ -384,7 +430,8 @@ def test_an_opened_corpus_knows_its_codec(tmp_path, kind):
     else: t = codecs[kind]()
     built = Corpus.from_texts(texts[:20], tok=t, path=tmp_path/'c', n_workers=1, min_freq=1, **quiet)
     for c in (built, Corpus.open(tmp_path/'c'), pickle.loads(pickle.dumps(built))):
-        assert c.codec.vocab == list(c.vocab) and [o.tolist() for o in c.codec.encode_all(texts[:20])] == [c[i].tolist() for i in range(20)]
+        assert (c.codec.vocab == list(c.vocab)
+                and [o.tolist() for o in c.codec.encode_all(texts[:20])] == [c[i].tolist() for i in range(20)])
     assert Corpus.open(tmp_path/'c').codec == built.codec
 
 
@@ -392,12 +439,14 @@ def test_a_tokenizer_with_code_of_its_owner_is_asked_for(tmp_path):
     t = Tokenizer(rules=[shout])
     built = Corpus.from_texts(texts[:5], tok=t, path=tmp_path/'c', n_workers=1, min_freq=1, **quiet)
     with pytest.raises(ValueError, match='tok='): Corpus.open(tmp_path/'c').codec
-    assert Corpus.open(tmp_path/'c', tok=t).codec.encode(texts[2]).tolist() == built.codec.encode(texts[2]).tolist() == built[2].tolist()
+    assert (Corpus.open(tmp_path/'c', tok=t).codec.encode(texts[2]).tolist() == built.codec.encode(texts[2]).tolist()
+            == built[2].tolist())
 
 
 def test_opening_without_checksums_reads_only_names_and_sizes(tmp_path, whole, monkeypatch):
     monkeypatch.setattr('lesson8nlp.store.file_checksum', None)  # whoever reads for a checksum now fails
-    assert content(Corpus.open(whole.path, verify=False)) == content(whole) == content(pickle.loads(pickle.dumps(whole)))
+    assert (content(Corpus.open(whole.path, verify=False)) == content(whole)
+            == content(pickle.loads(pickle.dumps(whole))))
     with pytest.raises(TypeError): Corpus.open(whole.path)
 
 
@@ -408,7 +457,8 @@ def test_an_iterator_that_fails_leaves_the_old_corpus(tmp_path):
         yield from texts
         raise RuntimeError('the source broke')
     for n in (1, 2):
-        with pytest.raises(RuntimeError, match='the source broke'): Corpus.from_texts(source(), path=tmp_path/'c', n_workers=n, **quiet)
+        with pytest.raises(RuntimeError, match='the source broke'):
+            Corpus.from_texts(source(), path=tmp_path/'c', n_workers=n, **quiet)
     assert stamp(c) == before and content(Corpus.open(tmp_path/'c')) == content(c)
 
 
@@ -425,7 +475,9 @@ files = text_files(sample_reviews())[:600]
 '''
 
 
-def start(code, **kw): return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', head + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **kw)
+def start(code, **kw):
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', head + code], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, start_new_session=True, **kw)
 
 
 def finish(p, timeout=120):
@@ -450,7 +502,8 @@ print('done', flush=True)
 '''
 
 
-def kill_run(path, delay, n_workers=1, after=0): # a build that is killed `delay` seconds after so many parts; how many it had done, was it finished
+# a build that is killed `delay` seconds after so many parts; how many it had done, was it finished
+def kill_run(path, delay, n_workers=1, after=0):
     p = start(build.format(path=str(path), n=n_workers), stdin=subprocess.PIPE)
     try:
         assert p.stdout.readline() == 'ready\n', p.stderr.read()
@@ -473,10 +526,12 @@ def kill_often(tmp_path, whole, n, seed, monkeypatch):
     for k in range(n):
         path = tmp_path/f'c{k}'
         n_workers = 2 if k % 4 == 3 else 1
-        _, ended = kill_run(path, rng.uniform(0, .1), n_workers, after=rng.randrange(n_parts + 1)) # counted in parts: a busy machine is slower
+        # counted in parts: a busy machine is slower
+        _, ended = kill_run(path, rng.uniform(0, .1), n_workers, after=rng.randrange(n_parts + 1))
         left, calls = parts_left(path), []
         during += not ended
-        if (path/'corpus.json').exists(): assert content(Corpus.open(path)) == content(whole)  # it is there as a whole, or not at all
+        # it is there as a whole, or not at all
+        if (path/'corpus.json').exists(): assert content(Corpus.open(path)) == content(whole)
         else:
             with pytest.raises(FileNotFoundError): Corpus.open(path)
         with monkeypatch.context() as m:
@@ -537,7 +592,8 @@ Corpus.from_files(files, path=%r, n_workers=2, progress=False)
 
 # ---- the disk
 
-@pytest.mark.parametrize('limits', [(60_000,), pytest.param((1000, 20_000, 150_000), marks=pytest.mark.slow)], ids=str) # bytes that a file may have: the parts do not fit, or ids.npy does not
+# bytes that a file may have: the parts do not fit, or ids.npy does not
+@pytest.mark.parametrize('limits', [(60_000,), pytest.param((1000, 20_000, 150_000), marks=pytest.mark.slow)], ids=str)
 def test_full_disk_leaves_the_old_corpus(tmp_path, whole, limits):
     old = Corpus.from_texts(texts[:30], path=tmp_path/'c', n_workers=1, **quiet)
     before, want = stamp(old), content(old)
@@ -610,7 +666,8 @@ for k in range({rounds}):
 @pytest.mark.slow
 def test_two_corpora_in_one_folder(tmp_path):
     "Two processes give the same path to different texts: the last one stays, whole."
-    codes = [f"c = Corpus.from_files(files[:{n}], path={str(tmp_path/'c')!r}, n_workers=1, progress=False); assert len(c) == {n}" for n in (300, 250)]
+    codes = [f"c = Corpus.from_files(files[:{n}], path={str(tmp_path/'c')!r}, n_workers=1, progress=False); "
+             f"assert len(c) == {n}" for n in (300, 250)]
     for rc, out, err in both(tmp_path, codes): assert rc == 0, err
     c = Corpus.open(tmp_path/'c')
     assert_straight(c, texts[:len(c)])
@@ -656,15 +713,19 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, sizes):
 def test_files_are_read_as_by_read_text(tmp_path):
     "errors='replace' kept the byte order mark, and read UTF-16 with an odd byte as UTF-8."
     from lesson8nlp.texts import read_text
-    data = [b'\xef\xbb\xbfa fine caf\xe9\r\nfilm', 'ein Café'.encode('utf-16') + b'x', b'\xff\xfe\xfa\xfb\xfe\xff\0\xd8', b'caf\xe9 noir', b'\xef\xbb\xbffine']
+    data = [b'\xef\xbb\xbfa fine caf\xe9\r\nfilm', 'ein Café'.encode('utf-16') + b'x',
+            b'\xff\xfe\xfa\xfb\xfe\xff\0\xd8', b'caf\xe9 noir', b'\xef\xbb\xbffine']
     for i, d in enumerate(data): (tmp_path/f'{i}.txt').write_bytes(d)
     fs, reader = [tmp_path/f'{i}.txt' for i in range(len(data))], cp.PartReader(True, 'replace')
     assert [reader.read(f)[0] for f in fs] == [read_text(f, errors='replace') for f in fs]
-    assert reader.read(fs[0])[0] == 'a fine caf\ufffd\nfilm' and reader.read(fs[1])[0] == 'ein Café\ufffd' and [bool(reader.read(f)[1]) for f in fs] == [True]*4 + [False]
+    assert (reader.read(fs[0])[0] == 'a fine caf\ufffd\nfilm' and reader.read(fs[1])[0] == 'ein Café\ufffd'
+            and [bool(reader.read(f)[1]) for f in fs] == [True]*4 + [False])
     (tmp_path/'9.txt').write_bytes(b'%PDF-1.4 \xff')
-    assert reader.read(tmp_path/'9.txt') == (None, 'is a PDF, not plain text: export it as text, or as CSV if it is a table, or give it the right name.')
+    assert reader.read(tmp_path/'9.txt') == (None, 'is a PDF, not plain text: export it as text, or as CSV if it is a '
+                                                   'table, or give it the right name.')
     for encoding in ('idna', 'undefined', 'windoze'):
-        with pytest.raises(ValueError, match=f"no encoding '{encoding}'"): Corpus.from_files(fs, encoding=encoding, path=tmp_path/'c', **quiet)
+        with pytest.raises(ValueError, match=f"no encoding '{encoding}'"):
+            Corpus.from_files(fs, encoding=encoding, path=tmp_path/'c', **quiet)
 
 
 def build_alone(path, queue):

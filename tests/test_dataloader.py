@@ -48,7 +48,8 @@ def test_laws(lengths, size):
     dl = LMDataLoader(docs, bs=bs, seq_len=seq_len)
     batches, x, y = columns(dl)
     used = (total - 1)//bs*bs
-    assert x.dtype == y.dtype == torch.int64 and type(batches[0][0]) is ft.LMTensorText and type(batches[0][1]) is ft.TensorText
+    assert (x.dtype == y.dtype == torch.int64
+            and type(batches[0][0]) is ft.LMTensorText and type(batches[0][1]) is ft.TensorText)
     assert x.shape == y.shape == (bs, used//bs)
     assert x.flatten().tolist() == list(range(used))                 # every usable token once; rows read on
     assert torch.equal(y, x + 1)                                     # targets: one place further on
@@ -112,8 +113,9 @@ def test_every_form_of_documents(lengths, size):
     docs = make(lengths, bs)
     ref = list(LMDataLoader(docs, bs=bs, seq_len=seq_len))
     flat = np.array([t for o in docs for t in o])
-    forms = [[np.array(o, dtype=np.uint16) for o in docs], [torch.tensor(o) for o in docs], [(torch.tensor(o),) for o in docs],
-             ft.L(docs), flat, torch.from_numpy(flat), flat.tolist(), ft.Datasets(docs, [lambda o: torch.tensor(o)])]
+    forms = [[np.array(o, dtype=np.uint16) for o in docs], [torch.tensor(o) for o in docs],
+             [(torch.tensor(o),) for o in docs], ft.L(docs), flat, torch.from_numpy(flat), flat.tolist(),
+             ft.Datasets(docs, [lambda o: torch.tensor(o)])]
     for f in forms: assert_same(LMDataLoader(f, bs=bs, seq_len=seq_len), ref)
 
 
@@ -146,13 +148,16 @@ def test_negative_ids(docs):
     elif sum(map(len, docs)) > 1: assert len(LMDataLoader(docs, bs=1)) == 1
 
 
-@pytest.mark.parametrize('data, err', [([], ValueError), ([[1.5, 2]], TypeError), (['a b', 'c'], TypeError), ('a b', TypeError), ([['a']], TypeError),
-    ([[[1, 2]], [[3, 4]]], ValueError), (np.zeros((2, 3), int), ValueError), ([[True, False]], TypeError), ([np.array([0.])], TypeError), ([None], TypeError)])
+@pytest.mark.parametrize('data, err', [
+    ([], ValueError), ([[1.5, 2]], TypeError), (['a b', 'c'], TypeError), ('a b', TypeError), ([['a']], TypeError),
+    ([[[1, 2]], [[3, 4]]], ValueError), (np.zeros((2, 3), int), ValueError), ([[True, False]], TypeError),
+    ([np.array([0.])], TypeError), ([None], TypeError)])
 def test_not_documents(data, err):
     with pytest.raises(err): LMDataLoader(data, bs=1)
 
 
-@pytest.mark.parametrize('kw', [dict(bs=0), dict(bs=-1), dict(bs=1.5), dict(seq_len=0), dict(seq_len='72'), dict(bs=None)])
+@pytest.mark.parametrize('kw', [
+    dict(bs=0), dict(bs=-1), dict(bs=1.5), dict(seq_len=0), dict(seq_len='72'), dict(bs=None)])
 def test_sizes(kw):
     with pytest.raises((ValueError, TypeError), match='at least 1'): LMDataLoader(range(100), **kw)
 
@@ -161,7 +166,8 @@ def test_sizes(kw):
 def test_smallest_integer(top, dtype):
     dl = LMDataLoader([[0, top], [top, 1]], bs=1)
     assert dl.docs.ids.dtype == dtype and dl.one_batch()[0].tolist() == [[0, top, top]]
-    with pytest.raises(ValueError, match=f'the id {top}, and the vocab has {top}'): LMDataLoader([[0, top]], bs=1, vocab=range(top))
+    with pytest.raises(ValueError, match=f'the id {top}, and the vocab has {top}'):
+        LMDataLoader([[0, top]], bs=1, vocab=range(top))
     assert LMDataLoader([[0, top]], bs=1, vocab=range(top + 1)).vocab[-1] == top
 
 
@@ -169,7 +175,8 @@ def test_workers_pickle_and_new():
     docs = make([7, 0, 30, 12, 25], 4)
     dl = LMDataLoader(docs, bs=4, seq_len=3, shuffle=True, seed=5, vocab=[f'w{i}' for i in range(100)])
     ref = list(dl)
-    for other in (LMDataLoader(docs, bs=4, seq_len=3, shuffle=True, seed=5, num_workers=2), pickle.loads(pickle.dumps(dl.new())), dl.new()):
+    for other in (LMDataLoader(docs, bs=4, seq_len=3, shuffle=True, seed=5, num_workers=2),
+                  pickle.loads(pickle.dumps(dl.new())), dl.new()):
         assert_same(other, ref)
     new = dl.new(vocab=[f'v{i}' for i in range(100)], bs=2, shuffle=False)
     assert new.vocab[3] == 'v3' and dl.vocab[3] == 'w3' and new.bs == 2 and new.one_batch()[0][0].tolist() == [0, 1, 2]
@@ -186,8 +193,10 @@ def test_learner_export(tmp_path):
     vocab = [f'w{i}' for i in range(50)]
     rng = np.random.default_rng(0)
     docs = [rng.integers(0, 50, size=60) for _ in range(8)]
-    dls = ft.DataLoaders(LMDataLoader(docs, bs=4, seq_len=10, shuffle=True, vocab=vocab), LMDataLoader(docs, bs=4, seq_len=10, vocab=vocab), path=tmp_path)
-    learn = ft.Learner(dls, torch.nn.Sequential(torch.nn.Embedding(50, 8), torch.nn.Linear(8, 50)), loss_func=ft.CrossEntropyLossFlat())
+    dls = ft.DataLoaders(LMDataLoader(docs, bs=4, seq_len=10, shuffle=True, vocab=vocab),
+                         LMDataLoader(docs, bs=4, seq_len=10, vocab=vocab), path=tmp_path)
+    learn = ft.Learner(dls, torch.nn.Sequential(torch.nn.Embedding(50, 8), torch.nn.Linear(8, 50)),
+                       loss_func=ft.CrossEntropyLossFlat())
     with learn.no_bar(), learn.no_logging():
         learn.fit(1)
         learn.export('model.pkl')
@@ -215,7 +224,8 @@ def tiny(dl, size):
     return dl
 
 
-options = st.fixed_dictionaries(dict(shuffle=st.booleans(), backwards=st.booleans(), var_len=st.booleans(), on_device=st.booleans(), seed=st.integers(0, 99)))
+options = st.fixed_dictionaries(dict(shuffle=st.booleans(), backwards=st.booleans(), var_len=st.booleans(),
+                                     on_device=st.booleans(), seed=st.integers(0, 99)))
 
 
 @given(lengths, sizes, options, st.integers(1, 60))
@@ -267,7 +277,8 @@ def test_varied_lengths_are_distributed_as_in_the_paper():
     widths = np.diff(dl.cuts)[:-1]
     half = widths < 54
     assert 0.04 < half.mean() < 0.06
-    assert abs(widths[~half].mean() - 71.5) < 0.3 and abs(widths[half].mean() - 35.5) < 1 and 4.8 < widths[~half].std() < 5.2
+    assert (abs(widths[~half].mean() - 71.5) < 0.3 and abs(widths[half].mean() - 35.5) < 1
+            and 4.8 < widths[~half].std() < 5.2)
     other = LMDataLoader(np.zeros(2_000_001, np.uint8), bs=1, seq_len=72, var_len=True, seed=1)
     assert other.cuts != dl.cuts
 
@@ -276,7 +287,8 @@ def test_varied_lengths_are_distributed_as_in_the_paper():
 def test_shards_partition(lengths, size, kw, world_size):
     bs, seq_len = size
     docs = make(lengths, bs*world_size)
-    shards = [LMDataLoader(docs, bs=bs, seq_len=seq_len, rank=r, world_size=world_size, **kw) for r in range(world_size)]
+    shards = [LMDataLoader(docs, bs=bs, seq_len=seq_len, rank=r, world_size=world_size, **kw)
+              for r in range(world_size)]
     one = LMDataLoader(docs, bs=bs*world_size, seq_len=seq_len, **kw)
     for _ in range(2):
         parts = [list(o) for o in shards]
@@ -324,14 +336,17 @@ def test_resume_counts_what_was_handed_out(num_workers):
     del it
 
 
-@pytest.mark.parametrize('change', [dict(bs=5), dict(seq_len=8), dict(seed=4), dict(shuffle=False), dict(backwards=True), dict(var_len=True), dict(docs=range(19)),
-    dict(docs=range(19, -1, -1)), dict(world_size=2)])
+@pytest.mark.parametrize('change', [
+    dict(bs=5), dict(seq_len=8), dict(seed=4), dict(shuffle=False), dict(backwards=True), dict(var_len=True),
+    dict(docs=range(19)), dict(docs=range(19, -1, -1)), dict(world_size=2)])
 def test_state_of_another_loader_is_refused(change):
     kw = dict(bs=4, seq_len=7, shuffle=True, seed=3)
     state = LMDataLoader(make([90]*20, 4), **kw).state_dict()
     LMDataLoader(make([90]*20, 4), **kw).load_state_dict(state)
-    with pytest.raises(ValueError, match='belongs to another loader: .* was .* and is'): LMDataLoader(make([90]*20, 4), **kw | change).load_state_dict(state)
-    with pytest.raises(ValueError, match='corpus was'): LMDataLoader([[t + 1 for t in o] for o in make([90]*20, 4)], **kw).load_state_dict(state)
+    with pytest.raises(ValueError, match='belongs to another loader: .* was .* and is'):
+        LMDataLoader(make([90]*20, 4), **kw | change).load_state_dict(state)
+    with pytest.raises(ValueError, match='corpus was'):
+        LMDataLoader([[t + 1 for t in o] for o in make([90]*20, 4)], **kw).load_state_dict(state)
 
 
 @given(lengths, sizes, options, st.data())
@@ -342,12 +357,15 @@ def test_chosen_documents(lengths, size, kw, data):
     chosen = chosen[:data.draw(st.integers(1, len(docs)))]
     total = sum(len(docs[i]) for i in chosen)
     if total <= bs:
-        with pytest.raises(ValueError, match=f'has {total} tokens'): LMDataLoader(docs, bs=bs, seq_len=seq_len, docs=chosen, **kw)
+        with pytest.raises(ValueError, match=f'has {total} tokens'):
+            LMDataLoader(docs, bs=bs, seq_len=seq_len, docs=chosen, **kw)
         return
-    view, copy = LMDataLoader(docs, bs=bs, seq_len=seq_len, docs=chosen, **kw), LMDataLoader([docs[i] for i in chosen], bs=bs, seq_len=seq_len, **kw)
+    view, copy = (LMDataLoader(docs, bs=bs, seq_len=seq_len, docs=chosen, **kw),
+                  LMDataLoader([docs[i] for i in chosen], bs=bs, seq_len=seq_len, **kw))
     assert (view.docs.total, view.n_left_out, len(view)) == (total, copy.n_left_out, len(copy))
     for _ in range(2): assert_same(view, copy)
-    assert_same(view.new(docs=range(len(docs)), shuffle=False, var_len=False), LMDataLoader(docs, bs=bs, seq_len=seq_len, backwards=kw['backwards']))
+    assert_same(view.new(docs=range(len(docs)), shuffle=False, var_len=False),
+                LMDataLoader(docs, bs=bs, seq_len=seq_len, backwards=kw['backwards']))
 
 
 def test_memory_mapped(tmp_path):
@@ -393,11 +411,13 @@ def test_shuffled_epoch_needs_no_second_stream(tmp_path, kw):
     assert peak < 2_000_000 < corpus.ids.nbytes
 
 
-@pytest.mark.parametrize('dtype, top', [(np.uint8, 255), (np.uint16, 65535), (np.uint32, 2**32 - 1), (np.int32, 2**31 - 1), (np.int64, 2**40), ('>u2', 65535)])
+@pytest.mark.parametrize('dtype, top', [(np.uint8, 255), (np.uint16, 65535), (np.uint32, 2**32 - 1),
+                                        (np.int32, 2**31 - 1), (np.int64, 2**40), ('>u2', 65535)])
 def test_every_dtype_on_device(dtype, top):
     corpus = SimpleNamespace(ids=np.array([0, top, 1, top//2 + 1, 7], dtype=dtype), offsets=[0, 2, 5])
     for kw in (dict(), dict(shuffle=True, seed=0), dict(backwards=True)):
-        assert_same(LMDataLoader(corpus, bs=2, seq_len=2, on_device=True, **kw), LMDataLoader(corpus, bs=2, seq_len=2, on_device=False, **kw))
+        assert_same(LMDataLoader(corpus, bs=2, seq_len=2, on_device=True, **kw),
+                    LMDataLoader(corpus, bs=2, seq_len=2, on_device=False, **kw))
 
 
 class Steps(ft.Callback):
@@ -417,9 +437,11 @@ class Cancel(ft.Callback):
 @pytest.mark.parametrize('cbs', [[], [Cancel]])
 def test_rescaled_learning_rate(opt, cbs):
     docs = np.random.default_rng(0).integers(0, 20, size=6000)
-    dls = ft.DataLoaders(LMDataLoader(docs, bs=4, seq_len=20, var_len=True, seed=1), LMDataLoader(docs, bs=4, seq_len=20))
+    dls = ft.DataLoaders(LMDataLoader(docs, bs=4, seq_len=20, var_len=True, seed=1),
+                         LMDataLoader(docs, bs=4, seq_len=20))
     model = torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Linear(8, 20))
-    learn = ft.Learner(dls, model, loss_func=ft.CrossEntropyLossFlat(), opt_func=opt, cbs=[RescaleLR(), Steps()] + [c() for c in cbs])
+    learn = ft.Learner(dls, model, loss_func=ft.CrossEntropyLossFlat(), opt_func=opt,
+                       cbs=[RescaleLR(), Steps()] + [c() for c in cbs])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(2, 1e-2)
     epochs = [LMDataLoader(docs, bs=4, seq_len=20, var_len=True, seed=1) for _ in range(2)]
     epochs[1].epoch = 1
@@ -439,7 +461,8 @@ torch.set_num_threads(1)
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
 docs = [np.arange(e, e + n) for e, n in zip(range(0, 4000, 100), [100]*40)]
-dl = LMDataLoader(docs, bs=4, seq_len=11, shuffle=True, seed=5, var_len=True, rank=dist.get_rank(), world_size=dist.get_world_size())
+dl = LMDataLoader(docs, bs=4, seq_len=11, shuffle=True, seed=5, var_len=True, \
+rank=dist.get_rank(), world_size=dist.get_world_size())
 for epoch in range(2):
     for x, y in dl:
         both = [torch.empty(2, *x.shape, dtype=torch.int64) for _ in range(2)]
@@ -455,7 +478,8 @@ def test_two_real_processes(tmp_path):
     "All the processes' rows, gathered with torch.distributed at every batch, are the batches of one process."
     (tmp_path/'process.py').write_text(PROCESS)
     env = os.environ | dict(OMP_NUM_THREADS='1')
-    runs = [subprocess.Popen([sys.executable, tmp_path/'process.py', str(r), str(tmp_path)], env=env, stderr=subprocess.PIPE, text=True) for r in range(2)]
+    runs = [subprocess.Popen([sys.executable, tmp_path/'process.py', str(r), str(tmp_path)], env=env,
+                             stderr=subprocess.PIPE, text=True) for r in range(2)]
     try: errors = [r.communicate(timeout=120)[1] for r in runs]
     finally: [r.kill() for r in runs]
     assert [r.returncode for r in runs] == [0, 0], errors
@@ -476,7 +500,8 @@ def test_distributed_trainer_leaves_shards_alone():
     assert_same(sharded, dl)
     docs = np.random.default_rng(0).integers(0, 20, size=2000)
     dls = ft.DataLoaders(*[sharded_dl(LMDataLoader(docs, bs=4, seq_len=20, rank=0, world_size=2)) for _ in range(2)])
-    learn = ft.Learner(dls, torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Linear(8, 20)), loss_func=ft.CrossEntropyLossFlat(), cbs=RescaleLR())
+    learn = ft.Learner(dls, torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Linear(8, 20)),
+                       loss_func=ft.CrossEntropyLossFlat(), cbs=RescaleLR())
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-2)
     assert np.isfinite(learn.recorder.values[-1]).all()
 
@@ -488,7 +513,8 @@ def test_device_is_chosen_by_room(monkeypatch):
     dl.to('cpu')
     assert not dl._stays_on_device() and not dl._pins()
     dl.to('cuda')
-    for free, stays in [(8001, True), (8000, False), (100, False)]:  # 1,000 ids of two bytes, and a quarter of what is free
+    # 1,000 ids of two bytes, and a quarter of what is free
+    for free, stays in [(8001, True), (8000, False), (100, False)]:
         monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (free, 10**9))
         assert dl._stays_on_device() is stays
     assert dl._pins()
@@ -503,13 +529,16 @@ vocab = ['xxunk', 'good', 'xxpad', 'film', 'bad', 'xxbos']          # padding is
 codec = Codec(words_tok, vocab)
 
 
-def reviews(n): return [('good film ' if i % 2 else 'bad film ')*(1 + i*7 % 5) for i in range(n)], ['pos' if i % 2 else 'neg' for i in range(n)]
+def reviews(n):
+    return ([('good film ' if i % 2 else 'bad film ')*(1 + i*7 % 5) for i in range(n)],
+            ['pos' if i % 2 else 'neg' for i in range(n)])
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.booleans())
 def test_every_document_once_and_none_alone(n, bs, shuffle):
     texts, _ = reviews(n)
-    dl = class_dl(texts, list(map(str, range(n))), codec, [str(i) for i in range(n)], bs=bs, shuffle=shuffle, device='cpu')
+    dl = class_dl(texts, list(map(str, range(n))), codec, [str(i) for i in range(n)], bs=bs, shuffle=shuffle,
+                  device='cpu')
     batches = list(dl)
     assert sorted(i for _, y in batches for i in y.tolist()) == list(range(n)) and len(dl) == len(batches)
     if bs > 1 and n > 1: assert min(len(x) for x, _ in batches) > 1
@@ -524,40 +553,53 @@ def test_class_dl_with_workers():
 
 
 @pytest.mark.parametrize('texts, labels, y, loss', [
-    (['good', 'bad', 'film'], ['x', 'z', 'x'], [0, 1, 0], 'CrossEntropyLoss'), (['good', 'bad'], np.array([3, 2]), [1, 0], 'CrossEntropyLoss'),
-    (['good', 'bad'], [['x'], ['x', 'z']], [[1, 0], [1, 1]], 'BCEWithLogitsLoss'), (['good', 'bad'], [[], ('z',)], [[0], [1]], 'BCEWithLogitsLoss'),
-    (['good', 'bad'], [0.5, 2.], [0.5, 2.], 'MSELoss'), (['good', 'bad'], torch.tensor([0.5, 2.]), [0.5, 2.], 'MSELoss')])
+    (['good', 'bad', 'film'], ['x', 'z', 'x'], [0, 1, 0], 'CrossEntropyLoss'),
+    (['good', 'bad'], np.array([3, 2]), [1, 0], 'CrossEntropyLoss'),
+    (['good', 'bad'], [['x'], ['x', 'z']], [[1, 0], [1, 1]], 'BCEWithLogitsLoss'),
+    (['good', 'bad'], [[], ('z',)], [[0], [1]], 'BCEWithLogitsLoss'),
+    (['good', 'bad'], [0.5, 2.], [0.5, 2.], 'MSELoss'),
+    (['good', 'bad'], torch.tensor([0.5, 2.]), [0.5, 2.], 'MSELoss')])
 def test_kinds_of_labels(texts, labels, y, loss):
     dl = class_dl(texts, labels, codec, device='cpu')
     assert dl.one_batch()[1].tolist() == y and type(dl.loss_func.func).__name__ == loss
 
 
-@pytest.mark.parametrize('labels, err, words', [(['x'], ValueError, 'one label for each'), (['x', None], ValueError, 'Label 1 of 2 is missing'), (['x', float('nan')], ValueError, 'Label 1'),
-    (np.eye(2), TypeError, 'a list of labels for each text')])
+@pytest.mark.parametrize('labels, err, words', [
+    (['x'], ValueError, 'one label for each'), (['x', None], ValueError, 'Label 1 of 2 is missing'),
+    (['x', float('nan')], ValueError, 'Label 1'), (np.eye(2), TypeError, 'a list of labels for each text')])
 def test_labels_that_are_none(labels, err, words):
     with pytest.raises(err, match=words): class_dl(['good', 'bad'], labels, codec)
 
 
-@pytest.mark.parametrize('labels, err, words', [(dict(a=1, b=2), TypeError, 'list of labels'), ('xy', TypeError, 'single str'), ({'x', 'y'}, TypeError, 'no order'), (['x', ['y']], TypeError, 'Label 0 of 2 is .x., and others are lists'),
-    ([1, 'x'], TypeError, r'several types .int, str.*map\(str'), ([.5, float('inf')], ValueError, 'Label 1 of 2 is inf')])
+@pytest.mark.parametrize('labels, err, words', [
+    (dict(a=1, b=2), TypeError, 'list of labels'), ('xy', TypeError, 'single str'), ({'x', 'y'}, TypeError, 'no order'),
+    (['x', ['y']], TypeError, 'Label 0 of 2 is .x., and others are lists'),
+    ([1, 'x'], TypeError, r'several types .int, str.*map\(str'),
+    ([.5, float('inf')], ValueError, 'Label 1 of 2 is inf')])
 def test_labels_that_would_be_read_wrongly(labels, err, words):
     "The keys of a dict, the letters of a string, a set in any order, a name cut into letters."
-    for f in (lambda: class_dl(['good', 'bad'], labels, codec), lambda: class_dataloaders(['good', 'bad'], labels, codec)):
+    for f in (lambda: class_dl(['good', 'bad'], labels, codec),
+              lambda: class_dataloaders(['good', 'bad'], labels, codec)):
         with pytest.raises(err, match=words): f()
 
 
 def test_labels_of_another_order():
     df = pd.DataFrame(dict(text=['good', 'bad', 'film'], label=['x', 'y', 'x']))
     with pytest.raises(ValueError, match='different indexes'): class_dl(df.text[::-1], df.label, codec)
-    assert class_dl(df.text[::-1], df.label[::-1], codec, device='cpu', bs=3).one_batch()[1].tolist() == class_dl(df.text[::-1].tolist(), ['x', 'y', 'x'], codec, device='cpu', bs=3).one_batch()[1].tolist()
+    assert (class_dl(df.text[::-1], df.label[::-1], codec, device='cpu', bs=3).one_batch()[1].tolist()
+            == class_dl(df.text[::-1].tolist(), ['x', 'y', 'x'], codec, device='cpu', bs=3).one_batch()[1].tolist())
 
 
-@pytest.mark.parametrize('kw, words', [(dict(classes='xy'), 'list of the names'), (dict(classes=['x', 'y', 'x']), 'each name once'), (dict(bs=0), 'bs is 0'), (dict(bs=1.5), 'bs is 1.5')])
+@pytest.mark.parametrize('kw, words', [
+    (dict(classes='xy'), 'list of the names'), (dict(classes=['x', 'y', 'x']), 'each name once'),
+    (dict(bs=0), 'bs is 0'), (dict(bs=1.5), 'bs is 1.5')])
 def test_settings_of_class_dl(kw, words):
     with pytest.raises((ValueError, TypeError), match=words): class_dl(['good', 'bad'], ['x', 'y'], codec, **kw)
 
 
-@pytest.mark.parametrize('kw, words', [(dict(seed=-1), 'seed is -1'), (dict(seed=1.5), 'seed is 1.5'), (dict(valid_pct='0.1'), "valid_pct is '0.1'"), (dict(valid_pct=float('nan')), 'valid_pct is nan')])
+@pytest.mark.parametrize('kw, words', [
+    (dict(seed=-1), 'seed is -1'), (dict(seed=1.5), 'seed is 1.5'),
+    (dict(valid_pct='0.1'), "valid_pct is '0.1'"), (dict(valid_pct=float('nan')), 'valid_pct is nan')])
 def test_settings_of_class_dataloaders(kw, words):
     with pytest.raises(ValueError, match=words): class_dataloaders(*reviews(40), codec, **kw)
 
@@ -566,20 +608,23 @@ def test_a_corpus_and_a_codec_of_another_vocab(tmp_path):
     "The ids of the corpus would stand for other words of the codec."
     texts, _ = reviews(60)
     corpus = Corpus.from_texts(texts, tok=words_tok, min_freq=1, path=tmp_path/'corpus', progress=False)
-    with pytest.raises(ValueError, match='not that of the corpus'): lm_dataloaders(corpus, codec=Codec(words_tok, list(corpus.vocab)[::-1]), bs=4, seq_len=5)
+    with pytest.raises(ValueError, match='not that of the corpus'):
+        lm_dataloaders(corpus, codec=Codec(words_tok, list(corpus.vocab)[::-1]), bs=4, seq_len=5)
     assert lm_dataloaders(corpus, codec=corpus.codec, bs=4, seq_len=5, device='cpu').codec is corpus.codec
 
 
 @pytest.mark.parametrize('texts', ['good', dict(text=['good']), pd.DataFrame(dict(text=['good']))])
 def test_texts_that_are_none(texts):
-    for f in (lambda: class_dl(texts, None, codec), lambda: class_dataloaders(texts, ['x'], codec), lambda: lm_dataloaders(texts)):
+    for f in (lambda: class_dl(texts, None, codec), lambda: class_dataloaders(texts, ['x'], codec),
+              lambda: lm_dataloaders(texts)):
         with pytest.raises(TypeError, match='list of texts'): f()
 
 
 def test_a_text_without_tokens_and_a_vocab_without_padding():
     empty = Codec(str.split, ['xxunk', 'xxpad', 'good'])
     with pytest.raises(ValueError, match='Text 1 of 2 has no tokens'): class_dl(['good', ''], None, empty)
-    with pytest.raises(ValueError, match='Text 5 of 20 has no tokens'): class_dataloaders(['good']*5 + [''] + ['bad']*14, ['a', 'b']*10, empty, bs=4)
+    with pytest.raises(ValueError, match='Text 5 of 20 has no tokens'):
+        class_dataloaders(['good']*5 + [''] + ['bad']*14, ['a', 'b']*10, empty, bs=4)
     with pytest.raises(ValueError, match='no xxpad'): class_dl(['good'], None, Codec(str.split, ['xxunk', 'good']))
 
 
@@ -607,7 +652,8 @@ def test_every_factory_has_the_codec(tmp_path):
     assert clas.codec is lm.codec and clas.c == 2 and list(clas.vocab[1]) == ['neg', 'pos']
     for dls in (lm, of_corpus, clas):
         assert Codec.from_dls(dls.new_empty()) is dls.codec and pickle.loads(pickle.dumps(dls.train)).codec == dls.codec
-    assert len(of_corpus.train.docs) + len(of_corpus.valid.docs) == 60 and of_corpus.codec.tokens('good') == words_tok('good')
+    assert (len(of_corpus.train.docs) + len(of_corpus.valid.docs) == 60
+            and of_corpus.codec.tokens('good') == words_tok('good'))
 
 
 def test_no_epoch_has_the_order_of_another():
@@ -640,7 +686,9 @@ import warnings; warnings.filterwarnings('ignore')
 import multiprocessing as mp, pickle, sys, torch
 from lesson8nlp.all import *
 
-def make(num_workers=0): return class_dl(['good film', 'bad', 'good']*3, ['x', 'y', 'x']*3, Codec(Tokenizer(rules=[]), ['xxunk', 'good', 'xxpad', 'bad', 'film', 'xxbos']), bs=4, device='cpu', num_workers=num_workers)
+def make(num_workers=0): return class_dl(['good film', 'bad', 'good']*3, ['x', 'y', 'x']*3, \
+Codec(Tokenizer(rules=[]), ['xxunk', 'good', 'xxpad', 'bad', 'film', 'xxbos']), bs=4, device='cpu', \
+num_workers=num_workers)
 def rows(dl): return [[x.tolist(), y.tolist()] for x, y in dl]
 def work(dl, q): q.put([rows(dl), rows(make())])
 
@@ -660,7 +708,8 @@ if __name__ == '__main__':
 @pytest.mark.parametrize('method', ['spawn', 'forkserver', 'fork'])
 def test_every_way_to_start_a_process(tmp_path, method):
     (tmp_path/'started.py').write_text(STARTED)
-    out = subprocess.run([sys.executable, tmp_path/'started.py', method], env=os.environ | dict(OMP_NUM_THREADS='1'), stderr=subprocess.PIPE, text=True, timeout=300)
+    out = subprocess.run([sys.executable, tmp_path/'started.py', method], env=os.environ | dict(OMP_NUM_THREADS='1'),
+                         stderr=subprocess.PIPE, text=True, timeout=300)
     assert out.returncode == 0, out.stderr
 
 
@@ -675,12 +724,14 @@ def test_one_other_token_is_another_corpus():
 
 
 @pytest.mark.parametrize('num_workers', [0, 1, 2, 3])
-@pytest.mark.parametrize('n, bs, want', [(17, 8, [8, 9]), (25, 8, [8, 8, 9]), (9, 8, [9]), (33, 8, [8, 8, 8, 9]), (18, 8, [8, 8, 2]), (16, 8, [8, 8])])
+@pytest.mark.parametrize('n, bs, want', [(17, 8, [8, 9]), (25, 8, [8, 8, 9]), (9, 8, [9]), (33, 8, [8, 8, 8, 9]),
+                                         (18, 8, [8, 8, 2]), (16, 8, [8, 8])])
 def test_no_document_is_alone_whoever_reads_it(n, bs, want, num_workers):
     "Three workers made batches of 8, 8 and 1 of 17 texts; training stops at a batch of one."
     codec = Codec(str.split, ['xxunk', 'xxpad', *map(str, range(40))])
     for shuffle in (False, True):
-        dl = class_dl([f'{i} ' + 'xxunk '*(i % 5) for i in range(n)], ['a', 'b']*(n//2) + ['a']*(n % 2), codec, bs=bs, shuffle=shuffle, num_workers=num_workers, device='cpu')
+        dl = class_dl([f'{i} ' + 'xxunk '*(i % 5) for i in range(n)], ['a', 'b']*(n//2) + ['a']*(n % 2), codec, bs=bs,
+                      shuffle=shuffle, num_workers=num_workers, device='cpu')
         got = [x for x, _ in dl]
         assert sorted(map(len, got)) == sorted(want) and len(dl) == len(want)
         assert sorted(int(i) for x in got for i in x[:, 0]) == list(range(2, n + 2))
@@ -690,5 +741,6 @@ def test_batches_of_one_are_refused_before_training():
     texts, labels = reviews(20)
     codec = lm_dataloaders(texts, bs=2, seq_len=5, device='cpu').codec
     for bs in (1, np.int64(1)):
-        with pytest.raises(ValueError, match='bs is 1; batch normalization needs at least two.*take bs=2'): class_dataloaders(texts, labels, codec, bs=bs)
+        with pytest.raises(ValueError, match='bs is 1; batch normalization needs at least two.*take bs=2'):
+            class_dataloaders(texts, labels, codec, bs=bs)
     assert len(class_dl(texts, labels, codec, bs=1, device='cpu')) == 20  # to look at, and for answers

@@ -1,4 +1,5 @@
-"Generated text equals the slow way, leaves no trace, and comes back readable; every kind of model, every way to choose."
+"""Generated text equals the slow way, leaves no trace, and comes back readable; every kind of model, every way to
+choose."""
 import itertools, math, random, re, sys, threading, warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +27,9 @@ from fastai.text.models import awdlstm as fa, core as fc
 V = 30
 vocab = ['xxunk', 'xxpad', 'xxbos'] + [f'w{i}' for i in range(V - 3)]
 small = dict(emb_sz=12, n_hid=20, n_layers=3)
-make = {'LMModel4': lambda: LMModel4(V, 16), 'LMModel5': lambda: LMModel5(V, 16, 2), 'LMModel6': lambda: LMModel6(V, 16, 2),
-        'LMModel7': lambda: LMModel7(V, 16, 2, 0.4), 'fastai': lambda: fc.get_language_model(fa.AWD_LSTM, V, dict(fa.awd_lstm_lm_config, **small))}
+make = {'LMModel4': lambda: LMModel4(V, 16), 'LMModel5': lambda: LMModel5(V, 16, 2),
+        'LMModel6': lambda: LMModel6(V, 16, 2), 'LMModel7': lambda: LMModel7(V, 16, 2, 0.4),
+        'fastai': lambda: fc.get_language_model(fa.AWD_LSTM, V, dict(fa.awd_lstm_lm_config, **small))}
 try:
     from lesson8nlp import awdlstm as us
     make['ours'] = lambda: us.get_language_model(us.AWD_LSTM, V, dict(us.awd_lstm_lm_config, **small))
@@ -61,7 +63,8 @@ def naive(m, prompt, steps, choose):
 
 
 def ask(m, prompt=(2, 7, 8), steps=40, **kw):
-    return generate(m, prompt if isinstance(prompt, torch.Tensor) else list(prompt), steps, codec=vocab, details=True, **dict(dict(banned=[], stop=[]), **kw))
+    return generate(m, prompt if isinstance(prompt, torch.Tensor) else list(prompt), steps, codec=vocab, details=True,
+                    **dict(dict(banned=[], stop=[]), **kw))
 
 
 def close(a, b, tol=1e-5): assert np.allclose(a, b, atol=tol, rtol=0), np.abs(np.subtract(a, b)).max()
@@ -97,7 +100,8 @@ def test_penalty_and_bans_are_what_encoding_the_prefix_gives(k):
         x[[0, 1, 5]] = -math.inf
         return x.argmax()
     m = model(k)
-    eq(ask(m, temperature=0, repetition_penalty=1.5, banned=['xxunk', 'xxpad', 5]).ids, naive(m, (2, 7, 8), 40, choose)[0])
+    eq(ask(m, temperature=0, repetition_penalty=1.5, banned=['xxunk', 'xxpad', 5]).ids,
+       naive(m, (2, 7, 8), 40, choose)[0])
 
 
 @pytest.mark.parametrize('k', every)
@@ -164,10 +168,12 @@ def test_rows_of_the_state_can_be_taken(k):
 
 
 class Odd(nn.Module):
-    "Keeps its state in a dict, in a buffer that is changed in place, and weights that look like a state; a layer for each of 3 rows."
+    """Keeps its state in a dict, in a buffer that is changed in place, and weights that look like a state; a layer for
+    each of 3 rows."""
     def __init__(self):
         super().__init__()
-        self.emb, self.out, self.rnn = nn.Embedding(V, 8), nn.Linear(8, V), nn.ModuleList(nn.GRUCell(8, 8) for _ in range(3))
+        self.emb, self.out, self.rnn = (
+            nn.Embedding(V, 8), nn.Linear(8, V), nn.ModuleList(nn.GRUCell(8, 8) for _ in range(3)))
         self.register_buffer('count', torch.zeros(3))
         self.copy = self.out.weight.detach().clone()
         self.reset()
@@ -208,7 +214,8 @@ def test_a_model_may_take_rows_itself():
     torch.manual_seed(0)
     a, b = Own(V, 16, 2).eval(), LMModel6(V, 16, 2).eval()
     b.load_state_dict(a.state_dict())
-    for kw in (dict(n=3, seed=1), dict(beams=4, n=2)): eq([o.ids for o in ask(a, steps=8, **kw)], [o.ids for o in ask(b, steps=8, **kw)])
+    for kw in (dict(n=3, seed=1), dict(beams=4, n=2)):
+        eq([o.ids for o in ask(a, steps=8, **kw)], [o.ids for o in ask(b, steps=8, **kw)])
     eq(taken[0], [0, 0, 0])
     assert len(taken) > 5
 
@@ -241,7 +248,11 @@ def test_weights_are_not_copied_with_the_state():
 
 
 # ---- no trace
-def inside(m): return [o for n, mod in m.named_modules() for k, o in sorted(vars(mod).items()) if k in ('h', 'hidden', '_rows', 'bs', 'training', 'weight_hh_l0')]
+def inside(m):
+    return [o for n, mod in m.named_modules() for k, o in sorted(vars(mod).items())
+            if k in ('h', 'hidden', '_rows', 'bs', 'training', 'weight_hh_l0')]
+
+
 def flat(o): return sum(map(flat, o), []) if isinstance(o, (list, tuple)) else [o]
 
 
@@ -359,7 +370,9 @@ def test_stop_tokens_and_maximum_length():
     eq(ask(m, steps=60, seed=4, stop=vocab[stop]).ids, o.ids)
     many = ask(m, steps=30, seed=4, n=20, stop=[stop, 9])
     assert len({len(x.ids) for x in many}) > 3
-    for x in many: assert x.stopped == (x.ids[-1] in (stop, 9)) and not {stop, 9} & set(x.ids[:-1]) and len(x.ids) == len(x.log_probs)
+    for x in many:
+        assert (x.stopped == (x.ids[-1] in (stop, 9)) and not {stop, 9} & set(x.ids[:-1])
+                and len(x.ids) == len(x.log_probs))
 
 
 def test_what_is_banned_is_not_written():
@@ -367,7 +380,8 @@ def test_what_is_banned_is_not_written():
     for kw in (dict(n=20, seed=1), dict(beams=4, n=4), dict(temperature=0, n=2)):
         for o in ask(m, steps=30, banned=list(range(0, 20)), **kw): assert min(o.ids) >= 20
     with torch.no_grad(): m.h_o.bias[:2] += 50
-    for o in generate(m, [2, 5], 20, n=5, seed=1, codec=vocab, details=True): assert not {0, 1} & set(o.ids)  # unk and pad, by default
+    for o in generate(m, [2, 5], 20, n=5, seed=1, codec=vocab, details=True):
+        assert not {0, 1} & set(o.ids)  # unk and pad, by default
 
 
 # ---- beam search
@@ -389,13 +403,15 @@ def brute(m, prompt, steps, stop=(), penalty=0., V=5):
 @pytest.mark.parametrize('penalty', [0., 1.])
 def test_a_beam_that_holds_everything_finds_the_best_texts(stop, penalty):
     torch.manual_seed(3)
-    for m in (LMModel6(5, 8, 1), fc.get_language_model(fa.AWD_LSTM, 5, dict(fa.awd_lstm_lm_config, emb_sz=6, n_hid=7, n_layers=2))):
+    for m in (LMModel6(5, 8, 1),
+              fc.get_language_model(fa.AWD_LSTM, 5, dict(fa.awd_lstm_lm_config, emb_sz=6, n_hid=7, n_layers=2))):
         with torch.no_grad():
             for p in m.parameters(): p.mul_(4)
         m.reset()
         m.eval()
         want = brute(m, [1, 2], 4, stop, penalty)[:5]
-        got = generate(m, [1, 2], 4, beams=200, n=5, stop=list(stop), banned=[], length_penalty=penalty, codec=list('abcde'), details=True)
+        got = generate(m, [1, 2], 4, beams=200, n=5, stop=list(stop), banned=[], length_penalty=penalty,
+                       codec=list('abcde'), details=True)
         eq([o.ids for o in got], [i for i, _ in want])
         close([sum(o.log_probs)/((5 + len(o.ids))/6)**penalty for o in got], [v for _, v in want], 1e-4)
 
@@ -411,7 +427,8 @@ def test_beams_are_sorted_different_and_scored_as_the_model_does(k):
         with torch.no_grad(): lp = full(first(m(torch.tensor([[2, 7, 8] + o.ids])))).log_softmax(-1)[0, 2:-1]
         close(o.log_probs, lp.gather(1, torch.tensor(o.ids)[:, None])[:, 0].tolist())
     eq(ask(m, steps=6, beams=6).ids, got[0].ids)
-    eq([[o.ids for o in x] for x in ask(m, [[2, 7, 8], [4]], 6, beams=6, n=2)], [[o.ids for o in ask(m, p, 6, beams=6, n=2)] for p in ([2, 7, 8], [4])])
+    eq([[o.ids for o in x] for x in ask(m, [[2, 7, 8], [4]], 6, beams=6, n=2)],
+       [[o.ids for o in ask(m, p, 6, beams=6, n=2)] for p in ([2, 7, 8], [4])])
 
 
 def test_beams_with_a_penalty_do_not_repeat():
@@ -421,12 +438,20 @@ def test_beams_with_a_penalty_do_not_repeat():
 
 
 # ---- arguments
-@pytest.mark.parametrize('kw, words', [(dict(temperature=-1), 'temperature is -1'), (dict(temperature=math.nan), 'temperature is nan'), (dict(temperature=math.inf), 'temperature is inf'),
-    (dict(top_k=-1), 'top_k is -1'), (dict(top_k=1.5), 'top_k is 1.5'), (dict(top_p=0), 'top_p is 0'), (dict(top_p=1.01), 'top_p is 1.01'), (dict(top_p=math.nan), 'top_p is nan'),
-    (dict(repetition_penalty=0), 'repetition_penalty is 0'), (dict(max_tokens=0), 'max_tokens is 0'), (dict(max_tokens=2.5), 'max_tokens is 2.5'), (dict(n=0), 'n is 0'),
-    (dict(beams=0), 'beams is 0'), (dict(beams=2, n=3), 'cannot give n=3'), (dict(beams=2, top_k=5), 'does not sample'), (dict(stop='nowhere'), "stop holds 'nowhere'"),
-    (dict(banned=[V]), f'banned holds {V}'), (dict(banned=vocab), 'nothing is left'), (dict(prompt=torch.zeros(0, dtype=torch.long)), 'is empty'), (dict(prompt=[V]), f'id {V}'), (dict(prompt=[-1]), 'id -1'),
-    (dict(prompt=[1.5]), 'whole numbers'), (dict(codec=None), 'No codec'), (dict(codec=vocab[:-1]), '29 entries'), (dict(prompt=[[1], []]), 'is empty')], ids=str)
+@pytest.mark.parametrize('kw, words', [
+    (dict(temperature=-1), 'temperature is -1'), (dict(temperature=math.nan), 'temperature is nan'),
+    (dict(temperature=math.inf), 'temperature is inf'),
+    (dict(top_k=-1), 'top_k is -1'), (dict(top_k=1.5), 'top_k is 1.5'),
+    (dict(top_p=0), 'top_p is 0'), (dict(top_p=1.01), 'top_p is 1.01'), (dict(top_p=math.nan), 'top_p is nan'),
+    (dict(repetition_penalty=0), 'repetition_penalty is 0'),
+    (dict(max_tokens=0), 'max_tokens is 0'), (dict(max_tokens=2.5), 'max_tokens is 2.5'), (dict(n=0), 'n is 0'),
+    (dict(beams=0), 'beams is 0'), (dict(beams=2, n=3), 'cannot give n=3'),
+    (dict(beams=2, top_k=5), 'does not sample'), (dict(stop='nowhere'), "stop holds 'nowhere'"),
+    (dict(banned=[V]), f'banned holds {V}'), (dict(banned=vocab), 'nothing is left'),
+    (dict(prompt=torch.zeros(0, dtype=torch.long)), 'is empty'), (dict(prompt=[V]), f'id {V}'),
+    (dict(prompt=[-1]), 'id -1'), (dict(prompt=[1.5]), 'whole numbers'),
+    (dict(codec=None), 'No codec'), (dict(codec=vocab[:-1]), '29 entries'), (dict(prompt=[[1], []]), 'is empty')],
+    ids=str)
 def test_wrong_arguments_say_so(kw, words):
     with expect_fail(ValueError, words): generate(model('LMModel6'), **dict(dict(prompt=[2, 3], codec=vocab), **kw))
 
@@ -440,11 +465,14 @@ def test_what_is_no_language_model_is_refused():
 def test_prompts_of_every_kind():
     m = model('LMModel6')
     want = ask(m, [2, 5, 6], seed=1).ids
-    for p in ((2, 5, 6), torch.tensor([2, 5, 6]), np.array([2, 5, 6]), torch.tensor([2, 5, 6], dtype=torch.int32)): eq(generate(m, p, 40, seed=1, codec=vocab, banned=[], stop=[], details=True).ids, want)
-    for p in (torch.tensor([[2, 5, 6]]), [[2, 5, 6]], [torch.tensor([2, 5, 6])], np.array([[2, 5, 6]])): eq(generate(m, p, 40, seed=1, codec=vocab, banned=[], stop=[], details=True)[0].ids, want)
+    for p in ((2, 5, 6), torch.tensor([2, 5, 6]), np.array([2, 5, 6]), torch.tensor([2, 5, 6], dtype=torch.int32)):
+        eq(generate(m, p, 40, seed=1, codec=vocab, banned=[], stop=[], details=True).ids, want)
+    for p in (torch.tensor([[2, 5, 6]]), [[2, 5, 6]], [torch.tensor([2, 5, 6])], np.array([[2, 5, 6]])):
+        eq(generate(m, p, 40, seed=1, codec=vocab, banned=[], stop=[], details=True)[0].ids, want)
     split = dict(seed=1, banned=[], stop=[], details=True)
     eq(generate(m, 'xxbos w2 w3', 40, codec=Codec(str.split, vocab), **split).ids, want)
-    eq([o.ids for o in generate(m, ['xxbos w2 w3', 'w1'], 40, codec=Codec(str.split, Numericalize(vocab)), **split)][0], want)
+    eq([o.ids for o in generate(m, ['xxbos w2 w3', 'w1'], 40, codec=Codec(str.split, Numericalize(vocab)),
+                                **split)][0], want)
     loaded = SimpleNamespace(model=m, vocab=vocab, tok=str.split)
     eq(generate(loaded, 'xxbos w2 w3', 40, seed=1, banned=[], stop=[], details=True).ids, want)
     learner = SimpleNamespace(model=m, dls=SimpleNamespace(vocab=vocab, tok=str.split))
@@ -453,12 +481,14 @@ def test_prompts_of_every_kind():
 
 def test_unknown_words_are_read_as_unk_with_a_note():
     m = model('LMModel6')
-    with pytest.warns(UserWarning, match='read as xxunk: twelvety'): o = generate(m, 'w2 twelvety', 5, codec=Codec(str.split, vocab), seed=1, details=True)
+    with pytest.warns(UserWarning, match='read as xxunk: twelvety'):
+        o = generate(m, 'w2 twelvety', 5, codec=Codec(str.split, vocab), seed=1, details=True)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         eq(o.ids, generate(m, [vocab.index('w2'), 0], 5, codec=vocab, seed=1, details=True).ids)
     assert o.text.startswith('w2 [?]')
-    with expect_fail(ValueError, "does not know ['twelvety']"): generate(LMModel6(2, 4, 1), 'a twelvety', codec=['a', 'b'])
+    with expect_fail(ValueError, "does not know ['twelvety']"):
+        generate(LMModel6(2, 4, 1), 'a twelvety', codec=['a', 'b'])
 
 
 def test_fastais_learner_is_taken_as_it_is():
@@ -502,13 +532,15 @@ def test_each_prompt_keeps_its_own_list():
     m, letters = Table({0: [2], 1: [2, 3, 4], 2: [2], 3: [3], 4: [4]}, 6), list('abcdef')
     kw = dict(codec=letters, stop=[], banned=[], details=True)
     got = generate(m, [[0], [1], [5], [1]], 3, beams=3, n=3, **kw)
-    eq([sorted(tuple(o.ids) for o in some) for some in got], [[(2, 2, 2)], [(2, 2, 2), (3, 3, 3), (4, 4, 4)], [()], [(2, 2, 2), (3, 3, 3), (4, 4, 4)]])
+    eq([sorted(tuple(o.ids) for o in some) for some in got],
+       [[(2, 2, 2)], [(2, 2, 2), (3, 3, 3), (4, 4, 4)], [()], [(2, 2, 2), (3, 3, 3), (4, 4, 4)]])
     for some, p in zip(got, 'ABFB'): assert all(o.text.upper().startswith(p) for o in some)
     eq([o.ids for o in generate(m, [[0], [5], [1]], 3, beams=3, **kw)][:2], [[2, 2, 2], []])
     got = generate(m, [[0], [5], [1]], 3, n=2, seed=1, **kw)
     eq([[len(o.ids) for o in some] for some in got], [[3, 3], [0, 0], [3, 3]])
     assert all(-math.inf < lp for some in got for o in some for lp in o.log_probs)
-    for temperature in (0, 1): eq([len(o.ids) for o in generate(m, [[0], [5]], 3, temperature=temperature, **kw)], [3, 0])
+    for temperature in (0, 1):
+        eq([len(o.ids) for o in generate(m, [[0], [5]], 3, temperature=temperature, **kw)], [3, 0])
 
 
 def test_what_is_banned_is_not_written_where_nothing_else_is_possible():
@@ -522,7 +554,8 @@ def test_what_is_banned_is_not_written_where_nothing_else_is_possible():
 @pytest.mark.parametrize('k', [k for k in ('LMModel7', 'ours', 'lazy') if k in make])
 def test_threads_share_a_model(k):
     m = model(k).train()
-    jobs = [(dict(prompt=[2, 3 + i], seed=i, n=1 + i%3, temperature=1 if i%4 else 0) | (dict(beams=3, temperature=1) if i%5 == 0 else {})) for i in range(24)]
+    jobs = [(dict(prompt=[2, 3 + i], seed=i, n=1 + i%3, temperature=1 if i%4 else 0)
+             | (dict(beams=3, temperature=1) if i%5 == 0 else {})) for i in range(24)]
     def go(kw):
         found = ask(m, steps=12, **kw)
         return [o.ids for o in (found if isinstance(found, list) else [found])]
@@ -567,16 +600,19 @@ class NoFloat64(torch.utils._python_dispatch.TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for o in torch.utils._pytree.tree_leaves((args, kwargs, out)):
             if isinstance(o, torch.Tensor) and o.dtype == torch.float64 or o is torch.float64:
-                raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+                raise TypeError('Cannot convert a MPS Tensor to float64 dtype '
+                                "as the MPS framework doesn't support float64.")
         return out
 
 
 @pytest.mark.parametrize('k', ['LMModel7', 'fastai'])
-@pytest.mark.parametrize('kw', [dict(seed=1), dict(seed=3, top_p=.8, n=3), dict(seed=2, top_k=5, temperature=.7), dict(min_p=.02, seed=1), dict(temperature=0), dict(beams=4, n=2, length_penalty=.5),
-    dict(seed=4, repetition_penalty=1.3)], ids=str)
+@pytest.mark.parametrize('kw', [
+    dict(seed=1), dict(seed=3, top_p=.8, n=3), dict(seed=2, top_k=5, temperature=.7), dict(min_p=.02, seed=1),
+    dict(temperature=0), dict(beams=4, n=2, length_penalty=.5), dict(seed=4, repetition_penalty=1.3)], ids=str)
 def test_texts_are_the_same_on_devices_without_float64(k, kw):
     m = model(k)
-    ids = lambda: [o.ids for o in ask(m, [[2, 7, 8], [3]], 20, **kw)] if kw.get('n', 1) == 1 else [[o.ids for o in some] for some in ask(m, [[2, 7, 8], [3]], 20, **kw)]
+    ids = lambda: ([o.ids for o in ask(m, [[2, 7, 8], [3]], 20, **kw)] if kw.get('n', 1) == 1 else
+                   [[o.ids for o in some] for some in ask(m, [[2, 7, 8], [3]], 20, **kw)])
     with_it = ids()
     assert float_type('cpu') == torch.float64
     with NoFloat64():
@@ -589,21 +625,31 @@ def test_random_draws_are_those_of_torch():
     for seed in (1, 42, np.int64(7)):
         g = torch.Generator().manual_seed(int(seed))
         seeds = [torch.randint(2**62, (), generator=g).item() for _ in range(3)]
-        eq(random_draws(seed, 3, 50).tolist(), [torch.rand(50, generator=g.manual_seed(s), dtype=torch.float64).tolist() for s in seeds])
+        eq(random_draws(seed, 3, 50).tolist(),
+           [torch.rand(50, generator=g.manual_seed(s), dtype=torch.float64).tolist() for s in seeds])
 
 
 # ---- arguments that people give
 def test_values_of_numpy_and_none_are_taken():
     m = model('LMModel6')
-    for a, b in ((dict(seed=np.int64(1)), dict(seed=1)), (dict(seed=1, top_k=None, top_p=None, min_p=None), dict(seed=1)), (dict(seed=1, top_k=np.int32(3), top_p=np.float32(.5)), dict(seed=1, top_k=3, top_p=.5)),
-                 (dict(seed=1, temperature=np.float64(.5), n=np.int64(1)), dict(seed=1, temperature=.5)), (dict(seed=1, banned=np.int64(5), stop=torch.tensor([6])), dict(seed=1, banned=[5], stop=[6]))):
+    for a, b in ((dict(seed=np.int64(1)), dict(seed=1)),
+                 (dict(seed=1, top_k=None, top_p=None, min_p=None), dict(seed=1)),
+                 (dict(seed=1, top_k=np.int32(3), top_p=np.float32(.5)), dict(seed=1, top_k=3, top_p=.5)),
+                 (dict(seed=1, temperature=np.float64(.5), n=np.int64(1)), dict(seed=1, temperature=.5)),
+                 (dict(seed=1, banned=np.int64(5), stop=torch.tensor([6])), dict(seed=1, banned=[5], stop=[6]))):
         eq(ask(m, steps=np.int64(15), **a).ids, ask(m, steps=15, **b).ids)
 
 
-@pytest.mark.parametrize('kw, words', [(dict(seed=1.5), 'seed is 1.5'), (dict(seed='a'), "seed is 'a'"), (dict(seed=True), 'seed is True'), (dict(seed=2**64), 'seed is 18446744073709551616'), (dict(temperature=None), 'temperature is None'),
-    (dict(temperature='0.7'), "temperature is '0.7'"), (dict(top_k='5'), "top_k is '5'"), (dict(top_k=math.nan), 'top_k is nan'), (dict(top_k=math.inf), 'top_k is inf'), (dict(min_p=2), 'min_p is 2'), (dict(min_p=math.nan), 'min_p is nan'),
-    (dict(repetition_penalty=None), 'repetition_penalty is None'), (dict(length_penalty=math.nan), 'length_penalty is nan'), (dict(beams=2, min_p=.1), 'does not sample'), (dict(max_tokens=None), 'max_tokens is None'),
-    (dict(stop=[1.5]), 'stop holds 1.5'), (dict(banned=['w1', None]), 'banned holds None')], ids=str)
+@pytest.mark.parametrize('kw, words', [
+    (dict(seed=1.5), 'seed is 1.5'), (dict(seed='a'), "seed is 'a'"), (dict(seed=True), 'seed is True'),
+    (dict(seed=2**64), 'seed is 18446744073709551616'),
+    (dict(temperature=None), 'temperature is None'), (dict(temperature='0.7'), "temperature is '0.7'"),
+    (dict(top_k='5'), "top_k is '5'"), (dict(top_k=math.nan), 'top_k is nan'), (dict(top_k=math.inf), 'top_k is inf'),
+    (dict(min_p=2), 'min_p is 2'), (dict(min_p=math.nan), 'min_p is nan'),
+    (dict(repetition_penalty=None), 'repetition_penalty is None'),
+    (dict(length_penalty=math.nan), 'length_penalty is nan'), (dict(beams=2, min_p=.1), 'does not sample'),
+    (dict(max_tokens=None), 'max_tokens is None'), (dict(stop=[1.5]), 'stop holds 1.5'),
+    (dict(banned=['w1', None]), 'banned holds None')], ids=str)
 def test_more_wrong_arguments_say_so(kw, words):
     with expect_fail(ValueError, words): generate(model('LMModel6'), **dict(dict(prompt=[2, 3], codec=vocab), **kw))
 
@@ -611,24 +657,29 @@ def test_more_wrong_arguments_say_so(kw, words):
 def test_a_setting_that_does_not_exist_is_named():
     from small_runs import learner, vocab
     for wrong in (dict(foo=1), dict(top_k=5, n_words=3), dict(max_length=9)):
-        with pytest.raises(TypeError, match=f'^generate has no argument .{[*wrong][-1]}.; .*temperature, top_k.*seed') as e: generate(learner().model, 'w1', codec=vocab, **wrong)
+        with pytest.raises(TypeError, match=f'^generate has no argument .{[*wrong][-1]}.; '
+                                            '.*temperature, top_k.*seed') as e:
+            generate(learner().model, 'w1', codec=vocab, **wrong)
         assert 'Writer' not in str(e.value)
 
 
 def test_prompts_that_are_none():
     import pandas as pd
     m = model('LMModel6')
-    eq(generate(m, max_tokens=9, seed=1, codec=vocab, details=True).ids, generate(m, [2], 9, seed=1, codec=vocab, details=True).ids)
+    eq(generate(m, max_tokens=9, seed=1, codec=vocab, details=True).ids,
+       generate(m, [2], 9, seed=1, codec=vocab, details=True).ids)
     with expect_fail(ValueError, 'Give a prompt'): generate(LMModel6(2, 4, 1), codec=['a', 'b'])
     for bad in (b'w1', dict(text='w1'), pd.DataFrame(dict(text=['w1'])), {'w1'}, 3, 1.5):
         with expect_fail(TypeError, 'A prompt is'): generate(m, bad, 3, codec=vocab)
     with expect_fail((TypeError, ValueError)): generate(m, ['w1', None], 3, codec=vocab)
     c = dict(codec=Codec(str.split, vocab), seed=1)
     two = generate(m, ['w1', 'w2'], 5, **c)
-    for many in (pd.Series(['w1', 'w2']), np.array(['w1', 'w2']), (o for o in ('w1', 'w2')), ('w1', 'w2')): eq(generate(m, many, 5, **c), two)
+    for many in (pd.Series(['w1', 'w2']), np.array(['w1', 'w2']), (o for o in ('w1', 'w2')), ('w1', 'w2')):
+        eq(generate(m, many, 5, **c), two)
 
 
-@pytest.mark.parametrize('kw', [dict(), dict(temperature=0), dict(n=3), dict(beams=2), dict(top_p=.5), dict(repetition_penalty=2.)], ids=str)
+@pytest.mark.parametrize('kw', [
+    dict(), dict(temperature=0), dict(n=3), dict(beams=2), dict(top_p=.5), dict(repetition_penalty=2.)], ids=str)
 def test_weights_that_are_not_numbers_say_so(kw):
     m = model('LMModel6')
     with torch.no_grad(): m.h_o.weight[3] = math.nan
@@ -661,22 +712,28 @@ def language_learner(kind):
     from fastai.data.all import DataLoaders, Datasets
     from fastai.text import all as ft
     from lesson8nlp import dataloader, learner, tokenizer
-    texts = ['xxmaj the film was good . i liked it very much .'.replace('xxmaj the', 'The'), 'A bad film !!! So so so bad .']*30
+    texts = ['xxmaj the film was good . i liked it very much .'.replace('xxmaj the', 'The'),
+             'A bad film !!! So so so bad .']*30
     tok = Tokenizer(CharTokenizer()) if kind == 'characters' else Tokenizer()
     num = Numericalize(min_freq=1)
     num.setup([tok(t) for t in texts])
     if kind == 'ids':
         ids = [num(tok(t)) for t in texts]
         dls = DataLoaders(*(dataloader.LMDataLoader(o, bs=4, seq_len=8, vocab=num.vocab) for o in (ids, ids)))
-    elif kind == 'datasets': dls = Datasets(texts, [[tok, num]], splits=[list(range(50)), list(range(50, 60))], dl_type=dataloader.LMDataLoader).dataloaders(bs=4, seq_len=8)
+    elif kind == 'datasets':
+        dls = Datasets(texts, [[tok, num]], splits=[list(range(50)), list(range(50, 60))],
+                       dl_type=dataloader.LMDataLoader).dataloaders(bs=4, seq_len=8)
     elif kind == 'fastai':
-        block = ft.DataBlock(ft.TextBlock.from_df('text', is_lm=True, min_freq=1), get_x=ft.ColReader('text'), splitter=ft.RandomSplitter(.2, seed=42))
+        block = ft.DataBlock(ft.TextBlock.from_df('text', is_lm=True, min_freq=1), get_x=ft.ColReader('text'),
+                             splitter=ft.RandomSplitter(.2, seed=42))
         dls = block.dataloaders(pd.DataFrame(dict(text=texts)), bs=4, seq_len=8)
     else:
-        dls = DataLoaders(*(dataloader.LMDataLoader([num(tok(t)) for t in texts], bs=4, seq_len=8, vocab=num.vocab) for _ in range(2)))
+        dls = DataLoaders(*(dataloader.LMDataLoader([num(tok(t)) for t in texts], bs=4, seq_len=8, vocab=num.vocab)
+                            for _ in range(2)))
         dls.codec = Codec(tok, num.vocab)
     torch.manual_seed(1)
-    return learner.language_model_learner(dls, us.AWD_LSTM, config=dict(us.awd_lstm_lm_config, **small), pretrained=False)
+    return learner.language_model_learner(dls, us.AWD_LSTM, config=dict(us.awd_lstm_lm_config, **small),
+                                          pretrained=False)
 
 
 loaders_of = ['ids', 'datasets', 'fastai', 'codec', 'characters']
@@ -687,12 +744,16 @@ def test_predict_works_on_every_kind_of_loader(kind):
     learn = language_learner(kind)
     codec = Codec.from_dls(learn.dls)
     if kind == 'characters': assert isinstance(codec.tok.tok, CharTokenizer)
-    for kw in (dict(temperature=0), dict(temperature=.5, min_p=.001), dict(no_unk=False), dict(no_bar=True, only_last_word=True)):
+    for kw in (dict(temperature=0), dict(temperature=.5, min_p=.001), dict(no_unk=False),
+               dict(no_bar=True, only_last_word=True)):
         out = learn.predict('The film was', 6, **kw)
         assert isinstance(out, str) and out.startswith('The film was')
     o = generate(learn.model, codec.encode('The film was'), 6, temperature=0, stop=[], codec=codec, details=True)
-    eq(learn.predict('The film was', 6, temperature=0), ' '.join(decode_spec_tokens([t for t in codec.words(codec.encode('The film was').tolist() + o.ids) if t not in (BOS, PAD)])))
-    eq(learn.predict('The film was', 6, temperature=0, only_last_word=True), learn.predict('The film was', 6, temperature=0))
+    eq(learn.predict('The film was', 6, temperature=0),
+       ' '.join(decode_spec_tokens([t for t in codec.words(codec.encode('The film was').tolist() + o.ids)
+                                    if t not in (BOS, PAD)])))
+    eq(learn.predict('The film was', 6, temperature=0, only_last_word=True),
+       learn.predict('The film was', 6, temperature=0))
     torch.manual_seed(5); a = learn.predict('The film', 9)
     torch.manual_seed(5); eq(learn.predict('The film', 9), a)
     assert learn.predict('The film', 9) != a or learn.predict('The film', 9) != a
@@ -708,8 +769,12 @@ def test_predict_is_fastais_where_fastais_is_right():
     with torch.no_grad(): learn.model[1].decoder.weight.mul_(60) # sure of itself: a low temperature is as good as 0
     theirs = Theirs.predict(learn, 'The film was', 5, temperature=.05, no_bar=True)
     eq(learn.predict('The film was', 5, temperature=0), theirs)
-    eq(learn.predict('A film', 2, temperature=0, decoder=lambda tokens: [t.upper() for t in tokens]), Theirs.predict(learn, 'A film', 2, temperature=.05, no_bar=True, decoder=lambda tokens: [t.upper() for t in tokens]))
-    assert learn.predict('So so so bad !!! The film', 1, temperature=0).startswith('so so so bad !!! The film') or learn.predict('So so so bad !!! The film', 1, temperature=0).lower().startswith('so so so bad !!! the film')
+    eq(learn.predict('A film', 2, temperature=0, decoder=lambda tokens: [t.upper() for t in tokens]),
+       Theirs.predict(learn, 'A film', 2, temperature=.05, no_bar=True,
+                      decoder=lambda tokens: [t.upper() for t in tokens]))
+    assert (learn.predict('So so so bad !!! The film', 1, temperature=0).startswith('so so so bad !!! The film')
+            or learn.predict('So so so bad !!! The film', 1, temperature=0).lower()
+               .startswith('so so so bad !!! the film'))
 
 
 # ---- decode
@@ -750,9 +815,12 @@ def test_reviews_come_back_with_words_and_capitals():
     assert same_words/len(reviews) > .9, same_words  # the others: so(ooo) with its run of letters, and "can not"
 
 
-ordinary = st.sampled_from('film movie story actor plot music scene ending think was great terrible boring funny paris london tom very really with without never best worst there hundred'.split())
+ordinary = st.sampled_from(
+    'film movie story actor plot music scene ending think was great terrible boring funny paris london tom very '
+    'really with without never best worst there hundred'.split())
 cased = st.builds(lambda w, f: f(w), ordinary, st.sampled_from([str.lower, str.capitalize, str.upper]))
-word = st.one_of(cased, cased, st.sampled_from(["don't", "It's", "WASN'T", "I'm", 'well-known', 'SCI-FI', "Tom's", 'cannot', '10/10', '42', '$5', '1990', '50%']))
+word = st.one_of(cased, cased, st.sampled_from([
+    "don't", "It's", "WASN'T", "I'm", 'well-known', 'SCI-FI', "Tom's", 'cannot', '10/10', '42', '$5', '1990', '50%']))
 ends = st.sampled_from(['', '', '', '', ',', '.', '!', '?', ';', ':', '!!!', '...'])
 plain = st.builds(lambda ws: ' '.join(w + e for w, e in ws), st.lists(st.tuples(word, ends), min_size=1, max_size=12))
 tok = Tokenizer()
@@ -773,7 +841,9 @@ def test_quotes_and_brackets_come_back(a, b):
 
 
 @settings(deadline=None, max_examples=500)
-@given(st.lists(st.one_of(st.sampled_from(special_tokens + ['xxfake', '3', '0', '12345678901', '', '▁', '\n', '"', "'", '-', '²', 'i', 'a']), st.text(max_size=4))))
+@given(st.lists(st.one_of(
+    st.sampled_from(special_tokens + ['xxfake', '3', '0', '12345678901', '', '▁', '\n', '"', "'", '-', '²', 'i', 'a']),
+    st.text(max_size=4))))
 def test_decode_takes_whatever_a_model_writes(tokens):
     text = decode(tokens)
     assert isinstance(text, str) and len(text) <= sum(map(len, tokens))*1000 + 3000
@@ -801,12 +871,15 @@ def test_pieces_carry_their_spaces(kind, tmp_path):
 # ---- speed
 def test_results_are_rows():
     rows = load_results(Path(__file__).parent.parent/'benchmarks'/'results'/'generate.json')
-    assert {r['kind'] for r in rows} == {'one', 'long', 'many'} and all(r['ratio'] > 1 and r['reached'] == (r['ratio'] >= 50) and r['command'] == 'python benchmarks/generate.py' for r in rows)
+    assert ({r['kind'] for r in rows} == {'one', 'long', 'many'}
+            and all(r['ratio'] > 1 and r['reached'] == (r['ratio'] >= 50)
+                    and r['command'] == 'python benchmarks/generate.py' for r in rows))
 
 
 def test_no_prompts_give_no_texts():
     "As predict([]) does; the ids of one text must not be empty."
     m = model('LMModel6')
-    for none in ([], (), iter([])): assert generate(m, none, codec=vocab) == generate(m, none, n=3, details=True, codec=vocab) == []
+    for none in ([], (), iter([])):
+        assert generate(m, none, codec=vocab) == generate(m, none, n=3, details=True, codec=vocab) == []
     with pytest.raises(ValueError, match='is empty'): generate(m, np.zeros(0, np.int64), codec=vocab)
     with pytest.raises(TypeError, match="no argument 'foo'"): generate(m, [], foo=1, codec=vocab)

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import lesson8nlp.core
 import numpy as np, pytest, safetensors.torch, torch
-from fastai.basics import Adam, Callback, CrossEntropyLossFlat, DataLoaders, F, L, Learner, Module, OptimWrapper, SGD, accuracy, nn, partial, ranger, set_seed
+from fastai.basics import Adam, Callback, CrossEntropyLossFlat, DataLoaders, F, L, Learner, Module, OptimWrapper, SGD, \
+    accuracy, nn, partial, ranger, set_seed
 from fastai.callback.schedule import *
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback, TerminateOnNaNCallback
 from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.text import learner as fl
-from fastai.text.all import AWD_LSTM as FastaiAWD, Interpretation, Perplexity, language_model_learner as fastai_lm_learner, load_learner, top_k_accuracy
+from fastai.text.all import AWD_LSTM as FastaiAWD, Interpretation, Perplexity, \
+    language_model_learner as fastai_lm_learner, load_learner, top_k_accuracy
 
 from lesson8nlp import models as lm
 from lesson8nlp.awdlstm import *
@@ -39,15 +41,18 @@ def test_measures_are_of_the_stream(seed):
         batches.append((torch.randn(bs, sl, 7, generator=g)*3, y))
     x, y = torch.cat([x.flatten(0, 1) for x, _ in batches]), torch.cat([y.flatten() for _, y in batches])
     if (y != -100).sum() == 0: return
-    learn = Learner(DataLoaders([], batches), Fixed(), loss_func=CrossEntropyLossFlat(), metrics=[TokenLoss(), *lm_metrics()])
+    learn = Learner(DataLoaders([], batches), Fixed(), loss_func=CrossEntropyLossFlat(),
+                    metrics=[TokenLoss(), *lm_metrics()])
     with learn.no_bar(): _, loss, acc, ppl, bits = learn.validate()
     nll, keep = F.cross_entropy(x, y).item(), y != -100
-    assert loss == pytest.approx(nll, rel=1e-5) and ppl == pytest.approx(math.exp(nll), rel=1e-5) and bits == pytest.approx(nll/math.log(2), rel=1e-5)
+    assert (loss == pytest.approx(nll, rel=1e-5) and ppl == pytest.approx(math.exp(nll), rel=1e-5)
+            and bits == pytest.approx(nll/math.log(2), rel=1e-5))
     assert acc == pytest.approx((x.argmax(-1) == y)[keep].float().mean().item(), rel=1e-6)
 
 
 def test_measures_with_no_token_that_counts():
-    batches = [(torch.zeros(2, 3, 4), torch.full((2, 3), -100)), (torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.long))]
+    batches = [(torch.zeros(2, 3, 4), torch.full((2, 3), -100)),
+               (torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.long))]
     learn = Learner(DataLoaders([], batches), Fixed(), loss_func=CrossEntropyLossFlat(), metrics=lm_metrics())
     with learn.no_bar(): assert list(learn.validate())[1:] == pytest.approx([1., 4., 2.])
     learn = Learner(DataLoaders([], batches[:1]), Fixed(), loss_func=CrossEntropyLossFlat(), metrics=lm_metrics())
@@ -60,7 +65,8 @@ def test_lazy_logits_give_the_same_measures():
     with full_logits(learn.model), learn.no_bar(): full = learn.validate()
     assert learn.model[1].lazy and list(lazy) == pytest.approx(list(full), rel=1e-5)
     with learn.no_bar(): preds, targs = learn.get_preds()
-    assert preds.shape[:2] == targs.shape and -preds.gather(-1, targs[..., None]).log().mean().item() == pytest.approx(lazy[0], rel=1e-4)
+    assert (preds.shape[:2] == targs.shape
+            and -preds.gather(-1, targs[..., None]).log().mean().item() == pytest.approx(lazy[0], rel=1e-4))
 
 
 # ---- weights from elsewhere
@@ -71,7 +77,9 @@ def test_match_embeds_is_fastais(seed):
     old, new = ([f'w{i}' for i in rng.integers(0, 60, n)] for n in rng.integers(1, 80, 2))
     if seed % 2: old = list(dict.fromkeys(old))
     w = {'0.encoder.weight': torch.randn(len(old), 3)}
-    if seed % 3: w |= {'0.encoder_dp.emb.weight': torch.randn(len(old), 3), 'more': torch.ones(1), '1.decoder.weight': torch.randn(len(old), 3), '1.decoder.bias': torch.randn(len(old))}
+    if seed % 3:
+        w |= {'0.encoder_dp.emb.weight': torch.randn(len(old), 3), 'more': torch.ones(1),
+              '1.decoder.weight': torch.randn(len(old), 3), '1.decoder.bias': torch.randn(len(old))}
     a, b = match_embeds(dict(w), old, new), fl.match_embeds(dict(w), old, new)
     assert list(a) == list(b) and all(torch.equal(a[k], b[k]) for k in a)
     r = match_report(old, new)
@@ -88,7 +96,8 @@ def test_weights_of_fastai_and_back(tmp_path):
     ours.load('t')
     assert same(weights(ours), weights(theirs))
     ours = language_model_learner(dls, AWD_LSTM, config=small, pretrained_fnames=['t', 't'], path=tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(weights(ours).values(), weights(theirs).values())) and ours.opt.frozen_idx == 2 and ours.vocab_match.missing == []
+    assert (all(torch.equal(a, b) for a, b in zip(weights(ours).values(), weights(theirs).values()))
+            and ours.opt.frozen_idx == 2 and ours.vocab_match.missing == [])
     fit(ours, epochs=1)
     ours.save('o', with_opt=False); ours.save_encoder('o_enc')
     theirs.load('o', weights_only=True)
@@ -115,7 +124,8 @@ def test_files_that_run_code_are_not_opened(tmp_path):
     torch.save(Bad(), tmp_path/'models'/'w.pth'); torch.save(learner().model.state_dict(), tmp_path/'models'/'good.pth')
     for n, o in dict(w=Bad(), good=['a', Bad()]).items(): (tmp_path/'models'/f'{n}.pkl').write_bytes(pickle.dumps(o))
     for names in (['w', 'good'], ['good', 'good'], ['good', 'w']):
-        with pytest.raises(ValueError, match='not opened'): language_model_learner(loaders(), AWD_LSTM, config=small, pretrained_fnames=names, path=tmp_path)
+        with pytest.raises(ValueError, match='not opened'):
+            language_model_learner(loaders(), AWD_LSTM, config=small, pretrained_fnames=names, path=tmp_path)
     with pytest.raises(ValueError, match='not opened'): learner(path=tmp_path).load_encoder('w')
     with pytest.raises(Exception, match='Weights only'): learner(path=tmp_path).load('w')
     assert not touched.exists()
@@ -123,7 +133,8 @@ def test_files_that_run_code_are_not_opened(tmp_path):
 
 def test_bf16_trains_on_a_cpu():
     learn = fit(learner().to_bf16(), epochs=1)
-    assert all(math.isfinite(float(o)) for o in learn.recorder.losses) and all(p.dtype == torch.float32 for p in learn.model.parameters())
+    assert (all(math.isfinite(float(o)) for o in learn.recorder.losses)
+            and all(p.dtype == torch.float32 for p in learn.model.parameters()))
     plain, fp16 = fit(learner(), epochs=1), fit(learner().to_fp16(), epochs=1)
     assert same(weights(plain), weights(fp16)) and not same(weights(plain), weights(learn))
 
@@ -133,7 +144,8 @@ def test_bf16_trains_on_a_cpu():
 class ReadsPred(Callback):
     "A callback that was written for tensors."
     order = -10
-    def after_loss(self): self.seen = [self.pred.softmax(-1).shape[-1], (2*self.pred).max().item(), self.pred.argmax(dim=-1).shape]
+    def after_loss(self):
+        self.seen = [self.pred.softmax(-1).shape[-1], (2*self.pred).max().item(), self.pred.argmax(dim=-1).shape]
 
 
 def their_cross_entropy(p, y): return F.cross_entropy(p.view(-1, p.shape[-1]), y.view(-1))
@@ -141,10 +153,12 @@ def their_cross_entropy(p, y): return F.cross_entropy(p.view(-1, p.shape[-1]), y
 
 @pytest.mark.parametrize('prepare', [lambda l: l, TextLearner.to_bf16], ids=['fp32', 'bf16'])
 def test_foreign_metrics_and_callbacks(prepare):
-    learn = prepare(learner(metrics=[top_k_accuracy, Perplexity(), their_cross_entropy, accuracy, TokenAccuracy()], cbs=ReadsPred()))
+    learn = prepare(learner(metrics=[top_k_accuracy, Perplexity(), their_cross_entropy, accuracy, TokenAccuracy()],
+                            cbs=ReadsPred()))
     fit(learn, epochs=1)
     loss, topk, ppl, ce, acc, token_acc = learn.recorder.values[-1][1:]
-    assert ce == pytest.approx(loss, rel=.05) and math.exp(loss) == pytest.approx(ppl, rel=.1) and topk > acc and acc == pytest.approx(token_acc, abs=.02)
+    assert (ce == pytest.approx(loss, rel=.05) and math.exp(loss) == pytest.approx(ppl, rel=.1) and topk > acc
+            and acc == pytest.approx(token_acc, abs=.02))
     assert learn.reads_pred.seen[0] == len(vocab)
 
 
@@ -154,7 +168,8 @@ def test_everyday_calls(tmp_path, capsys):
         assert 'Total params' in learn.summary()
         assert 0 < learn.lr_find(show_plot=False).valley < 10
         learn.fine_tune(1, 1e-2)
-        learn.fit_flat_cos(1, 1e-2, cbs=[SaveModelCallback(), EarlyStoppingCallback(), GradientAccumulation(8), TerminateOnNaNCallback()])
+        learn.fit_flat_cos(1, 1e-2, cbs=[SaveModelCallback(), EarlyStoppingCallback(), GradientAccumulation(8),
+                                         TerminateOnNaNCallback()])
         before = learn.validate()
         preds, targs, losses = learn.get_preds(with_loss=True)
         x, p, y, decoded, _ = learn.get_preds(with_input=True, with_decoded=True, with_loss=True)
@@ -162,7 +177,8 @@ def test_everyday_calls(tmp_path, capsys):
         Interpretation.from_learner(learn)
         learn.export('whole.pkl')
         again = load_learner(tmp_path/'whole.pkl')
-    assert preds.shape == (*targs.shape, len(vocab)) and torch.equal(decoded, preds.argmax(-1)) and torch.equal(p, preds)
+    assert (preds.shape == (*targs.shape, len(vocab)) and torch.equal(decoded, preds.argmax(-1))
+            and torch.equal(p, preds))
     assert losses.mean().item() == pytest.approx(-preds.gather(-1, targs[..., None]).log().mean().item(), rel=.02)
     assert same(weights(again), weights(learn)) and len(before) == 2
 
@@ -178,7 +194,8 @@ def test_three_outputs_may_come_as_a_list():
     assert all(math.isfinite(float(o)) for o in a.recorder.losses) and a.rnn.raw_out.ndim == 3
     class Two(Lists):
         def forward(self, x): return super().forward(x)[:2]
-    with pytest.raises(TypeError, match='a list of 2'): fit(TextLearner(loaders(), Two(), loss_func=CrossEntropyLossFlat()))
+    with pytest.raises(TypeError, match='a list of 2'):
+        fit(TextLearner(loaders(), Two(), loss_func=CrossEntropyLossFlat()))
 
 
 class Home(AWD_LSTM): pass
@@ -189,7 +206,8 @@ def test_an_architecture_of_ones_own_without_a_url(monkeypatch):
     meta = {k: v for k, v in _model_meta[AWD_LSTM].items() if not k.startswith('url')}
     monkeypatch.setitem(_model_meta, Home, meta)
     fit(language_model_learner(loaders(), Home, config=small, pretrained=False), epochs=1)
-    with pytest.warns(UserWarning, match='no pretrained weights for Home'): learn = language_model_learner(loaders(), Home, config=small)
+    with pytest.warns(UserWarning, match='no pretrained weights for Home'):
+        learn = language_model_learner(loaders(), Home, config=small)
     assert isinstance(learn.model[0], Home)
 
 
@@ -203,21 +221,27 @@ def test_pretrained_from_what_save_wrote(tmp_path, opt_func):
     assert same(weights(again), weights(learn))
     other = learner(seed=3, path=tmp_path, opt_func=opt_func)
     steps = lambda l: [s.get('step') for s in l.opt.state_dict()['state']]
-    assert steps(other.load('both', with_opt=True)) == steps(learn) and steps(learner(path=tmp_path).load('both', with_opt=False)) == [None]*len(steps(learn))
+    assert (steps(other.load('both', with_opt=True)) == steps(learn)
+            and steps(learner(path=tmp_path).load('both', with_opt=False)) == [None]*len(steps(learn)))
     whole = (tmp_path/'models'/'both.pth').read_bytes()
     (tmp_path/'models'/'both.pth').write_bytes(whole[:len(whole)//2])
-    with pytest.raises(ValueError, match='both.pth is damaged'): language_model_learner(loaders(), AWD_LSTM, config=small, pretrained_fnames=['both', 'both'], path=tmp_path)
+    with pytest.raises(ValueError, match='both.pth is damaged'):
+        language_model_learner(loaders(), AWD_LSTM, config=small, pretrained_fnames=['both', 'both'], path=tmp_path)
 
 
 @pytest.mark.parametrize('opt_func', [fused_adam, Adam])
 def test_load_with_opt(tmp_path, opt_func):
     "True restores the optimizer's state as saved, False leaves it out, and the default is fastai's."
-    def state(learn): return [{k: torch.as_tensor(v).clone() for k, v in s.items()} for s in learn.opt.state_dict()['state']]
-    def equal(a, b): return len(a) == len(b) and all(list(s) == list(t) and all(torch.equal(s[k], t[k]) for k in s) for s, t in zip(a, b))
+    def state(learn):
+        return [{k: torch.as_tensor(v).clone() for k, v in s.items()} for s in learn.opt.state_dict()['state']]
+    def equal(a, b):
+        return len(a) == len(b) and all(list(s) == list(t) and all(torch.equal(s[k], t[k]) for k in s)
+                                        for s, t in zip(a, b))
     learn = fit(learner(path=tmp_path, opt_func=opt_func), epochs=1)
     learn.save('o')
     saved = state(learn)
-    assert isinstance(learn, SafeLearner) and any(saved) and all(torch.isfinite(v).all() for s in saved for v in s.values())
+    assert (isinstance(learn, SafeLearner) and any(saved)
+            and all(torch.isfinite(v).all() for s in saved for v in s.values()))
     for kw in (dict(with_opt=True), dict(with_opt=False), {}):
         again = learner(seed=3, path=tmp_path, opt_func=opt_func)
         again.create_opt()
@@ -253,14 +277,17 @@ def test_a_compiled_model_is_trained_and_saved_under_its_plain_names(tmp_path, i
     other = learner(seed=4, path=tmp_path).load('c')
     assert same(weights(other), saved)
     other.load_encoder('c_enc'); learn.load('c'); learn.load_encoder('c_enc')
-    assert plain_model(learn.model) is plain_model(torch.nn.DataParallel(learn.model)) and len(learn.opt.param_lists) == 3
+    assert (plain_model(learn.model) is plain_model(torch.nn.DataParallel(learn.model))
+            and len(learn.opt.param_lists) == 3)
 
 
 # ---- a fit that goes wrong
 
 def test_a_loss_that_is_no_number_stops_the_fit():
     learn = learner()
-    with pytest.raises(ValueError, match=r'The loss is (nan|inf) at step \d+ of epoch 0, and the weights are ruined \(first in .*lower learning rate') as e: fit(learn, lr=1e35)
+    with pytest.raises(ValueError, match=r'The loss is (nan|inf) at step \d+ of epoch 0, and the weights are ruined '
+                                         r'\(first in .*lower learning rate') as e:
+        fit(learn, lr=1e35)
     assert learn.train_iter < 5
 
 
@@ -288,14 +315,16 @@ def test_a_ruined_fit_is_not_stored_as_finished(tmp_path):
     done = []
     class End(Callback):
         def after_fit(self): done.append(1)
-    with pytest.raises(ValueError, match='The loss is nan'): fit(learner(), Ruin(), End(), CheckpointCallback(tmp_path/'c', every=1, verbose=False))
+    with pytest.raises(ValueError, match='The loss is nan'):
+        fit(learner(), Ruin(), End(), CheckpointCallback(tmp_path/'c', every=1, verbose=False))
     names = sorted(p.name for p in (tmp_path/'c').iterdir())
     assert not done and names and not any('end' in n for n in names) and names[-1].startswith('00000009')
 
 
 def test_the_learning_rate_finder_may_explode():
     learn = learner()
-    with learn.no_bar(), learn.no_logging(): learn.lr_find(start_lr=1e-3, end_lr=1e30, num_it=40, stop_div=False, show_plot=False, suggest_funcs=[])
+    with learn.no_bar(), learn.no_logging():
+        learn.lr_find(start_lr=1e-3, end_lr=1e30, num_it=40, stop_div=False, show_plot=False, suggest_funcs=[])
     assert all(torch.isfinite(p).all() for p in learn.model.parameters())
 
 
@@ -325,18 +354,21 @@ def test_an_interrupt_leaves_no_autocast(where, monkeypatch):
 @pytest.mark.parametrize('where', ['fit', 'validate'])
 def test_an_interrupt_of_a_plain_learner_leaves_no_autocast(where, monkeypatch):
     "The callback itself sees to it, whatever learner it is put on; what is added to the learner goes after the fit."
-    learn = Learner(loaders(), lm.LMModel7(len(vocab), 12, 2, 0.3), loss_func=CrossEntropyLossFlat(), cbs=[*rnn_cbs(), MixedPrecision('bf16')])
+    learn = Learner(loaders(), lm.LMModel7(len(vocab), 12, 2, 0.3), loss_func=CrossEntropyLossFlat(),
+                    cbs=[*rnn_cbs(), MixedPrecision('bf16')])
     fit(learn, epochs=1)
     assert 'one_batch' not in vars(learn)
     monkeypatch.setattr(learn.model, 'forward', lambda x: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt), learn.no_bar(), learn.no_logging(): learn.fit(1) if where == 'fit' else learn.validate()
+    with pytest.raises(KeyboardInterrupt), learn.no_bar(), learn.no_logging():
+        learn.fit(1) if where == 'fit' else learn.validate()
     assert not torch.is_autocast_enabled('cpu')
     monkeypatch.undo()
     fit(learn, epochs=1)
     assert not torch.is_autocast_enabled('cpu') and 'one_batch' not in vars(learn)
 
 
-@pytest.mark.parametrize('words', [['xxunk', 'w0', 'xxpad'] + [f'w{i}' for i in range(1, 30)], [f'w{i}' for i in range(32)]], ids=['pad is 2', 'no pad'])
+@pytest.mark.parametrize('words', [['xxunk', 'w0', 'xxpad'] + [f'w{i}' for i in range(1, 30)],
+                                   [f'w{i}' for i in range(32)]], ids=['pad is 2', 'no pad'])
 def test_only_padding_gets_no_gradient(words):
     "The configuration says 1; the vocab of the data decides, and the word with the id 1 learns."
     dls = DataLoaders(*(LMDataLoader(stream, bs=8, seq_len=10, vocab=words) for _ in range(2)), device='cpu')
@@ -355,21 +387,25 @@ def test_a_classifier_needs_padding():
     dls = loaders()
     dls.vocab, dls.c = [[f'w{i}' for i in range(8)], ['a', 'b']], 2
     from lesson8nlp.classifier import text_classifier_learner
-    with pytest.raises(ValueError, match='The vocab has no xxpad, but batches of documents need padding: add it to the vocab'):
+    with pytest.raises(ValueError, match='The vocab has no xxpad, but batches of documents need padding: '
+                                         'add it to the vocab'):
         text_classifier_learner(dls, AWD_LSTM, config=dict(emb_sz=8, n_hid=12, n_layers=1), pretrained=False)
 
 
 @pytest.mark.parametrize('kind', [Learner, TextLearner])
 def test_a_batch_that_is_cancelled_leaves_no_autocast(kind):
     from fastai.basics import CancelBatchException
-    learn = kind(loaders(), lm.LMModel7(len(vocab), 12, 2, 0.3), loss_func=CrossEntropyLossFlat(), cbs=[*(rnn_cbs() if kind is Learner else []), MixedPrecision('bf16')])
+    learn = kind(loaders(), lm.LMModel7(len(vocab), 12, 2, 0.3), loss_func=CrossEntropyLossFlat(),
+                 cbs=[*(rnn_cbs() if kind is Learner else []), MixedPrecision('bf16')])
     fit(learn, Interrupt('after_pred', CancelBatchException), epochs=1)
     assert not torch.is_autocast_enabled('cpu')
 
 
 # ---- what the machine can do
 
-@pytest.mark.parametrize('units,want', [(dict(avx512_bf16=True), torch.bfloat16), (dict(amx_bf16=True), torch.bfloat16), (dict(avx512_bf16=False, avx2=True), torch.float32), ({}, torch.float32)])
+@pytest.mark.parametrize('units,want', [
+    (dict(avx512_bf16=True), torch.bfloat16), (dict(amx_bf16=True), torch.bfloat16),
+    (dict(avx512_bf16=False, avx2=True), torch.float32), ({}, torch.float32)])
 def test_fast_dtype_asks_torch(monkeypatch, units, want):
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: units)
     assert fast_dtype('cpu') == want and fast_dtype('mps') == torch.float32
@@ -380,7 +416,8 @@ def test_fast_dtype_asks_torch(monkeypatch, units, want):
 
 
 def test_importing_leaves_the_warning_filters_alone():
-    code = 'import warnings, lesson8nlp.core, lesson8nlp.learner, lesson8nlp.all\nassert not [f for f in warnings.filters if f[1] and "torch.jit.script" in f[1].pattern]'
+    code = ('import warnings, lesson8nlp.core, lesson8nlp.learner, lesson8nlp.all\n'
+            'assert not [f for f in warnings.filters if f[1] and "torch.jit.script" in f[1].pattern]')
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert r.returncode == 0 and 'torch.jit.script' not in r.stderr, r.stderr
 
@@ -388,7 +425,9 @@ def test_importing_leaves_the_warning_filters_alone():
 def test_rates_of_gradual_unfreezing_are_those_of_the_paper():
     "Howard and Ruder 2018, section 3.2: each layer has the rate of the one above it, divided by 2.6."
     last = learner().gradual_schedule(1.)['learning rates'].iloc[-1]
-    assert len(last) == 3 and [b/a for a, b in zip(last, last[1:])] == pytest.approx([2.6]*2) and last[-1] == 0.25  # half from stage to stage
+    # half from stage to stage
+    assert (len(last) == 3 and [b/a for a, b in zip(last, last[1:])] == pytest.approx([2.6]*2)
+            and last[-1] == 0.25)
 
 
 def test_validation_does_not_go_on_with_the_state_of_training():
@@ -396,4 +435,5 @@ def test_validation_does_not_go_on_with_the_state_of_training():
     reset = learn.model.reset
     learn.model.reset = lambda: (resets.append(learn.model.training), reset())
     fit(learn, epochs=2)
-    assert resets[1:] == [True, False]*2 + [False]  # before training, before validation, after the fit; the first one is fastai's own
+    # before training, before validation, after the fit; the first one is fastai's own
+    assert resets[1:] == [True, False]*2 + [False]
