@@ -33,9 +33,9 @@ from .interchange import *
 # %% ../nbs/internals/16_all.ipynb #9589ec27
 module_order = ('store core texts data rules subwords tokenizer numericalizer regex fasttok codec corpus dataloader '
                 'models beyond losses awdlstm training learner resume generate classifier ulmfit interchange '
-                'experiments cli all').split()  # each imports only modules on its left
+                'experiments stream cli all').split()  # each imports only modules on its left
 # `tokenizer` brings the names of rules and subwords too
-_internals = 'store rules subwords regex training experiments cli all'.split()
+_internals = 'store rules subwords regex training experiments stream cli all'.split()
 # what other functions are made of: import these from their modules
 _parts = set('''bar hardware result_row save_results load_results each_text Table expand sample_review extract_folder
     tokenizer_config training_lines check_readable PadRight ClassDataLoader EncodeText causal_window copy_probs

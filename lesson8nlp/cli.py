@@ -8,33 +8,27 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/cli.html.md"""
 __all__ = []
 
 # %% ../nbs/internals/15_cli.ipynb #6703a22a
-import argparse, codecs, csv, json, os, re, sys, warnings
+import argparse, os, re, sys, warnings
 from inspect import signature
-from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 from . import __version__
 try: # they take seconds, in which somebody may press Ctrl-C
     from fastcore.docments import docments
     from lesson8nlp.texts import *
-    from lesson8nlp.texts import check_encoding, decode_text, is_missing, is_wide, newlines, options, shown
+    from lesson8nlp.texts import options, shown
     from lesson8nlp.ulmfit import *
-    from lesson8nlp.ulmfit import UnreadWarning, random_model, unread, warn_unread
+    from lesson8nlp.ulmfit import random_model
+    from lesson8nlp.stream import *
+    from lesson8nlp.stream import find_texts, label_stream, say
 except KeyboardInterrupt:
     print('\nStopped.', file=sys.stderr)
     raise SystemExit(130) from None
 
 # %% ../nbs/internals/15_cli.ipynb #f36e7e40
-def _say(what): # standard output is for answers
-    if sys.stderr: print(what, file=sys.stderr, flush=True)
-
-def _find(*args): # texts and labels; what is left out is said
-    found = read_labelled(*args)
-    for o in found.ignored: _say(f'Ignored, {o}')
-    return found
-
 def _read(texts, column='text', label=None, encoding='utf-8', sep=None):
-    found = _find(texts, column, label, encoding, sep)
+    found = find_texts(texts, column, label, encoding, sep)
     return check_texts(found.texts), found.labels
 
 def _pick(a, f): # the options that `f` takes
@@ -49,7 +43,7 @@ def _load(path, classifier=False): # a model for a verb that needs a classifier,
     raise ValueError(f'{path} holds a {m.kind}, but this command needs a {needed}. {made_by}')
 
 # %% ../nbs/internals/15_cli.ipynb #c7d1e2f3
-def _flag(k): return '--' + dict(start='from').get(k, k).replace('_', '-')
+def _flag(k): return '--' + dict(start='from', all_labels='all').get(k, k).replace('_', '-')
 
 def _check_paths(a): # an empty one comes from a shell variable that is not set; it would mean the folder you are in
     for k in 'texts out start model'.split():
@@ -93,104 +87,19 @@ def _generate(a):
     texts = lm.generate(a.prompt, **options)
     print('\n'.join([texts] if a.n == 1 else texts))
 
-# %% ../nbs/internals/15_cli.ipynb #2502500f
-def _lines(encoding): # of standard input, decoded one by one; all at once where a line end is another byte, or several
-    if not sys.stdin: raise ValueError('Standard input is closed: write a text a line to it, or give --texts.')
-    first = sys.stdin.buffer.readline()
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or is_wide(encoding):
-        text = decode_text(first + sys.stdin.buffer.read(), 'Standard input', encoding, is_file=False)
-        text = re.sub('\r\n|\x85', '\n', text) # \x85: of mainframes
-        yield from text.removesuffix('\n').split('\n') if text else []
-    else:
-        for i, o in enumerate(chain([first] if first else [], sys.stdin.buffer), 1):
-            yield decode_text(o, f'Line {i} of standard input', encoding, is_file=False).rstrip('\r\n')
-
-# %% ../nbs/internals/15_cli.ipynb #2502500c
-def _files(paths, encoding, faults): # (cells, text) of those that can be read; why the others cannot goes to `faults`
-    for p in paths:
-        try: yield [shown(p)], read_text(p, encoding)
-        except (ValueError, OSError) as e: faults.append(e)
-
-def _source(a, faults): # columns that come back with the answers, and an iterator of (cells, text)
-    check_encoding(a.encoding)
-    if a.texts is None and (a.sep or a.column != 'text'):
-        raise ValueError('--column and --sep describe a table, so they need --texts. On standard input, each line is '
-                         'a text.')
-    if a.texts is None: return ['text'], (([t], newlines(t)) for t in _lines(a.encoding))
-    if Path(a.texts).is_dir(): return ['file'], _files(_find(a.texts).texts, a.encoding, faults)
-    t = Table.read(a.texts, a.encoding, a.sep)
-    return t.columns, zip(t.rows, t.column(a.column, 'text'))
-
-# %% ../nbs/internals/15_cli.ipynb #25025013
-def _portions(rows, n, faults): # lists of `n`; a fault ends them, after what came before it
-    some = []
-    try:
-        for row in rows:
-            some.append(row)
-            if len(some) == n: yield some; some = []
-    except (ValueError, OSError) as e: faults.append(e)
-    if some: yield some
-
 # %% ../nbs/internals/15_cli.ipynb #25025012
 def _predict(a):
     "Label lines from standard input, the texts of a table, or the files of a folder."
-    clf = _load(a.model, classifier=True)
-    none = clf.predict([], a.bs, a.all, a.fast) # a wrong setting is said before the first line is read
-    columns, rows = _source(a, faults := [])
-    write, n, n_unread = _writer(a, columns, [c for c in none if c != 'text'], clf.labels), 0, 0
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', UnreadWarning) # of each portion: one at the end is about all texts
-        for some in _portions(rows, a.bs if a.texts is None else 50*a.bs, faults): # more: similar lengths share a batch
-            texts = [t for _, t in some]
-            write([cells for cells, _ in some], clf.predict(texts, a.bs, a.all, a.fast))
-            n, n_unread = n + len(texts), n_unread + len(unread(texts, clf.codec))
-    if n or not faults: write([], none)
-    warn_unread(n_unread, n, clf.codec)
+    faults = label_stream(_load(a.model, classifier=True), a.texts, **_pick(a, label_stream))
     for e in faults: _complain(a, e)
     return min(len(faults), 1)
-
-# %% ../nbs/internals/15_cli.ipynb #a9b8c7d6
-class _Lines: # the csv module puts quotes around what holds its line end; with \r\n, around a lone \r too
-    def write(self, row): sys.stdout.write(row.removesuffix('\r\n') + '\n')
-
-def _cell(v): # of CSV or TSV
-    if isinstance(v, (bool, list, dict)): return json.dumps(v, ensure_ascii=False, default=str)
-    return '' if is_missing(v) else str(v)
-
-def _writer(a, columns, answers, labels): # a function that writes rows with their answers
-    bare = a.texts is None and a.format == 'tsv'
-    table = csv.writer(_Lines(), delimiter=',' if a.format == 'csv' else '\t')
-    if odd := [o for o in labels if bare and re.search(r'[\t\r\n]', str(o))]:
-        raise ValueError(f'The label {odd[0]!r} holds a tab or a line break, which would break the lines of the '
-                         'answers: use --format csv or --format json.')
-    if a.format == 'json' and len(set(columns)) < len(columns):
-        raise ValueError('Two columns of the table have the same name, and a JSON object cannot hold both: '
-                         'use --format csv.')
-    names = list(columns)
-    for c in answers: # under a name that no column has
-        while c in names: c = f'predicted_{c}'
-        names.append(c)
-    def write(rows, df):
-        if not (bare or a.format == 'json' or write.begun): table.writerow(names)
-        write.begun = True
-        for cells, values in zip(rows, df[answers].values.tolist()):
-            short = [f'{v:.3f}' if isinstance(v, float) else ', '.join(v) if isinstance(v, list) else v for v in values]
-            if bare: print(*short, *cells, sep='\t')
-            elif a.format != 'json': table.writerow([*map(_cell, cells), *short])
-            else:
-                cells = [None if is_missing(v) else v for v in cells]
-                row = dict(zip(names, [*cells, *values]))
-                print(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False))
-        sys.stdout.flush()
-    write.begun = False
-    return write
 
 # %% ../nbs/internals/15_cli.ipynb #19d367aa
 _data, _train = (read_labelled, 'encoding sep'), 'epochs lr bs seed'
 _verbs = dict(
     finetune=(_finetune, 'texts out start column', _data, *_new, (finetune, f'{_train} seq_len min_freq')),
     classify=(_classify, 'texts out start column label', _data, *_new, (train_classifier, _train)),
-    predict=(_predict, 'model column all fast format', _data, (TextModel.predict, 'bs')),
+    predict=(_predict, 'model', (label_stream, 'column encoding sep format bs all_labels fast')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
 
 # %% ../nbs/internals/15_cli.ipynb #f542a544
@@ -202,9 +111,6 @@ _own = dict(
     column=dict(default='text', help='the column of texts, if you give a table'),
     label=dict(default='label', help='the column of labels, if you give a table'),
     model=dict(required=True, help='the folder that the model was saved in'),
-    all=dict(action='store_true', help='also write the probability of each label'),
-    fast=dict(action='store_true', help='half precision, where the processor or GPU is fast with it'),
-    format=dict(default='tsv', choices=['tsv', 'csv', 'json'], help='the format of the answers'),
     max_tokens=dict(type=int, default=50, help='write at most this many new tokens'),
     n=dict(type=int, default=1, help='how many texts to write'),
     temperature=dict(type=float, default=0.8,
@@ -240,8 +146,9 @@ def _parser():
         for g, names in others:
             for k, o in docments(g, full=True).items():
                 if k not in names.split(): continue
-                kind = o.anno if o.anno in (int, float) else str
-                v.add_argument(_flag(k), default=o.default, type=kind, help=o.docment)
+                kind = dict(action='store_true') if o.anno is bool else dict(choices=get_args(o.anno) or None)
+                if o.anno in (int, float): kind['type'] = o.anno
+                v.add_argument(_flag(k), dest=k, default=o.default, help=o.docment, **kind)
     return p
 
 # %% ../nbs/internals/15_cli.ipynb #f2a3b4c5
@@ -256,7 +163,7 @@ def _one_line(e): # what an error or a warning says
     message = re.sub(r'^(Exception occured in `\w+` when calling event `\w+`:\s*)+', '', str(e)) # fastai's words
     return re.sub(r'\s*[\r\n]\s*', ' ', message)
 
-def _complain(a, e): _say(f'lesson8nlp {a.verb}: {_one_line(e)}')
+def _complain(a, e): say(f'lesson8nlp {a.verb}: {_one_line(e)}')
 
 # %% ../nbs/internals/15_cli.ipynb #c5d6e7f8
 def _main(argv=None) -> int: # exit code
@@ -278,7 +185,7 @@ def _main(argv=None) -> int: # exit code
         except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # whoever reads has seen enough
         except KeyboardInterrupt:
             more = ' Run the same command again, and it continues from the last checkpoint.' if 'out' in a else ''
-            return _say(f'\nStopped.{more}') or 130
+            return say(f'\nStopped.{more}') or 130
         except (ValueError, TypeError, OSError, ImportError) as e:
             _complain(a, e)
             try: sys.stdout and sys.stdout.flush()

@@ -106,12 +106,13 @@ def check_texts(
     return list(each_text(texts, f' of {len(texts):,}'))
 
 # %% ../nbs/internals/02_texts.ipynb #c9150ab4
-def not_in(encoding, data, skip, name, e): # the error for a file in another encoding; `skip`: bytes of its mark
+def not_in(encoding, data, skip, name, is_file, e): # the error for a file in another encoding; `skip`: bytes of its mark
     line, at = e.object[:e.start].decode(encoding, 'replace').count('\n') + 1, skip + e.start
+    in_line = f', in line {line:,}' if is_file or b'\n' in data.rstrip() else '' # `name` says which line it is
     western = sum(b > 127 for b in data[:10_000]) < 0.3*len(data[:10_000]) # few letters have accents
     guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252' if western else 'cp1251'
     other = '' if western else ' (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)'
-    return ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}, in line {line:,}. '
+    return ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}{in_line}. '
                       f'Save it as UTF-8, or name the encoding that it was written in, for example '
                       f'{setting("encoding", guess)}{other}.')
 
@@ -167,7 +168,7 @@ def decode_text(
     if is_file: check_content(data, name)
     mark, encoding = next(((m, e) for m, e in _marks if data.startswith(m)), (b'', encoding))
     try: text = data[len(mark):].decode(encoding, errors)
-    except UnicodeDecodeError as e: raise not_in(encoding, data, len(mark), name, e) from e
+    except UnicodeDecodeError as e: raise not_in(encoding, data, len(mark), name, is_file, e) from e
     warn_utf8(data[len(mark):], text, encoding)
     if is_garbled(text):
         raise ValueError(f'{name} is not text in {encoding}: it is full of control characters. If it comes from '
