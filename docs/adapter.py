@@ -23,7 +23,8 @@ class Page:
     "One notebook of nbs/, and where it goes."
     def __init__(self, path):
         self.path, self.rel = path, path.relative_to(nbs).as_posix()
-        self.doc = re.sub(r'(^|/|answers_)\d+[a-z]?_', r'\1', self.rel[:-6])   # 03b_fasttok -> fasttok, as nbdev names its pages
+        # 03b_fasttok -> fasttok, as nbdev names its pages
+        self.doc = re.sub(r'(^|/|answers_)\d+[a-z]?_', r'\1', self.rel[:-6])
         self.nb = json.loads(path.read_text(encoding='utf-8'))
         head = next(text(c) for c in self.nb['cells'] if c['cell_type'] == 'markdown')
         self.title = re.search(r'^# (.+)', head, re.M)[1].strip()
@@ -38,11 +39,14 @@ class Page:
         return self.rel.split('/')[0] if '/' in self.rel else 'course' if self.lesson else 'page'
 
     @property
-    def part(self): return max(i for i, p in enumerate(course()) if p['first'] <= int(self.path.name[:2])) if self.group == 'course' else None
+    def part(self):
+        return (max(i for i, p in enumerate(course()) if p['first'] <= int(self.path.name[:2]))
+                if self.group == 'course' else None)
 
     @property
     def unmeasured(self): # a page about a GPU whose own table of machines says that no GPU has been measured yet
-        outs = (''.join(d) for c in self.nb['cells'] for o in c.get('outputs', []) if (d := o.get('data', {}).get('text/markdown')))
+        outs = (''.join(d) for c in self.nb['cells'] for o in c.get('outputs', [])
+                if (d := o.get('data', {}).get('text/markdown')))
         return any(re.search(r'^\| GPU \| not run', o, re.M) for o in outs)
 
     @property
@@ -54,7 +58,8 @@ class Page:
     def minutes(self):
         "Time to read: 220 words of prose a minute, and 3 seconds for a line of code."
         words = sum(len(re.findall(r'\w+', text(c))) for c in self.nb['cells'] if c['cell_type'] == 'markdown')
-        lines = sum(len(bare(text(c)).splitlines()) for c in self.nb['cells'] if c['cell_type'] == 'code' and 'hide' not in directives(c))
+        lines = sum(len(bare(text(c)).splitlines()) for c in self.nb['cells']
+                    if c['cell_type'] == 'code' and 'hide' not in directives(c))
         return max(1, round(words/220 + lines/20))
 
     def code_cells(self): return sum(c['cell_type'] == 'code' for c in self.nb['cells'])
@@ -67,7 +72,8 @@ def pages():
 
 
 class Links:
-    "Links between notebooks, made links between pages; other files of the repository are links to where it is published."
+    """Links between notebooks, made links between pages; other files of the repository are links to where it is
+    published."""
     def __init__(self, pages, urls):
         self.doc = {p.rel: p.doc for p in pages}
         self.repo, self.site = urls['Repository'].rstrip('/'), urls['Documentation'].rstrip('/')
@@ -84,7 +90,8 @@ class Links:
     def relative(self, doc, page): return os.path.relpath(doc, PurePosixPath(page.doc).parent).replace(os.sep, '/')
 
     def __call__(self, md, page):
-        md = re.sub(rf'\[(`[^`]+`)\]\({re.escape(self.site)}/[^)]*\)', r'\1', md)   # nbdev's links to this package: extras.py makes them, local
+        # nbdev's links to this package: extras.py makes them, local
+        md = re.sub(rf'\[(`[^`]+`)\]\({re.escape(self.site)}/[^)]*\)', r'\1', md)
         out, fence = [], False
         for line in md.split('\n'):
             if line.lstrip().startswith('```'): fence = not fence
@@ -106,7 +113,8 @@ def defined(src):
     names = []
     for n in ast.parse(re.sub(r'^[%!].*$', '', src, flags=re.M)).body:
         if isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
-            patched = any(getattr(d, 'id', getattr(getattr(d, 'func', None), 'id', '')) == 'patch' for d in n.decorator_list)
+            patched = any(getattr(d, 'id', getattr(getattr(d, 'func', None), 'id', '')) == 'patch'
+                          for d in n.decorator_list)
             cls = getattr(n.args.args[0].annotation, 'id', None) if patched and n.args.args else None
             names.append(f'{cls}.{n.name}' if cls else n.name)
         elif isinstance(n, ast.Assign):
@@ -114,7 +122,8 @@ def defined(src):
     return [n for n in names if not n.split('.')[-1].startswith('_') or re.search(r'\.__\w+__$', n)]
 
 
-def anchors(names): return markdown('```{raw} html\n' + ''.join(f'<span class="anchor" id="{n}"></span>' for n in names) + '\n```')
+def anchors(names):
+    return markdown('```{raw} html\n' + ''.join(f'<span class="anchor" id="{n}"></span>' for n in names) + '\n```')
 
 
 def code_cell(c, page, links, exported=False):
@@ -142,8 +151,10 @@ def code_cell(c, page, links, exported=False):
 def table_html(h):
     "pandas' tables without the style sheet that each of them brings, and with headings that say what they head."
     h = re.sub(r'<style scoped>.*?</style>|<style>.*?</style>', '', h, flags=re.S)
-    h = re.sub(r' (border|align)="[^"]*"| style="(?!background:rgba)[^"]*"', '', h) # the ground of words in a text is content
-    h = re.sub(r'(<thead>.*?</thead>)', lambda m: re.sub(r'<th></th>', '<td></td>', m[1]).replace('<th>', '<th scope="col">'), h, flags=re.S)
+    # the ground of words in a text is content
+    h = re.sub(r' (border|align)="[^"]*"| style="(?!background:rgba)[^"]*"', '', h)
+    h = re.sub(r'(<thead>.*?</thead>)',
+        lambda m: re.sub(r'<th></th>', '<td></td>', m[1]).replace('<th>', '<th scope="col">'), h, flags=re.S)
     return re.sub(r'(<tbody>.*?</tbody>)', lambda m: m[1].replace('<th>', '<th scope="row">'), h, flags=re.S)
 
 
@@ -177,7 +188,8 @@ def answers(page, known):
 def folded(title, body):
     "Markdown that is shown when it is asked for."
     raw = lambda h: f'```{{raw}} html\n{h}\n```'
-    return markdown('\n\n'.join([raw(f'<details class="answer"><summary>{title}</summary>'), body.strip(), raw('</details>')]))
+    return markdown('\n\n'.join([raw(f'<details class="answer"><summary>{title}</summary>'), body.strip(),
+                                 raw('</details>')]))
 
 
 def answer_text(cells, page, links, other):
@@ -198,7 +210,8 @@ class _At:
 
 
 def convert(page, prepared, links, known, widgets, public):
-    "The cells of a page: what nbdev prepared, with the code that it exports put back, since that is what a lesson teaches."
+    """The cells of a page: what nbdev prepared, with the code that it exports put back, since that is what a lesson
+    teaches."""
     ready = {c.get('id'): c for c in prepared['cells']}
     out, found, exercise = [], answers(page, known) if page.lesson else {}, None
     other = known.get(page.answers)
@@ -208,7 +221,8 @@ def convert(page, prepared, links, known, widgets, public):
         if 'hide' in ds or any(d.startswith('default_exp') for d in ds) or 'include: false' in ds: continue
         if c['cell_type'] == 'code' and any(re.match(r'exports?\b', d) for d in ds):
             names = [n for n in defined(s) if n.split('.')[0] in public]
-            if not names and all(re.match(r'from |import |_all_ = |#|$', l.strip()) for l in bare(s).splitlines()): continue
+            if not names and all(re.match(r'from |import |_all_ = |#|$', l.strip()) for l in bare(s).splitlines()):
+                continue
             if names: out.append(anchors(names))
             out.append(code_cell(c, page, links, exported=True))
             continue
@@ -228,12 +242,17 @@ def convert(page, prepared, links, known, widgets, public):
     return out
 
 
-def notebook(cells, **meta): return dict(cells=cells, metadata=meta | dict(kernelspec=dict(name='python3', display_name='python3', language='python'), language_info=dict(name='python', pygments_lexer='ipython3')), nbformat=4, nbformat_minor=4)
+def notebook(cells, **meta):
+    return dict(cells=cells,
+        metadata=meta | dict(kernelspec=dict(name='python3', display_name='python3', language='python'),
+                             language_info=dict(name='python', pygments_lexer='ipython3')),
+        nbformat=4, nbformat_minor=4)
 
 
 def write(path, content):
     "Write what differs from what is there, so that Sphinx builds again only what has changed."
     new = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or path.read_text(encoding='utf-8') != new: path.write_text(new, encoding='utf-8', newline='\n')
+    if not path.exists() or path.read_text(encoding='utf-8') != new:
+        path.write_text(new, encoding='utf-8', newline='\n')
     return path

@@ -1,16 +1,18 @@
-"""Train the small model that reads a review in the browser: `python docs/browser_model.py` (about two minutes on one quiet core).
+"""Train the small model that reads a review in the browser: `python docs/browser_model.py` (about two minutes on one
+quiet core).
 
 Its word vectors are the shipped model's, reduced to a few numbers by principal components and trained further, together
 with a small GRU and ULMFiT's concat pooling (last state, mean, maximum), on the labelled reviews of IMDB up to number
-11,249. The loss is taken after every word, on beginnings and on spans of random length, so that each prefix has an answer.
-The reviews from number 11,250 on are read by neither model: the accuracy is measured on them. The test reviews are not used.
+11,249. The loss is taken after every word, on beginnings and on spans of random length, so that each prefix has an
+answer. The reviews from number 11,250 on are read by neither model: the accuracy is measured on them. The test reviews
+are not used.
 
-Settings were tried on the reviews from 10,000 to 11,249, trained on those before (accuracy of whole reviews, one seed, three
-epochs; the first one four): 6,000 words in 16 numbers 89.5 %; 6,000 in 8, with 16 units 89.0; 8,000 in 12, at a lower rate
-89.2; 4,000 in 12, with 24 units 88.9; 6,000 in 16 with the last state alone 88.8; with vectors that begin at random 88.2.
-Rounding to 6 bits cost less than 0.1. 5,000 words in 16 numbers, not among these, make a file of 130 kB. Special tokens
-aside, 99.4 % of the tokens of 200 reviews are those of the library. Of two seeds, 42 and 43 (88.6 and 89.1 % of the reviews
-that are set aside), the second one also judges the example with a turn in it by its end."""
+Settings were tried on the reviews from 10,000 to 11,249, trained on those before (accuracy of whole reviews, one seed,
+three epochs; the first one four): 6,000 words in 16 numbers 89.5 %; 6,000 in 8, with 16 units 89.0; 8,000 in 12, at a
+lower rate 89.2; 4,000 in 12, with 24 units 88.9; 6,000 in 16 with the last state alone 88.8; with vectors that begin at
+random 88.2. Rounding to 6 bits cost less than 0.1. 5,000 words in 16 numbers, not among these, make a file of 130 kB.
+Special tokens aside, 99.4 % of the tokens of 200 reviews are those of the library. Of two seeds, 42 and 43 (88.6 and
+89.1 % of the reviews that are set aside), the second one also judges the example with a turn in it by its end."""
 import base64, json, time
 from collections import Counter
 
@@ -32,7 +34,9 @@ epochs, lr, bs, longest, seed = 4, 8e-3, 64, 256, 43
 def reviews():
     "Texts as tokens and labels (1 is positive): those to learn from, those set aside."
     folder = get_imdb(download=False)
-    if folder.name != 'imdb': raise SystemExit('This model is trained on the real reviews of IMDB: put them into the data folder of fastai first.')
+    if folder.name != 'imdb':
+        raise SystemExit('This model is trained on the real reviews of IMDB: put them into the data folder of fastai '
+                         'first.')
     files = text_files(folder/'train')
     aside = [int(f.stem.split('_')[0]) >= 11_250 for f in files]
     of = lambda which: [(read_text(f), float(f.parent.name == 'pos')) for f, a in zip(files, aside) if a == which]
@@ -40,7 +44,8 @@ def reviews():
 
 
 def start(toks):
-    "The commonest words that the shipped model knows, and a few numbers for each: the principal components of its vectors."
+    """The commonest words that the shipped model knows, and a few numbers for each: the principal components of its
+    vectors."""
     lm = TextModel.pretrained('cpu')
     row = {w: i for i, w in enumerate(lm.codec.vocab)}
     words = [w for w, _ in Counter(w for t in toks for w in t).most_common() if w in row][:n_words]
@@ -110,9 +115,11 @@ def packed(model, words):
     E, g = model.emb.weight.detach().numpy(), model.rnn
     steps = [float(f'{s:.6g}') for s in np.abs(E).max(0)/31]
     vectors = ''.join(signs[i] for i in (np.rint(E/np.array(steps)).astype(int) + 32).ravel())
-    params = dict(w_ih=g.weight_ih_l0, w_hh=g.weight_hh_l0, b_ih=g.bias_ih_l0, b_hh=g.bias_hh_l0, head=model.head.weight[0], bias=model.head.bias)
+    params = dict(w_ih=g.weight_ih_l0, w_hh=g.weight_hh_l0, b_ih=g.bias_ih_l0, b_hh=g.bias_hh_l0,
+                  head=model.head.weight[0], bias=model.head.bias)
     flat = np.concatenate([p.detach().numpy().ravel() for p in params.values()]).astype('<f2')
-    return dict(words=' '.join(words), steps=steps, vectors=vectors, params=[(k, list(p.shape)) for k, p in params.items()],
+    return dict(words=' '.join(words), steps=steps, vectors=vectors,
+                params=[(k, list(p.shape)) for k, p in params.items()],
                 weights=base64.b64encode(flat.tobytes()).decode(), seed=seed, epochs=epochs)
 
 
@@ -127,9 +134,11 @@ def main():
     read = Reader(d)
     zs = [read(t) for t in aside]
     right = lambda n: round(float(np.mean([(z[:n + 1][-1] > 0) == y for z, y in zip(zs, truth)])), 4)
-    d |= dict(n_train=len(texts), n_test=len(aside), accuracy=right(10**6), after={n: right(n) for n in (10, 20, 50, 100)})
+    d |= dict(n_train=len(texts), n_test=len(aside), accuracy=right(10**6),
+              after={n: right(n) for n in (10, 20, 50, 100)})
     with atomic_file(path) as f: f.write(json.dumps(d) + '\n')
-    print(f'{d["accuracy"]:.1%} of {len(aside):,} reviews set aside, {d["after"]}; {path.stat().st_size:,} bytes, {time.time() - begun:.0f} s')
+    print(f'{d["accuracy"]:.1%} of {len(aside):,} reviews set aside, {d["after"]}; {path.stat().st_size:,} bytes, '
+          f'{time.time() - begun:.0f} s')
 
 
 if __name__ == '__main__': main()

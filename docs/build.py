@@ -1,4 +1,5 @@
-"""Build the site from the notebooks: `python docs/build.py` writes build/docs; with --serve it is shown, and what changes is built again."""
+"""Build the site from the notebooks: `python docs/build.py` writes build/docs; with --serve it is shown, and what
+changes is built again."""
 import argparse, functools, http.server, importlib, json, os, shutil, sys, threading, time, tomllib, webbrowser
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def run_times():
 
 
 def prepared(force):
-    "What nbdev makes of the notebooks for its own site, in _proc/: names linked, hidden cells away, every `show_doc` tried."
+    """What nbdev makes of the notebooks for its own site, in _proc/: names linked, hidden cells away, every `show_doc`
+    tried."""
     from nbdev.serve import proc_nbs
     return proc_nbs(force=force)
 
@@ -37,10 +39,13 @@ def stage(force=True):
     public = {n for p in modules for n in importlib.import_module(f'lesson8nlp.{p.module}').__all__}
     marks = widgets.marks(pages, times)
     def page(doc, cells, made_of, **kw):
-        meta = dict(orphan=True) if made_of.unmeasured and not kw else {}  # it stands in no list of pages, and Sphinx need not warn
+        # it stands in no list of pages, and Sphinx need not warn
+        meta = dict(orphan=True) if made_of.unmeasured and not kw else {}
         written.append(ad.write(source/f'{doc}.ipynb', ad.notebook(cells, **meta)))
         row = times.get(made_of.path.stem)
-        info[doc] = dict(notebook=f'nbs/{made_of.rel}', minutes=max(1, round(sum(len(ad.text(c).split()) for c in cells)/220)) if kw else made_of.minutes(), seconds=row and row['ours'], hardware=row and row['hardware'], code=made_of.code_cells()) | kw
+        info[doc] = dict(notebook=f'nbs/{made_of.rel}',
+            minutes=max(1, round(sum(len(ad.text(c).split()) for c in cells)/220)) if kw else made_of.minutes(),
+            seconds=row and row['ours'], hardware=row and row['hardware'], code=made_of.code_cells()) | kw
     for p in pages:
         if not (proc/p.rel).exists(): raise SystemExit(f'nbdev has not prepared {p.rel}.')
         cells = ad.convert(p, json.loads((proc/p.rel).read_text(encoding='utf-8')), links, known, marks, public)
@@ -72,11 +77,13 @@ def reference_of(modules):
 
 
 def tree(caption, docs, **opts):
-    return '```{toctree}\n:hidden:\n:caption: ' + caption + '\n' + ''.join(f':{k}:\n' for k in opts) + '\n' + '\n'.join(docs) + '\n```'
+    return ('```{toctree}\n:hidden:\n:caption: ' + caption + '\n' + ''.join(f':{k}:\n' for k in opts) + '\n'
+            + '\n'.join(docs) + '\n```')
 
 
 def contents(pages, modules):
-    "The side bar: course, internals and how-to pages in the order of the file names, the library in the order of its modules. What waits for a GPU is left out."
+    """The side bar: course, internals and how-to pages in the order of the file names, the library in the order of its
+    modules. What waits for a GPU is left out."""
     of = lambda g: [p.doc for p in pages if p.group == g and not p.unmeasured]
     front = [p.doc for p in pages if p.group == 'page' and p.doc not in ('index', 'glossary')]
     results = sorted(front, key=lambda d: (d != 'results', d)) + of('runs')
@@ -89,15 +96,19 @@ def contents(pages, modules):
 
 def exercises(lessons, pages, known):
     "One page that leads to every questionnaire, every exercise and every answer."
-    out = ['# Exercises\n\n{.subtitle}\n> Every lesson ends in questions and in exercises that check themselves. Answers are folded away below each, and stand whole on pages of their own.\n']
+    out = ['# Exercises\n\n{.subtitle}\n> Every lesson ends in questions and in exercises that check themselves. '
+           'Answers are folded away below each, and stand whole on pages of their own.\n']
     for p in lessons:
         cells = p.nb['cells']
-        rows = [ad.text(c).strip() for h, c in ad.sections(cells) if h == 'Exercises' and c['cell_type'] == 'markdown' and ad.text(c).startswith('**')]
-        n = sum(ad.re.match(r'\d+\. ', l) is not None for h, c in ad.sections(cells) if h == 'Questionnaire' for l in ad.text(c).splitlines())
+        rows = [ad.text(c).strip() for h, c in ad.sections(cells)
+                if h == 'Exercises' and c['cell_type'] == 'markdown' and ad.text(c).startswith('**')]
+        n = sum(ad.re.match(r'\d+\. ', l) is not None
+                for h, c in ad.sections(cells) if h == 'Questionnaire' for l in ad.text(c).splitlines())
         if not rows: continue
         other = known.get(p.answers)
         links = ad.Links(list(known.values()), urls())
-        head = f'## {p.title}\n\n[{n} questions]({p.doc}.ipynb#questionnaire) · [the exercises, with hidden answers]({p.doc}.ipynb#exercises)'
+        head = (f'## {p.title}\n\n[{n} questions]({p.doc}.ipynb#questionnaire) · '
+                f'[the exercises, with hidden answers]({p.doc}.ipynb#exercises)')
         if other: head += f' · [the answers, executed]({other.doc}.ipynb)'
         out.append(head + '\n\n' + '\n\n'.join(links(r, ad._At(p.rel, 'exercises')) for r in rows))
     out.append(tree('Answers', [p.doc for p in pages if p.group == 'answers']))
@@ -106,7 +117,8 @@ def exercises(lessons, pages, known):
 
 def sphinx(fresh, jobs):
     from sphinx.cmd.build import main
-    args = ['-W', '--keep-going', '-q', '-j', str(jobs), '-c', str(root/'docs'), '-d', str(root/'build'/'doctrees'), str(source), str(site)]
+    args = ['-W', '--keep-going', '-q', '-j', str(jobs), '-c', str(root/'docs'), '-d', str(root/'build'/'doctrees'),
+            str(source), str(site)]
     return main((['-E', '-a'] if fresh else []) + args)
 
 
@@ -124,15 +136,19 @@ def build(fresh=True):
     stage(force=fresh)
     if code := sphinx(fresh, jobs=2): return code
     downloads()
-    print(f'{len(list(site.rglob("*.html")))} pages in {time.time()-begun:.0f} s: open {(site/"index.html").relative_to(root)}')
+    print(f'{len(list(site.rglob("*.html")))} pages in {time.time()-begun:.0f} s: '
+          f'open {(site/"index.html").relative_to(root)}')
     return 0
 
 
-def watched(): return {f: f.stat().st_mtime for d in ('nbs', 'docs', 'benchmarks/results') for f in (root/d).rglob('*') if f.is_file() and not any(o.startswith('.') for o in f.parts) and '__pycache__' not in f.parts}
+def watched():
+    return {f: f.stat().st_mtime for d in ('nbs', 'docs', 'benchmarks/results') for f in (root/d).rglob('*')
+            if f.is_file() and not any(o.startswith('.') for o in f.parts) and '__pycache__' not in f.parts}
 
 
 def serve(port, browser):
-    "Show the site on this machine, and build again what changes; a page that fails says so, and the last good one stays."
+    """Show the site on this machine, and build again what changes; a page that fails says so, and the last good one
+    stays."""
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *a): pass
     server = http.server.ThreadingHTTPServer(('127.0.0.1', port), functools.partial(Quiet, directory=str(site)))
@@ -145,7 +161,8 @@ def serve(port, browser):
         if (now := watched()) == seen: continue
         changed, seen = [f.name for f in now if seen.get(f) != now[f]], now
         print('changed:', *changed[:5], flush=True)
-        os.spawnv(os.P_WAIT, sys.executable, [sys.executable, __file__, '--again'])   # a fresh process sees the fresh library
+        # a fresh process sees the fresh library
+        os.spawnv(os.P_WAIT, sys.executable, [sys.executable, __file__, '--again'])
 
 
 if __name__ == '__main__':

@@ -15,7 +15,8 @@ nb_execution_mode = 'off'
 nb_merge_streams = True
 nb_mime_priority_overrides = [('html', 'text/html', 5), ('html', 'text/markdown', 3)]
 nb_render_markdown_format = 'myst'
-myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'attrs_block', 'tasklist', 'html_image', 'deflist']
+myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'attrs_block', 'tasklist',
+    'html_image', 'deflist']
 myst_dmath_double_inline = True
 myst_heading_anchors = 4
 myst_update_mathjax = False
@@ -27,9 +28,11 @@ html_baseurl = toml['urls']['Documentation']
 html_logo = html_favicon = str(here/'static'/'mark.svg')
 html_show_sourcelink = html_copy_source = html_show_sphinx = False
 html_css_files, html_js_files = ['site.css'], [('site.js', {'defer': 'defer'})]
-html_theme_options = dict(use_download_button=False, use_fullscreen_button=False, show_navbar_depth=1, show_toc_level=2, home_page_in_toc=True,
-    logo=dict(text=project, alt_text=f'{project}: to the front page'), pygments_light_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark',
-    footer_content_items=['colophon.html'], toc_title='On this page', search_bar_text='Search names, headings, text', back_to_top_button=False)
+html_theme_options = dict(use_download_button=False, use_fullscreen_button=False, show_navbar_depth=1, show_toc_level=2,
+    home_page_in_toc=True, logo=dict(text=project, alt_text=f'{project}: to the front page'),
+    pygments_light_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark',
+    footer_content_items=['colophon.html'], toc_title='On this page', search_bar_text='Search names, headings, text',
+    back_to_top_button=False)
 html_context = dict(default_mode='auto')
 html_last_updated_fmt = None
 html_domain_indices = False

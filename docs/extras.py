@@ -1,13 +1,17 @@
-"What every page gets on top of the theme: links for names of the package, a line of tools, scripts only where they are used."
+"""What every page gets on top of the theme: links for names of the package, a line of tools, scripts only where they
+are used."""
 import html, json, re, shutil
 from importlib.metadata import files
 from pathlib import Path
 
 from docutils import nodes
 
-parts = ['startup.js', 'core.js', 'input/tex-base.js', 'input/tex/extensions/ams.js', 'input/tex/extensions/newcommand.js', 'output/chtml.js', 'output/chtml/fonts/tex.js', 'a11y/assistive-mml.js']
+parts = ['startup.js', 'core.js', 'input/tex-base.js', 'input/tex/extensions/ams.js',
+    'input/tex/extensions/newcommand.js', 'output/chtml.js', 'output/chtml/fonts/tex.js', 'a11y/assistive-mml.js']
 loader = {'loader': {'load': ['input/tex-base', '[tex]/ams', 'output/chtml', 'a11y/assistive-mml']},
-    'tex': {'packages': {'[+]': ['ams']}, 'inlineMath': [['\\(', '\\)']]}, 'options': {'ignoreHtmlClass': 'tex2jax_ignore|mathjax_ignore|document', 'processHtmlClass': 'tex2jax_process|mathjax_process|math|output_area'}}
+    'tex': {'packages': {'[+]': ['ams']}, 'inlineMath': [['\\(', '\\)']]},
+    'options': {'ignoreHtmlClass': 'tex2jax_ignore|mathjax_ignore|document',
+                'processHtmlClass': 'tex2jax_process|mathjax_process|math|output_area'}}
 
 
 def made(app): return json.loads((Path(app.srcdir)/'pages.json').read_text(encoding='utf-8'))
@@ -21,7 +25,8 @@ def link_names(app, doctree, docname):
         above, up = lit.parent, []
         while above is not None: up.append(above); above = above.parent
         if name not in names or any(isinstance(o, (nodes.reference, nodes.Text)) for o in up): continue
-        uri = app.builder.get_relative_uri(docname, names[name]) + ('' if name.startswith('lesson8nlp.') else f'#{name}')
+        uri = (app.builder.get_relative_uri(docname, names[name])
+               + ('' if name.startswith('lesson8nlp.') else f'#{name}'))
         ref = nodes.reference('', '', internal=True, refuri=uri, classes=['name'])
         lit.replace_self(ref)
         ref += lit
@@ -39,8 +44,11 @@ def tools(app, docname):
     if secs and p.get('reference'): time += ' the notebook'
     hw = f' title="{html.escape("measured on " + p["hardware"])}"' if p['hardware'] else ''
     colab = repo.replace('https://github.com/', 'https://colab.research.google.com/github/')
-    links = [(f'{colab}/blob/main/{nb}', 'Open in Colab', ''), (f'{up}notebooks/{nb[4:]}', 'Download notebook', ' download'), (f'{repo}/blob/main/{nb}', 'Source on GitHub', '')]
-    return '<p class="page-tools">' + ''.join(f'<a href="{h}"{a}>{t}</a>' for h, t, a in links) + f'<span{hw}>{time}</span></p>'
+    links = [(f'{colab}/blob/main/{nb}', 'Open in Colab', ''),
+             (f'{up}notebooks/{nb[4:]}', 'Download notebook', ' download'),
+             (f'{repo}/blob/main/{nb}', 'Source on GitHub', '')]
+    return ('<p class="page-tools">' + ''.join(f'<a href="{h}"{a}>{t}</a>' for h, t, a in links)
+            + f'<span{hw}>{time}</span></p>')
 
 
 def page(app, docname, template, context, doctree):
@@ -53,7 +61,8 @@ def page(app, docname, template, context, doctree):
     for w in sorted(set(re.findall(r'data-widget="(\w+)"', body))):
         app.add_js_file('widgets/common.js', loading_method='defer')
         for f in (f'{w}_data.js', f'{w}.js'):
-            if any((Path(d)/'widgets'/f).exists() for d in app.config.html_static_path): app.add_js_file(f'widgets/{f}', loading_method='defer')
+            if any((Path(d)/'widgets'/f).exists() for d in app.config.html_static_path):
+                app.add_js_file(f'widgets/{f}', loading_method='defer')
 
 
 def named_switches(app, _=None):
@@ -61,7 +70,8 @@ def named_switches(app, _=None):
     if app.builder.format != 'html': return
     for f in Path(app.outdir).rglob('*.html'):
         s = f.read_text(encoding='utf-8')
-        t = s.replace('<summary><span class="toctree-toggle"', '<summary aria-label="the pages below"><span class="toctree-toggle"')
+        t = s.replace('<summary><span class="toctree-toggle"',
+                      '<summary aria-label="the pages below"><span class="toctree-toggle"')
         if s != t: f.write_text(t, encoding='utf-8', newline='\n')
 
 

@@ -1,4 +1,5 @@
-"""The library's pages: one for each module, made from the objects themselves and from the notebook that exports them."""
+"""The library's pages: one for each module, made from the objects themselves and from the notebook that exports
+them."""
 import importlib, inspect, re
 
 from fastcore.docments import docments
@@ -20,7 +21,9 @@ def kind_of(t):
 def comments(fn):
     "Docments; a constructor that was generated, as that of a dataclass, has a signature and no comments."
     try: return docments(fn, full=True)
-    except OSError: return {n: dict(docment=None, anno=p.annotation, default=p.default, kind=p.kind) for n, p in inspect.signature(fn).parameters.items()}
+    except OSError:
+        return {n: dict(docment=None, anno=p.annotation, default=p.default, kind=p.kind)
+                for n, p in inspect.signature(fn).parameters.items()}
 
 
 def params(fn):
@@ -49,7 +52,9 @@ def table(fn):
         show = lambda i: any(r[i] for r in rows)
         cols = [(0, 'parameter')] + [(i, h) for i, h in ((1, 'type'), (2, 'default'), (3, 'what it is')) if show(i)]
         md += '| ' + ' | '.join(h for _, h in cols) + ' |\n' + '|---'*len(cols) + '|\n'
-        for r in rows: md += '| ' + ' | '.join(cell(f'**{r[0]}**' if i == 0 else f'`{r[1]}`' if i == 1 and r[1] else r[i]) for i, _ in cols) + ' |\n'
+        for r in rows:
+            md += '| ' + ' | '.join(cell(f'**{r[0]}**' if i == 0 else f'`{r[1]}`' if i == 1 and r[1] else r[i])
+                                    for i, _ in cols) + ' |\n'
     if back: md += f'\n**Returns** {back}\n'
     if more: md += f'\n{len(more)} more keywords are handed on to fastai: ' + ', '.join(f'`{m}`' for m in more) + '\n'
     return md
@@ -73,7 +78,8 @@ def methods(cls):
     "The class's own public methods and properties that have a docstring."
     for n, o in vars(cls).items():
         f = o.fget if isinstance(o, property) else getattr(o, '__func__', o)
-        if (n.startswith('_') and n not in ('__call__', '__len__', '__getitem__', '__iter__')) or not callable(f): continue
+        if (n.startswith('_') and n not in ('__call__', '__len__', '__getitem__', '__iter__')) or not callable(f):
+            continue
         if n == 'forward' and not f.__doc__: continue
         if f.__doc__ and getattr(f, '__module__', '').startswith('lesson8nlp'): yield n, o, f
 
@@ -86,10 +92,13 @@ def examples(page, names):
         ds = ad.directives(c)
         if any(re.match(r'exports?\b', d) for d in ds):
             for n in ad.defined(ad.text(c)): where.setdefault(n, i)
-    usable = [(i, c) for i, c in enumerate(cells) if c['cell_type'] == 'code' and not ad.directives(c) and 1 < len(ad.text(c).splitlines()) + 1 <= 15 and not re.match(r'(from|import) [^\n]*$', ad.text(c))]
+    usable = [(i, c) for i, c in enumerate(cells)
+              if c['cell_type'] == 'code' and not ad.directives(c) and 1 < len(ad.text(c).splitlines()) + 1 <= 15
+              and not re.match(r'(from|import) [^\n]*$', ad.text(c))]
     for n in names:
         at = where.get(n, 0)
-        later = [c for i, c in usable if i > at and re.search(rf'\b{re.escape(n)}\b(?!\()' if n.isupper() else rf'\b{re.escape(n)}\b', ad.text(c))]
+        later = [c for i, c in usable if i > at and re.search(
+            rf'\b{re.escape(n)}\b(?!\()' if n.isupper() else rf'\b{re.escape(n)}\b', ad.text(c))]
         if later: found[n] = later[0]
     return found
 
@@ -97,7 +106,9 @@ def examples(page, names):
 def outputs(c):
     for o in c.get('outputs', []):
         data = o.get('data', {})
-        if 'text/html' in data: yield f'```{{raw}} html\n<div class="example-table">{ad.table_html("".join(data["text/html"]))}</div>\n```'
+        if 'text/html' in data:
+            yield (f'```{{raw}} html\n<div class="example-table">{ad.table_html("".join(data["text/html"]))}</div>'
+                   '\n```')
         elif 'image/png' in data: continue
         elif t := ''.join(data.get('text/plain', o.get('text', ''))).rstrip(): yield f'```text\n{t}\n```'
 
@@ -130,38 +141,52 @@ def module_page(page, repo):
     made = makers(page)
     lessons = ' and '.join(f'[{p.title}](../{p.doc}.ipynb)' for p in dict.fromkeys([page, *made.values()]))
     cells = [ad.markdown(f'# lesson8nlp.{page.module}\n\n{{.subtitle}}\n> {doc}\n'),
-        ad.markdown(f'`from lesson8nlp.{page.module} import ...` · built, explained and tested in {lessons}.\n\n' + summary(mod, here))]
-    ex = {n: c for p in dict.fromkeys(made[n] for n in here) for n, c in examples(p, [n for n in here if made[n] is p]).items()}
+        ad.markdown(f'`from lesson8nlp.{page.module} import ...` · built, explained and tested in {lessons}.\n\n'
+                    + summary(mod, here))]
+    ex = {n: c for p in dict.fromkeys(made[n] for n in here)
+          for n, c in examples(p, [n for n in here if made[n] is p]).items()}
     for n in here:
         o = getattr(mod, n)
-        links = [f'[source]({u})' if (u := source_of(o, repo)) else '', f'<a href="../{made[n].doc}.html#{n}">in the lesson</a>']
+        links = [f'[source]({u})' if (u := source_of(o, repo)) else '',
+                 f'<a href="../{made[n].doc}.html#{n}">in the lesson</a>']
         line = '\n\n{.entry-links}\n' + ' · '.join(l for l in links if l) + '\n\n'
         example = ''
-        if n in ex: example = '**Example**\n\n```python\n' + ad.bare(ad.text(ex[n])) + '\n```\n\n' + '\n\n'.join(outputs(ex[n]))
+        if n in ex:
+            example = ('**Example**\n\n```python\n' + ad.bare(ad.text(ex[n])) + '\n```\n\n'
+                       + '\n\n'.join(outputs(ex[n])))
         cells.append(ad.anchors([n]))
         if inspect.isclass(o):
             init = o.__init__ if getattr(o.__init__, '__module__', '').startswith('lesson8nlp') else None
             body = f'{first(o)}{line}' + (table(init) if init else '') + '\n' + example
             cells.append(ad.markdown(entry('class', n, signature(init) if init else '', mod.__name__, body)))
             for m, _, f in methods(o):
-                kind = 'property' if isinstance(vars(o)[m], property) else 'classmethod' if isinstance(vars(o)[m], classmethod) else 'method'
+                kind = ('property' if isinstance(vars(o)[m], property) else
+                        'classmethod' if isinstance(vars(o)[m], classmethod) else 'method')
                 src = f'\n\n{{.entry-links}}\n[source]({u})\n\n' if (u := source_of(f, repo)) else '\n\n'
-                cells += [ad.anchors([f'{n}.{m}']), ad.markdown(entry(kind, f'{n}.{m}', '' if kind == 'property' else signature(f), mod.__name__, f'{first(f)}{src}{table(f) if kind != "property" else ""}'))]
-        elif callable(o): cells.append(ad.markdown(entry('function', n, signature(o), mod.__name__, f'{first(o)}{line}{table(o)}\n{example}')))
+                cells += [ad.anchors([f'{n}.{m}']),
+                    ad.markdown(entry(kind, f'{n}.{m}', '' if kind == 'property' else signature(f), mod.__name__,
+                                      f'{first(f)}{src}{table(f) if kind != "property" else ""}'))]
+        elif callable(o):
+            cells.append(ad.markdown(entry('function', n, signature(o), mod.__name__,
+                                           f'{first(o)}{line}{table(o)}\n{example}')))
         else: cells.append(ad.markdown(entry('data', n, '', mod.__name__, f'`{short(o, 120)}`{line}{example}')))
     return cells
 
 
 def summary(mod, names):
-    rows = [(n, (getattr(mod, n).__doc__ or '').split('\n')[0] if callable(getattr(mod, n)) else f'`{short(getattr(mod, n))}`') for n in names]
+    rows = [(n, (getattr(mod, n).__doc__ or '').split('\n')[0] if callable(getattr(mod, n)) else
+             f'`{short(getattr(mod, n))}`') for n in names]
     return '| name | what it is |\n|---|---|\n' + '\n'.join(f'| `{n}` | {cell(d)} |' for n, d in rows) if rows else ''
 
 
 def overview(pages, repo):
     "The library's first page: every module and every name."
-    out = ['# The library\n\n{.subtitle}\n> Every module and every public name, in the order in which the data flows. `from lesson8nlp.all import *` brings all of them.\n']
+    out = ['# The library\n\n{.subtitle}\n> Every module and every public name, in the order in which the data flows. '
+           '`from lesson8nlp.all import *` brings all of them.\n']
     for p in pages:
         mod, names = own(p)
         if not names: continue
-        out.append(f'## [{p.module}]({p.module}.ipynb)\n\n{(mod.__doc__ or "").splitlines()[0] if mod.__doc__ else p.subtitle}\n\n' + ' · '.join(f'`{n}`' for n in names))
+        out.append(f'## [{p.module}]({p.module}.ipynb)\n\n'
+                   f'{(mod.__doc__ or "").splitlines()[0] if mod.__doc__ else p.subtitle}\n\n'
+                   + ' · '.join(f'`{n}`' for n in names))
     return [ad.markdown(o) for o in out]

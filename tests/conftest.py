@@ -26,7 +26,8 @@ def pytest_collection_modifyitems(items):
 
 def watch(event, args, folder=re.compile(r'[\\/]data[\\/]imdb([\\/]|$)')):
     "Python calls this before it opens or lists something."
-    if event in ('open', 'os.listdir', 'os.scandir') and isinstance(args[0], (str, os.PathLike)) and folder.search(os.fspath(args[0])):
+    if (event in ('open', 'os.listdir', 'os.scandir') and isinstance(args[0], (str, os.PathLike))
+            and folder.search(os.fspath(args[0]))):
         opened.append(args[0])
 
 
@@ -57,4 +58,5 @@ def pytest_terminal_summary(terminalreporter):
     "One line for each reason why tests were skipped."
     why = Counter(r.longrepr[2].removeprefix('Skipped: ') for r in terminalreporter.stats.get('skipped', []))
     for reason, n in why.items(): terminalreporter.line(f'{n} skipped: {reason}')
-    for test in unmarked: terminalreporter.line(f'{test} read reviews, and readers() in tools/run_tests.py does not see it', red=True)
+    for test in unmarked:
+        terminalreporter.line(f'{test} read reviews, and readers() in tools/run_tests.py does not see it', red=True)

@@ -9,17 +9,20 @@ from lesson8nlp.learner import *
 
 vocab = ['xxunk', 'xxpad'] + [f'w{i}' for i in range(30)]
 stream = np.random.default_rng(0).integers(2, 32, 4_000).cumsum() % 30 + 2
-small = dict(emb_sz=8, n_hid=12, n_layers=2, pad_token=1, bidir=False, output_p=0.1, hidden_p=0.1, input_p=0.2, embed_p=0.1, weight_p=0.2, tie_weights=True, out_bias=True)
+small = dict(emb_sz=8, n_hid=12, n_layers=2, pad_token=1, bidir=False, output_p=0.1, hidden_p=0.1, input_p=0.2,
+    embed_p=0.1, weight_p=0.2, tie_weights=True, out_bias=True)
 
 
 def loaders(bs=8, seq_len=10, seed=1, shuffle=True, **kw):
     docs = [stream[i:i+100] for i in range(0, 1_600, 100)]
-    return DataLoaders(LMDataLoader(docs, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, vocab=vocab, **kw), LMDataLoader(stream[3_600:], bs=bs, seq_len=seq_len, vocab=vocab), device='cpu')
+    return DataLoaders(LMDataLoader(docs, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, vocab=vocab, **kw),
+                       LMDataLoader(stream[3_600:], bs=bs, seq_len=seq_len, vocab=vocab), device='cpu')
 
 
 def learner(seed=42, dls=None, config=small, path='.', **kw):
     set_seed(seed, reproducible=True)
-    return language_model_learner(dls or loaders(), AWD_LSTM, config=config, pretrained=False, path=path, **(dict(metrics=TokenAccuracy()) | kw))
+    return language_model_learner(dls or loaders(), AWD_LSTM, config=config, pretrained=False, path=path,
+                                  **(dict(metrics=TokenAccuracy()) | kw))
 
 
 def fit(learn, *cbs, epochs=2, lr=1e-2):

@@ -42,13 +42,16 @@ class Largest(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for o in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(o, torch.Tensor) and not any(isinstance(a, torch.Tensor) and a.untyped_storage().data_ptr() == o.untyped_storage().data_ptr() for a in args):
+            if isinstance(o, torch.Tensor) and not any(
+                    isinstance(a, torch.Tensor) and a.untyped_storage().data_ptr() == o.untyped_storage().data_ptr()
+                    for a in args):
                 self.n = max(self.n, o.numel())
         return out
 
 
 # ---- the model beside fastai's
-@pytest.mark.parametrize('kw', [{}, dict(bidir=True), dict(tie_weights=False), dict(out_bias=False), dict(n_layers=1), dict(weight_p=0., embed_p=0.), dict(pad_token=4)])
+@pytest.mark.parametrize('kw', [{}, dict(bidir=True), dict(tie_weights=False), dict(out_bias=False), dict(n_layers=1),
+                                dict(weight_p=0., embed_p=0.), dict(pad_token=4)])
 def test_same_seed_same_loss_and_gradients(kw):
     ours, theirs = pair(**kw)
     batches = [torch.randint(0, V, (2, bs, sl)) for bs, sl in ((4, 7), (1, 3), (6, 1), (5, 9))]
@@ -118,7 +121,8 @@ def test_parts_have_fastais_names_and_order():
 def test_old_files_with_the_dropped_weights_load_and_broken_ones_do_not():
     ours, theirs = pair()
     sd = theirs.state_dict()
-    old = dict(sd) | {f'0.rnns.{i}.module.weight_hh_l0': torch.zeros_like(sd[f'0.rnns.{i}.weight_hh_l0_raw']) for i in range(3)}
+    old = dict(sd) | {f'0.rnns.{i}.module.weight_hh_l0': torch.zeros_like(sd[f'0.rnns.{i}.weight_hh_l0_raw'])
+                      for i in range(3)}
     buf = io.BytesIO()
     torch.save(old, buf); buf.seek(0)
     ours.load_state_dict(torch.load(buf, weights_only=True))
@@ -174,7 +178,8 @@ def test_evaluation_copies_no_weights():
 
 
 def test_evaluation_sees_changes_through_data_and_lets_gradients_through():
-    m, ref, x = WeightDropout(nn.LSTM(4, 6, batch_first=True), .5).eval(), nn.LSTM(4, 6, batch_first=True), torch.randn(2, 3, 4)
+    m, ref, x = (WeightDropout(nn.LSTM(4, 6, batch_first=True), .5).eval(), nn.LSTM(4, 6, batch_first=True),
+                 torch.randn(2, 3, 4))
     m(x)
     m.weight_hh_l0_raw.data.mul_(3.)  # as fastai's optimizers do, unseen by version counters
     for n in ('weight_ih_l0', 'bias_ih_l0', 'bias_hh_l0'): getattr(ref, n).data.copy_(getattr(m.module, n))
@@ -206,7 +211,8 @@ def test_the_whole_logits_never_exist(train):
         logits = m.train(train)(x)[0]
         loss = ChunkedCrossEntropy(chunk=7)(logits, y)
         if train: loss.backward()
-    assert big.n <= (vocab*12 if train else 7*vocab), 'in training the gradient of the embedding, else a piece of the logits'
+    assert big.n <= (vocab*12 if train else 7*vocab), (
+        'in training the gradient of the embedding, else a piece of the logits')
     assert 7*vocab < vocab*12 < n*vocab
     import lesson8nlp.losses as mod
     with pytest.MonkeyPatch.context() as mp, Largest() as big:
@@ -225,7 +231,8 @@ def loaders(n=6, bs=4, sl=9):
 
 
 def our_learner(dls=None, **kw):
-    return TextLearner(dls or loaders(), get_language_model(AWD_LSTM, V, small, lazy=True), loss_func=ChunkedCrossEntropy(chunk=10), opt_func=fused_adam, splitter=awd_lstm_lm_split, **kw)
+    return TextLearner(dls or loaders(), get_language_model(AWD_LSTM, V, small, lazy=True),
+        loss_func=ChunkedCrossEntropy(chunk=10), opt_func=fused_adam, splitter=awd_lstm_lm_split, **kw)
 
 
 def test_training_is_fastais_training():
@@ -257,7 +264,8 @@ def test_tar_of_one_time_step_is_zero():
 
 def test_predictions_and_their_losses():
     learn = our_learner()
-    with learn.no_bar(), full_logits(learn.model): preds, targs, losses = learn.get_preds(with_loss=True, concat_dim=0, reorder=False)
+    with learn.no_bar(), full_logits(learn.model):
+        preds, targs, losses = learn.get_preds(with_loss=True, concat_dim=0, reorder=False)
     assert preds.shape == (24, 9, V) and close(preds.sum(-1), torch.ones(24, 9))
     with learn.no_bar(), learn.no_logging(): assert close(losses.mean(), torch.tensor(learn.validate()[0]))
 
@@ -279,13 +287,15 @@ class OtherDevice(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize('loss_func', [ChunkedCrossEntropy(chunk=10), SampledCrossEntropy(torch.arange(V))], ids=['chunked', 'sampled'])
+@pytest.mark.parametrize('loss_func', [ChunkedCrossEntropy(chunk=10), SampledCrossEntropy(torch.arange(V))],
+                         ids=['chunked', 'sampled'])
 def test_training_without_double_precision_and_fused_steps(loss_func):
     from lesson8nlp.learner import lm_metrics
     def make():
         torch.manual_seed(1)
         model = get_language_model(AWD_LSTM, V, small, lazy=True)
-        return TextLearner(loaders(), model, loss_func=loss_func, opt_func=fused_adam, splitter=awd_lstm_lm_split, metrics=lm_metrics())
+        return TextLearner(loaders(), model, loss_func=loss_func, opt_func=fused_adam, splitter=awd_lstm_lm_split,
+                           metrics=lm_metrics())
     def fit(learn):
         with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2, wd=.1)
         return learn
@@ -314,17 +324,22 @@ def test_models_can_be_exported(lazy, strict):
 # ---- errors
 @pytest.mark.parametrize('p', [-.1, 1., 1.5, float('nan')])
 def test_probabilities(p):
-    for f in (lambda: RNNDropout(p), lambda: EmbeddingDropout(nn.Embedding(3, 2), p), lambda: WeightDropout(nn.LSTM(2, 2), p), lambda: LinearDecoder(3, 2, p),
-              lambda: dropout_mask(torch.ones(1), (2,), p), *[lambda k=k: AWD_LSTM(V, 4, 4, 1, **{k: p}) for k in ('hidden_p', 'input_p', 'embed_p', 'weight_p')]):
+    for f in (lambda: RNNDropout(p), lambda: EmbeddingDropout(nn.Embedding(3, 2), p),
+              lambda: WeightDropout(nn.LSTM(2, 2), p), lambda: LinearDecoder(3, 2, p),
+              lambda: dropout_mask(torch.ones(1), (2,), p),
+              *[lambda k=k: AWD_LSTM(V, 4, 4, 1, **{k: p}) for k in ('hidden_p', 'input_p', 'embed_p', 'weight_p')]):
         with expect_fail(ValueError, 'below 1'): f()
 
 
 def test_sizes_and_ids():
-    for kw, words in ((dict(n_layers=0), 'n_layers is 0'), (dict(emb_sz=0), 'emb_sz is 0'), (dict(vocab_sz=0), 'vocab_sz is 0'), (dict(n_hid=-3), 'n_hid is -3'),
+    for kw, words in ((dict(n_layers=0), 'n_layers is 0'), (dict(emb_sz=0), 'emb_sz is 0'),
+                      (dict(vocab_sz=0), 'vocab_sz is 0'), (dict(n_hid=-3), 'n_hid is -3'),
                       (dict(n_hid=5, bidir=True), 'must be even'), (dict(pad_token=V), f'0 to {V - 1}')):
         with expect_fail(ValueError, words): AWD_LSTM(**(dict(vocab_sz=V, emb_sz=4, n_hid=4, n_layers=2) | kw))
     m = AWD_LSTM(V, 4, 4, 1)
-    for x, e, words in ((torch.tensor([[V]]), ValueError, f'from {V} to {V}'), (torch.tensor([[-1]]), ValueError, 'from -1'), (torch.tensor([1, 2]), ValueError, '(2,)'), (torch.rand(1, 2), TypeError, 'float32')):
+    for x, e, words in ((torch.tensor([[V]]), ValueError, f'from {V} to {V}'),
+                        (torch.tensor([[-1]]), ValueError, 'from -1'),
+                        (torch.tensor([1, 2]), ValueError, '(2,)'), (torch.rand(1, 2), TypeError, 'float32')):
         with expect_fail(e, words): m(x)
     assert m(torch.rand(2, 3, 4), from_embeds=True).shape == (2, 3, 4)
     with expect_fail(ValueError, 'weight_xx'): WeightDropout(nn.LSTM(2, 2), .1, 'weight_xx')
@@ -335,7 +350,8 @@ def test_sizes_and_ids():
 def test_on_a_gpu():
     ours, theirs = pair(lazy=True)
     ours.cuda(); theirs.cuda()
-    for rnn in ours[0].rnns: assert len({p.untyped_storage().data_ptr() for p in rnn.parameters()}) == 1, 'one piece of memory for cuDNN'
+    for rnn in ours[0].rnns:
+        assert len({p.untyped_storage().data_ptr() for p in rnn.parameters()}) == 1, 'one piece of memory for cuDNN'
     x, y = torch.randint(0, V, (2, 4, 9), device='cuda')
     def run(m, loss_func):
         m.train(); m.reset()
@@ -353,10 +369,12 @@ def test_on_a_gpu():
 @pytest.mark.slow
 def test_the_benchmark_of_a_step_runs(tmp_path):
     here = Path(__file__).resolve().parent.parent
-    r = subprocess.run([sys.executable, here/'benchmarks'/'step.py', '--quick', '--out', tmp_path], capture_output=True, text=True)
+    r = subprocess.run([sys.executable, here/'benchmarks'/'step.py', '--quick', '--out', tmp_path], capture_output=True,
+                       text=True)
     assert r.returncode == 0 and 'a training step, 1 thread' in r.stdout, r.stderr
     r = subprocess.run([sys.executable, here/'benchmarks'/'step.py', '--quick'], capture_output=True, text=True)
     assert r.returncode == 2 and '--out' in r.stderr
 
 
-def test_dropout_without_a_config_is_fastais(): assert (awd_lstm_lm_config, awd_lstm_clas_config) == (fa.awd_lstm_lm_config, fa.awd_lstm_clas_config)
+def test_dropout_without_a_config_is_fastais():
+    assert (awd_lstm_lm_config, awd_lstm_clas_config) == (fa.awd_lstm_lm_config, fa.awd_lstm_clas_config)

@@ -16,8 +16,9 @@ from lesson8nlp.models import *
 V, N = 20, 16
 lstm = lambda: LMModel7(V, N, 2, 0.4)
 tfm = lambda: TransformerLM(V, N, 2, 0.1, heads=2, window=8)
-make = dict(cache=lambda: ContinuousCache(lstm(), window=8, theta=2., lam=.4), pointer=lambda: PointerSentinel(lstm(), N, window=8),
-            attention=lambda: AttentionLSTM(lstm(), N, window=8), transformer=tfm, both=lambda: PointerSentinel(tfm(), N, window=8),
+make = dict(cache=lambda: ContinuousCache(lstm(), window=8, theta=2., lam=.4),
+            pointer=lambda: PointerSentinel(lstm(), N, window=8), attention=lambda: AttentionLSTM(lstm(), N, window=8),
+            transformer=tfm, both=lambda: PointerSentinel(tfm(), N, window=8),
             cached=lambda: ContinuousCache(tfm(), window=5))
 every = pytest.mark.parametrize('k', make)
 
@@ -158,7 +159,8 @@ def test_attention_is_torchs():
     for heads, sl, past, window in ((1, 5, 0, 3), (2, 7, 4, 100), (4, 1, 9, 4)):
         q, k, v = torch.randn(3, heads, sl, 8), torch.randn(3, heads, past + sl, 8), torch.randn(3, heads, past + sl, 8)
         may = causal_window(sl, past, window)
-        assert torch.allclose(attention(q, k, v, may), F.scaled_dot_product_attention(q, k, v, attn_mask=may), atol=1e-6)
+        assert torch.allclose(attention(q, k, v, may), F.scaled_dot_product_attention(q, k, v, attn_mask=may),
+                              atol=1e-6)
         assert torch.allclose(attention_weights(q, k, may).sum(-1), torch.ones(3, heads, sl), atol=1e-6)
 
 
@@ -229,7 +231,8 @@ def test_wrong_arguments_are_explained():
     with expect_fail(ValueError, 'heads'): TransformerLM(V, N, 2, 0.1, heads=3)
     with expect_fail(ValueError, 'even'): rotary(torch.zeros(2, 3), torch.arange(2))
     with expect_fail(ValueError, 'causal_window'): causal_window(0, 1, 1)
-    with expect_fail(ValueError, 'copy_probs'): copy_probs(torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.int64), V)
+    with expect_fail(ValueError, 'copy_probs'):
+        copy_probs(torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.int64), V)
 
 
 @every

@@ -1,4 +1,5 @@
-"The small model of the first lesson's page: its file, its Python, and its JavaScript in node. test_docs.py asks the page itself."
+"""The small model of the first lesson's page: its file, its Python, and its JavaScript in node. test_docs.py asks the
+page itself."""
 import json, re, shutil, subprocess
 from pathlib import Path
 
@@ -7,10 +8,15 @@ import browser_model, widgets
 from small_model import Reader, path, piece, pieces, tokens
 
 root = Path(__file__).resolve().parent.parent
-plain = [t for _, t in widgets.more_films] + ["I don't think it's bad; we can't say that they're wrong, and you won't either.", 'Mr. Brown (the one with 2 dogs) says: "Cannot be seen..." -- but why?',
-         'A well-known, 10/10 film!', "She's seen it twice; I'd have left.", "It wasn't worth $5 & I'll never see it again."]
-odd = ['', ' ', '\n\n', '😀', 'great 👍🏽👍🏽 film', 'a<br />b<br>c< br>', '&amp; &lt;b&gt;', '<b>good</b> <script>alert(1)</script>', 'GREAT!!!', 'sooooo goooood', 'don’t can’t ISN’T n\'t \'re', 'İstanbul ΣΊΣΥΦΟΣ straße café naïve',
-       '東京 映画', 'x_y 1_000 ½ ² ١٢٣', 'no' + '\u0301' + 'n', '\x00\x1c\u2028', 'cannot CANNOT cannots', '… ... .... - -- --- “quoted” ‘so’', 'bad '*300, 'The film was good. '*700, 'z'*50_000, '\ud7ff\U0001f600' + ' awful', 'zebra quagmire flibber']
+plain = [t for _, t in widgets.more_films] + [
+    "I don't think it's bad; we can't say that they're wrong, and you won't either.",
+    'Mr. Brown (the one with 2 dogs) says: "Cannot be seen..." -- but why?', 'A well-known, 10/10 film!',
+    "She's seen it twice; I'd have left.", "It wasn't worth $5 & I'll never see it again."]
+odd = ['', ' ', '\n\n', '😀', 'great 👍🏽👍🏽 film', 'a<br />b<br>c< br>', '&amp; &lt;b&gt;',
+       '<b>good</b> <script>alert(1)</script>', 'GREAT!!!', 'sooooo goooood', 'don’t can’t ISN’T n\'t \'re',
+       'İstanbul ΣΊΣΥΦΟΣ straße café naïve', '東京 映画', 'x_y 1_000 ½ ² ١٢٣', 'no' + '\u0301' + 'n',
+       '\x00\x1c\u2028', 'cannot CANNOT cannots', '… ... .... - -- --- “quoted” ‘so’', 'bad '*300,
+       'The film was good. '*700, 'z'*50_000, '\ud7ff\U0001f600' + ' awful', 'zebra quagmire flibber']
 
 
 @pytest.fixture(scope='module')
@@ -60,13 +66,17 @@ def test_what_it_says_is_sensible(reader):
     assert reader('').tolist() == [0] and reader('zebra'*3).tolist() == [0]
 
 
-@pytest.mark.skipif(not shutil.which('node'), reason='node is not installed: test_docs.py compares the same in a browser')
+@pytest.mark.skipif(not shutil.which('node'),
+                    reason='node is not installed: test_docs.py compares the same in a browser')
 def test_javascript_gives_the_same_numbers(reader, tmp_path):
     texts = plain + odd
-    source = 'globalThis.window = globalThis; globalThis.document = { readyState: "loading" }; globalThis.addEventListener = () => {};\n'
-    source += (root/'docs'/'static'/'widgets'/'common.js').read_text(encoding='utf-8') + f'lesson8nlp.reviewData = {json.dumps(widgets.review_data())};\n'
+    source = ('globalThis.window = globalThis; globalThis.document = { readyState: "loading" }; '
+              'globalThis.addEventListener = () => {};\n')
+    source += ((root/'docs'/'static'/'widgets'/'common.js').read_text(encoding='utf-8')
+               + f'lesson8nlp.reviewData = {json.dumps(widgets.review_data())};\n')
     source += (root/'docs'/'static'/'widgets'/'review.js').read_text(encoding='utf-8')
-    source += f'console.log(JSON.stringify({json.dumps(texts)}.map(t => [lesson8nlp.pieces(t).map(o => o.token), lesson8nlp.readReview(t)])));'
+    source += (f'console.log(JSON.stringify({json.dumps(texts)}.map(t => '
+               '[lesson8nlp.pieces(t).map(o => o.token), lesson8nlp.readReview(t)])));')
     (tmp_path/'ask.js').write_text(source, encoding='utf-8')
     r = subprocess.run(['node', tmp_path/'ask.js'], capture_output=True, text=True, encoding='utf-8', timeout=120)
     assert r.returncode == 0, r.stderr[-2000:]
@@ -79,5 +89,6 @@ def test_page_without_javascript_says_what_would_be_here(reader):
     class Page: doc = 'whole_game'
     h = widgets.review_static(Page)
     said = re.sub(r'<[^>]+>', '', h)
-    assert 'With JavaScript you can type a review' in said and f'{100*reader.d["accuracy"]:.1f} %' in said and 'wonderful' in said
+    assert ('With JavaScript you can type a review' in said and f'{100*reader.d["accuracy"]:.1f} %' in said
+            and 'wonderful' in said)
     assert h.count('class="w-pos"') > 1 < h.count('class="w-neg"') and 'aria-label="The probability' in h

@@ -24,7 +24,8 @@ def padded(docs, how, more):
     return torch.stack([F.pad(d, (left(d), n - len(d) - left(d)), value=1) for d in docs])
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 23), min_size=1, max_size=9), st.integers(0, 2), st.integers(0, 7), st.integers(1, 8), st.integers(0, 99))
+@given(st.lists(st.integers(1, 23), min_size=1, max_size=9), st.integers(0, 2), st.integers(0, 7), st.integers(1, 8),
+       st.integers(0, 99))
 def test_a_document_gets_the_same_answer_in_any_batch(lens, how, more, seq_len, seed):
     m, g = model(seq_len=seq_len), torch.Generator().manual_seed(seed)
     docs = [torch.randint(2, 40, (n,), generator=g) for n in lens]
@@ -77,7 +78,9 @@ def test_answers_come_in_the_order_of_the_texts(backwards):
     m = get_text_classifier(AWD_LSTM, len(vocab), 2, seq_len=5, config=config)
     texts = [('good '*(i*7%13) + 'bad film').strip() for i in range(50)]
     probs = classify(m, texts, codec, backwards=backwards, bs=8)
-    for i in (0, 7, 31, 49): torch.testing.assert_close(probs[i:i+1], classify(m, texts[i:i+1], codec, backwards=backwards), atol=1e-5, rtol=1e-5)
+    for i in (0, 7, 31, 49):
+        torch.testing.assert_close(probs[i:i+1], classify(m, texts[i:i+1], codec, backwards=backwards),
+                                   atol=1e-5, rtol=1e-5)
     assert m.training and probs.shape == (50, 2)
 
 def test_an_average_of_two_models():
@@ -111,11 +114,14 @@ def test_html_is_escaped(): assert '<b>' not in Saliency(['<b>'], torch.tensor([
 def test_labels_that_do_not_fit(kw, words):
     with pytest.raises(ValueError, match=words): class_dl(['good', 'bad'], codec=codec, classes=['x', 'y'], **kw)
 
-@pytest.mark.parametrize('kw, ps', [(dict(), [.4, .1]), (dict(drop_mult=.5), [.2, .1]), (dict(lin_ftrs=[9, 7]), [.4, .1, .1]), (dict(lin_ftrs=[]), [.4]), (dict(ps=[.3]), [.4, .3])], ids=str)
+@pytest.mark.parametrize('kw, ps', [(dict(), [.4, .1]), (dict(drop_mult=.5), [.2, .1]),
+    (dict(lin_ftrs=[9, 7]), [.4, .1, .1]), (dict(lin_ftrs=[]), [.4]), (dict(ps=[.3]), [.4, .3])], ids=str)
 def test_dropout_of_the_head_is_fastais(kw, ps):
     "No run on small data shows a default that has changed."
-    ours, theirs = get_text_classifier(AWD_LSTM, 20, 2, config=config, **kw), ft.get_text_classifier(ft.AWD_LSTM, 20, 2, config=dict(config), **kw)
-    for m in (ours, theirs): assert [o.p for o in m[1].layers.modules() if isinstance(o, torch.nn.Dropout)] == pytest.approx(ps)
+    ours, theirs = (get_text_classifier(AWD_LSTM, 20, 2, config=config, **kw),
+                    ft.get_text_classifier(ft.AWD_LSTM, 20, 2, config=dict(config), **kw))
+    for m in (ours, theirs):
+        assert [o.p for o in m[1].layers.modules() if isinstance(o, torch.nn.Dropout)] == pytest.approx(ps)
 
 
 def test_no_documents_of_padding_alone():
@@ -145,8 +151,10 @@ def test_one_document_left_over_can_be_trained_on():
     assert len(learn.dls.train_ds) % 4 == 1
     fit(learn, 1)
 
-@pytest.mark.parametrize('labels, loss, kw', [([[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)], 'BCEWithLogitsLoss', {}),
-    ([float(o == 'pos') for o in sides], 'MSELoss', dict(y_range=(-.2, 1.2))), ([float(o == 'pos') for o in sides], 'MSELoss', {})])
+@pytest.mark.parametrize('labels, loss, kw', [
+    ([[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)], 'BCEWithLogitsLoss', {}),
+    ([float(o == 'pos') for o in sides], 'MSELoss', dict(y_range=(-.2, 1.2))),
+    ([float(o == 'pos') for o in sides], 'MSELoss', {})])
 def test_the_loss_comes_from_the_data(labels, loss, kw):
     learn = learner(labels, **kw)
     assert type(learn.loss_func.func).__name__ == loss
@@ -156,14 +164,16 @@ def test_the_loss_comes_from_the_data(labels, loss, kw):
     if loss == 'MSELoss':
         assert p.shape == (2, 1) and p[0] > p[1] + 0.2
         with pytest.raises(ValueError, match='predicts a number'): saliency(learn, 'good film')
-        torch.testing.assert_close(classify(learn.model, ['good film', 'bad film'], codec), p)  # numbers, and not always 1
+        # numbers, and not always 1
+        torch.testing.assert_close(classify(learn.model, ['good film', 'bad film'], codec), p)
     else: assert p.shape == (2, 3) and (p > .5).tolist() != [[False]*3]*2 and p[0, 2] > p[0, 1]  # long, neg, pos
 
 def test_the_fallback_is_cross_entropy():
     dl = ft.TfmdDL([(torch.tensor([2, 3]), torch.tensor(0))]*4, bs=2)
     dls = ft.DataLoaders(dl, dl)
     dls.vocab, dls.c = [vocab, ['a', 'b']], 2
-    assert type(text_classifier_learner(dls, AWD_LSTM, config=config, pretrained=False).loss_func).__name__ == 'CrossEntropyLossFlat'
+    assert type(text_classifier_learner(dls, AWD_LSTM, config=config,
+                                        pretrained=False).loss_func).__name__ == 'CrossEntropyLossFlat'
     mine = ft.LabelSmoothingCrossEntropyFlat()
     assert learner(loss_func=mine).loss_func is mine
 
@@ -188,14 +198,23 @@ def test_fastais_contract(trained, tmp_path, capsys):
 
 def test_a_learner_is_enough(trained):
     torch.testing.assert_close(classify(trained, texts), classify(trained.model, texts, codec))
-    assert saliency(trained, 'good film').answer == saliency(trained.model, 'good film', codec, ['neg', 'pos']).answer == 'pos'
+    assert (saliency(trained, 'good film').answer
+            == saliency(trained.model, 'good film', codec, ['neg', 'pos']).answer == 'pos')
 
-@pytest.mark.parametrize('args, err, match', [(([], texts, codec), ValueError, 'models is empty'), ((3, texts, codec), TypeError, 'got a int'),
-    ((None, 'good', codec), TypeError, 'list of texts'), ((None, dict(text=texts), codec), TypeError, 'one column'), ((None, texts), TypeError, 'pass codec'),
-    ((None, texts, vocab), TypeError, r'Codec\(tok, vocab\)'), ((None, texts, Codec(words, vocab + ['more'])), ValueError, 'the model 6'),
-    ((None, texts, Codec(words, ['xxunk', 'good', 'xxpad', 'bad', 'film', 'xxbos'])), ValueError, 'pad_idx=codec.pad_id'), ((None, texts, codec, None, 0), ValueError, 'bs is 0')])
+@pytest.mark.parametrize('args, err, match', [
+    (([], texts, codec), ValueError, 'models is empty'),
+    ((3, texts, codec), TypeError, 'got a int'),
+    ((None, 'good', codec), TypeError, 'list of texts'),
+    ((None, dict(text=texts), codec), TypeError, 'one column'),
+    ((None, texts), TypeError, 'pass codec'),
+    ((None, texts, vocab), TypeError, r'Codec\(tok, vocab\)'),
+    ((None, texts, Codec(words, vocab + ['more'])), ValueError, 'the model 6'),
+    ((None, texts, Codec(words, ['xxunk', 'good', 'xxpad', 'bad', 'film', 'xxbos'])), ValueError,
+        'pad_idx=codec.pad_id'),
+    ((None, texts, codec, None, 0), ValueError, 'bs is 0')])
 def test_what_cannot_be_asked(trained, args, err, match):
-    with pytest.raises(err, match=match): classify(*(trained.model if o is None and i == 0 else o for i, o in enumerate(args)))
+    with pytest.raises(err, match=match):
+        classify(*(trained.model if o is None and i == 0 else o for i, o in enumerate(args)))
 
 def test_no_texts_no_answers(trained): assert classify(trained, []).shape == (0, 2)
 
@@ -217,7 +236,8 @@ def test_four_threads_one_model(trained):
     for i, s in enumerate(again): assert (s == saliency(trained, texts[i % 8]).scores).all()
 
 def test_fast_answers_are_close_and_leave_nothing_on(trained, monkeypatch):
-    "`fast=True` answers in half precision, a little apart from what float32 says, and an interrupt does not leave it on."
+    """`fast=True` answers in half precision, a little apart from what float32 says, and an interrupt does not leave it
+    on."""
     monkeypatch.setattr('lesson8nlp.classifier.fast_dtype', lambda device: torch.bfloat16)  # on every processor
     exact, fast = classify(trained, texts[:40]), classify(trained, texts[:40], fast=True)
     assert fast.dtype == torch.float32 and 0 < (fast - exact).abs().max() < 0.03
@@ -236,8 +256,10 @@ def test_models_with_other_labels_are_not_averaged(trained):
     "Answers are averaged by position: ['neg', 'pos'] and ['pos', 'neg'] would cancel out."
     from lesson8nlp.ulmfit import TextModel
     one, other = TextModel.from_learner(trained), TextModel(trained.model, codec, ['pos', 'neg'])
-    with pytest.raises(ValueError, match=r"\['neg', 'pos'\] and \['pos', 'neg'\].*same labels in the same order"): classify([one, other], texts[:3])
-    with pytest.raises(ValueError, match='different labels'): classify([one, learner([float(o == 'pos') for o in sides])], texts[:3])
+    with pytest.raises(ValueError, match=r"\['neg', 'pos'\] and \['pos', 'neg'\].*same labels in the same order"):
+        classify([one, other], texts[:3])
+    with pytest.raises(ValueError, match='different labels'):
+        classify([one, learner([float(o == 'pos') for o in sides])], texts[:3])
     torch.testing.assert_close(classify([one, trained, trained.model], texts[:3], codec), classify(one, texts[:3]))
 
 def test_saliency_has_a_name_for_each_output(trained):
@@ -245,16 +267,19 @@ def test_saliency_has_a_name_for_each_output(trained):
 
 @pytest.mark.parametrize('kind', ['several', 'number', 'range'])
 def test_a_saved_model_answers_as_its_learner(kind, tmp_path):
-    "Labels that do not exclude each other were softmaxed after saving; a number came back as the probability of label 0."
+    """Labels that do not exclude each other were softmaxed after saving; a number came back as the probability of
+    label 0."""
     from lesson8nlp.ulmfit import TextModel
-    labels = [[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)] if kind == 'several' else [4.*(o == 'pos') for o in sides]
+    labels = ([[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)] if kind == 'several' else
+              [4.*(o == 'pos') for o in sides])
     learn = fit(learner(labels, **(dict(y_range=(0, 5)) if kind == 'range' else {})), 15)
     m = TextModel.load(TextModel.from_learner(learn).save(tmp_path/'m', own_tok=True), 'cpu', tok=words)
     want = classify(learn, texts[:5])
     torch.testing.assert_close(classify(m, texts[:5]), want)
     df = m.predict(texts[:5], all_labels=True)
     if kind == 'several':
-        assert list(df) == ['text', 'labels', 'p(long)', 'p(neg)', 'p(pos)'] and not torch.allclose(want.sum(1), torch.ones(5), atol=.1)
+        assert (list(df) == ['text', 'labels', 'p(long)', 'p(neg)', 'p(pos)']
+                and not torch.allclose(want.sum(1), torch.ones(5), atol=.1))
         assert df.labels.tolist() == [[o for o, v in zip(['long', 'neg', 'pos'], p) if v > .5] for p in want.tolist()]
         assert m.untrained().activation == m.activation == 'sigmoid'
         with pytest.raises(ValueError, match='can have several'): m.to_onnx(tmp_path/'m.onnx')
@@ -264,14 +289,17 @@ def test_a_saved_model_answers_as_its_learner(kind, tmp_path):
 
 
 def test_a_language_model_is_no_classifier(tmp_path):
-    "In any company, as a TextModel, a network or a learner: the message says what came in and what makes the right thing."
+    """In any company, as a TextModel, a network or a learner: the message says what came in and what makes the right
+    thing."""
     from lesson8nlp.ulmfit import TextModel
     from small_runs import learner, vocab
     learn = learner()
     lm = TextModel(learn.model, Codec(str.split, vocab))
     clf = TextModel(get_text_classifier(AWD_LSTM, len(vocab), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1)), lm.codec)
-    for models, what in (([clf, lm], 'a TextModel that is a language_model'), (lm, 'language_model'), ([lm.model], 'SequentialRNN'), (learn, 'SequentialRNN'), (torch.nn.Linear(2, 2), 'Linear')):
-        with pytest.raises(TypeError, match=f'Expected a text classifier.*got {what}|{what}.*train_classifier'): classify(models, ['w1 w2'], codec=lm.codec)
+    for models, what in (([clf, lm], 'a TextModel that is a language_model'), (lm, 'language_model'),
+                         ([lm.model], 'SequentialRNN'), (learn, 'SequentialRNN'), (torch.nn.Linear(2, 2), 'Linear')):
+        with pytest.raises(TypeError, match=f'Expected a text classifier.*got {what}|{what}.*train_classifier'):
+            classify(models, ['w1 w2'], codec=lm.codec)
     with pytest.raises(TypeError, match='Expected a text classifier'): saliency(lm, 'w1 w2')
     assert classify([clf, clf], ['w1 w2']).shape == (1, 2)
 
@@ -289,7 +317,8 @@ def test_saliency_in_every_mode_and_of_fastais_encoder():
 
 
 def test_classifiers_with_several_labels_show_their_results(capsys):
-    texts, codec = [f'w{i % 7} w{i % 5} w{i % 3}' for i in range(40)], Codec(str.split, ['xxunk', 'xxpad'] + [f'w{i}' for i in range(38)])
+    texts, codec = ([f'w{i % 7} w{i % 5} w{i % 3}' for i in range(40)],
+                    Codec(str.split, ['xxunk', 'xxpad'] + [f'w{i}' for i in range(38)]))
     dls = class_dataloaders(texts, [['a'], ['a', 'b'], [], ['c']]*10, codec, bs=8, device='cpu')
     learn = text_classifier_learner(dls, AWD_LSTM, config=dict(emb_sz=8, n_hid=12, n_layers=1), pretrained=False)
     with learn.no_bar(): learn.show_results(max_n=3)
@@ -300,5 +329,6 @@ def test_classifiers_with_several_labels_show_their_results(capsys):
 
 def test_loaders_refuse_what_the_codec_cannot_read():
     codec = Codec(str.split, ['xxunk', 'xxpad'] + [f'w{i}' for i in range(38)])
-    with pytest.raises(ValueError, match='100% of the tokens of these texts are unknown'): class_dataloaders(['a b c d']*20, ['x', 'y']*10, codec)
+    with pytest.raises(ValueError, match='100% of the tokens of these texts are unknown'):
+        class_dataloaders(['a b c d']*20, ['x', 'y']*10, codec)
     assert len(class_dl(['a b c d'], codec=codec)) == 1 # to predict, a single text may be strange

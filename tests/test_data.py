@@ -11,11 +11,13 @@ from lesson8nlp.store import atomic_file, atomic_folder
 
 
 def python(code, home, **kw):
-    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], env=dict(os.environ, FASTAI_HOME=str(home)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code],
+        env=dict(os.environ, FASTAI_HOME=str(home)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
 
 
 def test_two_processes_make_the_sample_at_once(tmp_path):
-    code = 'from lesson8nlp.data import *\np = get_imdb(download=False); print(sum(1 for _ in p.rglob("*.txt"))); human_numbers()'
+    code = ('from lesson8nlp.data import *\n'
+            'p = get_imdb(download=False); print(sum(1 for _ in p.rglob("*.txt"))); human_numbers()')
     outs = [p.communicate(timeout=120) for p in [python(code, tmp_path) for _ in range(2)]]
     for out, err in outs: assert out.split()[-1] == '2000', err
     assert not [o for o in (tmp_path/'data').iterdir() if o.name.startswith('.')]
@@ -30,7 +32,8 @@ def test_a_kill_leaves_no_half_folder(tmp_path):
         time.sleep(0.02 + 0.04*i)
         p.kill()
         p.communicate()
-    out, err = python('from lesson8nlp.data import *\nprint(sum(1 for _ in sample_reviews().rglob("*.txt")))', tmp_path).communicate(timeout=120)
+    out, err = python('from lesson8nlp.data import *\nprint(sum(1 for _ in sample_reviews().rglob("*.txt")))',
+                      tmp_path).communicate(timeout=120)
     assert out.split()[-1] == '2000', err
 
 
@@ -49,13 +52,17 @@ def tgz(path, names):
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='local server')
-@pytest.mark.parametrize('extra, says', [([], 'the real IMDB, 5 of them'), (['imdb/../evil.txt'], 'the download failed: ValueError')])
+@pytest.mark.parametrize('extra, says', [([], 'the real IMDB, 5 of them'),
+                                         (['imdb/../evil.txt'], 'the download failed: ValueError')])
 def test_imdb_is_downloaded_checked_and_unpacked(tmp_path, extra, says):
     (tmp_path/'www').mkdir()
-    tgz(tmp_path/'www'/'imdb.tgz', [f'imdb/{d}/0_1.txt' for d in ('train/pos', 'train/neg', 'test/pos', 'test/neg', 'unsup')] + extra)
+    tgz(tmp_path/'www'/'imdb.tgz',
+        [f'imdb/{d}/0_1.txt' for d in ('train/pos', 'train/neg', 'test/pos', 'test/neg', 'unsup')] + extra)
     srv = ThreadingHTTPServer(('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path/'www')))
     threading.Thread(target=srv.serve_forever, daemon=True).start()
-    code = f'import lesson8nlp.data as d\nd.URLs.IMDB = "http://127.0.0.1:{srv.server_port}/imdb.tgz"\np = d.get_imdb()\nprint(p.name)'
+    code = ('import lesson8nlp.data as d\n'
+            f'd.URLs.IMDB = "http://127.0.0.1:{srv.server_port}/imdb.tgz"\n'
+            'p = d.get_imdb()\nprint(p.name)')
     out, err = python(code, tmp_path/'home').communicate(timeout=120)
     srv.shutdown()
     assert says in out, out + err
@@ -71,10 +78,18 @@ def test_an_incomplete_imdb_folder_is_named(tmp_path):
 
 def test_no_space_leaves_the_old_file(tmp_path):
     resource = pytest.importorskip('resource')
-    code = ('import resource, signal\nfrom lesson8nlp.store import *\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
-            f'p = Path({str(tmp_path/"f.txt")!r})\nwith atomic_file(p) as f: f.write("old")\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n'
-            'try:\n    with atomic_file(p) as f: f.write("x"*100_000)\nexcept OSError as e: print(type(e).__name__)\nprint(p.read_text())')
-    out, err = python(code.replace('from lesson8nlp.store import *', 'from lesson8nlp.store import *\nfrom pathlib import Path'), tmp_path/'home').communicate(timeout=120)
+    code = ('import resource, signal\n'
+            'from lesson8nlp.store import *\n'
+            'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+            f'p = Path({str(tmp_path/"f.txt")!r})\n'
+            'with atomic_file(p) as f: f.write("old")\n'
+            'resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n'
+            'try:\n    with atomic_file(p) as f: f.write("x"*100_000)\n'
+            'except OSError as e: print(type(e).__name__)\n'
+            'print(p.read_text())')
+    out, err = python(code.replace('from lesson8nlp.store import *',
+                                   'from lesson8nlp.store import *\nfrom pathlib import Path'),
+                      tmp_path/'home').communicate(timeout=120)
     assert out.split() == ['OSError', 'old'], err
     assert [o.name for o in tmp_path.iterdir() if o.name.startswith('.')] == []
 

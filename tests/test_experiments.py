@@ -63,7 +63,8 @@ def test_the_ladder_has_the_data_of_the_lesson(k):
     x, y = dls.one_batch()
     assert x.shape == (64, 3 if k < 4 else 16) and y.shape == ((64,) if k < 4 else (64, 16))
     a, b = list(dls.train)[:2]
-    if k < 3: assert torch.equal(x.flatten(), ids[:192]) and len(dls.train.dataset) == 263 and len(dls.valid.dataset) == 66
+    if k < 3:
+        assert torch.equal(x.flatten(), ids[:192]) and len(dls.train.dataset) == 263 and len(dls.valid.dataset) == 66
     else: assert all(torch.equal(i, j) for i, j in zip(b[0][:, 0], a[1][:, -1] if k > 3 else a[1])), 'row i goes on'
     if k > 3: assert torch.equal(x[:, 1:], y[:, :-1]) and (len(dls.train), len(dls.valid)) == (49, 12)
 
@@ -90,14 +91,16 @@ def test_the_last_epoch_counts_and_the_best_is_beside_it():
 
 
 def test_the_recipes_reach_the_learner():
-    "Rates, epochs, weight decay and dropout of the recipe are those of the run, so a changed recipe cannot go unnoticed."
+    """Rates, epochs, weight decay and dropout of the recipe are those of the run, so a changed recipe cannot go
+    unnoticed."""
     learn, _ = train_ladder(7, 0, epochs=1)
     assert learn.opt.hypers[0]['wd'] == 0.1 and learn.model.drop.p == 0.4 and learn.model.rnn.num_layers == 2
     assert math.isclose(max(learn.recorder.lrs), 1e-2, rel_tol=.05) and learn.moms == (0.8, 0.7, 0.8)
     learn, _ = train_ladder(5, 0, epochs=1)
     assert math.isclose(max(learn.recorder.lrs), 3e-3, rel_tol=.05) and learn.opt.hypers[0]['wd'] != 0.1
     assert [(r['epochs'], r['lr'], r.get('wd')) for r in ladder_recipes.values()] == [
-        (4, 1e-3, None), (4, 1e-3, None), (10, 3e-3, None), (15, 3e-3, None), (15, 3e-3, None), (15, 1e-2, None), (15, 1e-2, .1)]
+        (4, 1e-3, None), (4, 1e-3, None), (10, 3e-3, None), (15, 3e-3, None), (15, 3e-3, None), (15, 1e-2, None),
+        (15, 1e-2, .1)]
 
 
 @pytest.mark.parametrize('name', beyond_recipes)
@@ -111,7 +114,8 @@ def test_every_recipe_runs_on_another_text_and_can_be_repeated(name):
 def test_the_recipes_beyond_reach_the_learner():
     import inspect
     assert {n: (r['epochs'], r['lr'], r.get('alpha'), r.get('beta')) for n, r in beyond_recipes.items()} == {
-        'LMModel7': (15, 1e-2, None, None), 'ContinuousCache': (15, 1e-2, None, None), 'PointerSentinel': (8, 1e-2, None, None),
+        'LMModel7': (15, 1e-2, None, None), 'ContinuousCache': (15, 1e-2, None, None),
+        'PointerSentinel': (8, 1e-2, None, None),
         'AttentionLSTM': (15, 1e-2, None, None), 'TransformerLM': (8, 5e-3, 0, 0),
         'PointerSentinel of a TransformerLM': (8, 5e-3, 0, 0)}
     assert inspect.signature(train_beyond).parameters['cache'].default == dict(window=128, theta=20., lam=.4)
@@ -158,8 +162,10 @@ def test_hits_are_in_the_order_of_the_text():
 def test_a_row_sums_up_its_runs():
     made = lambda seed: (None, dict(accuracy=50. + seed, best=60. + seed, params=7, valid_loss=1 + seed/10, seconds=2.))
     r = seed_row('x', made, 'this test', seeds=(0, 2, 4), page=41.)
-    assert (r['ours'], r['sd'], r['each'], r['best_epoch'], r['seeds']) == (52., 2., [50., 52., 54.], [60., 62., 64.], [0, 2, 4])
-    assert (r['params'], r['valid_loss'], r['seconds'], r['page'], r['unit'], r['command']) == (7, 1.2, 2., 41., '%', 'this test')
+    assert (r['ours'], r['sd'], r['each'], r['best_epoch'], r['seeds']) == (
+        52., 2., [50., 52., 54.], [60., 62., 64.], [0, 2, 4])
+    assert (r['params'], r['valid_loss'], r['seconds'], r['page'], r['unit'], r['command']) == (
+        7, 1.2, 2., 41., '%', 'this test')
     one = seed_row('x', made, 'this test', seeds=[1], value='valid_loss', unit='nats')
     assert one['ours'] == 1.1 and 'sd' not in one and one['unit'] == 'nats'
     assert {type(r[k]) for k in ('ours', 'sd', 'valid_loss', 'seconds')} == {float} and type(r['params']) is int
@@ -189,8 +195,9 @@ def test_wrong_arguments_are_explained():
 def few_rows():
     "Made-up rows of the experiment with few labels, as benchmarks/few_labels.py writes them."
     sizes = {50: 5, 100: 5, 5000: 2}
-    return [dict(what=f'{way}, {n} labels', way=way, n_labels=n, ours=60 + 10*i, sd=None if k < 5 else 1.5, n_test=25_000, tested_on='test', seeds=list(range(k)),
-                 hardware='2 CPU cores', date='2026-11-26', command='python benchmarks/few_labels.py --test test')
+    return [dict(what=f'{way}, {n} labels', way=way, n_labels=n, ours=60 + 10*i, sd=None if k < 5 else 1.5,
+                 n_test=25_000, tested_on='test', seeds=list(range(k)), hardware='2 CPU cores', date='2026-11-26',
+                 command='python benchmarks/few_labels.py --test test')
             for way in ex._curves for i, (n, k) in enumerate(sizes.items())]
 
 
@@ -202,7 +209,9 @@ def test_few_labels_are_drawn_when_there_are_rows(tmp_path):
     assert ax.get_xscale() == 'log' and [t.get_text() for t in ax.get_xticklabels()] == ['50', '100', '5,000']
     assert len(ax.lines) == len(ex._curves) and all(l.get_ydata().tolist() == [60, 70, 80] for l in ax.lines)
     said = few_labels_caption(rows)
-    for o in ('25,000 test reviews', '5 with 50, 100 labels; 2 with 5,000 labels', '2 CPU cores (2026-11-26)', '--test test`'): assert o in said, said
+    for o in ('25,000 test reviews', '5 with 50, 100 labels; 2 with 5,000 labels', '2 CPU cores (2026-11-26)',
+              '--test test`'):
+        assert o in said, said
 
 
 def test_names_of_curves_do_not_cover_each_other():
@@ -214,7 +223,8 @@ def test_names_of_curves_do_not_cover_each_other():
     ax.figure.canvas.draw()
     boxes = sorted((Text.get_window_extent(t) for t in ax.texts), key=lambda b: b.y0)  # without the lines to the curves
     assert len(boxes) == len(ex._curves) and all(a.y1 <= b.y0 + 1 for a, b in zip(boxes, boxes[1:]))
-    assert boxes[-1].y1 <= ax.get_window_extent().y1 + 20 and min(ax.texts, key=lambda t: t.get_position()[1]).get_text() == 'random weights'
+    assert (boxes[-1].y1 <= ax.get_window_extent().y1 + 20
+            and min(ax.texts, key=lambda t: t.get_position()[1]).get_text() == 'random weights')
 
 
 def test_the_command_writes_rows_that_can_be_drawn(tmp_path):
@@ -222,11 +232,13 @@ def test_the_command_writes_rows_that_can_be_drawn(tmp_path):
     begun = lambda: few_labels.load_results(p) if (p := tmp_path/'rows.started').exists() else []
     assert set(few_labels.ways) == set(ex._curves)
     for i, accuracy in enumerate((60., 61., 65., 62., 62.)):
-        assert not few_labels_rows(tmp_path, 'rows') and [r['each'] for r in begun()] == [[60., 61., 65., 62.][:i]]*(i > 0)
+        assert (not few_labels_rows(tmp_path, 'rows')
+                and [r['each'] for r in begun()] == [[60., 61., 65., 62.][:i]]*(i > 0))
         few_labels.add_draw(tmp_path/'rows.json', 'bag', 50, accuracy, 30, 'test', 25_000, lm=None)
     few_labels.add_draw(tmp_path/'rows.json', 'ratios', 50, 70., 30, 'test', 25_000, lm=None)
     rows = few_labels_rows(tmp_path, 'rows')
-    assert [(r['ours'], r['sd'], r['each'], r['seeds'], r['minutes']) for r in rows] == [(62., 1.87, [60., 61., 65., 62., 62.], [0, 1, 2, 3, 4], 2.5)]
+    assert [(r['ours'], r['sd'], r['each'], r['seeds'], r['minutes']) for r in rows] == [
+        (62., 1.87, [60., 61., 65., 62., 62.], [0, 1, 2, 3, 4], 2.5)]
     assert [(r['way'], r['ours'], r['sd']) for r in begun()] == [('ratios', 70., None)]
     assert few_labels_figure(rows) is not None and '(5 with 50 labels)' in few_labels_caption(rows)
 
@@ -234,12 +246,17 @@ def test_the_command_writes_rows_that_can_be_drawn(tmp_path):
 def test_rows_are_kept_for_the_model_that_they_were_measured_with(tmp_path, monkeypatch):
     import few_labels
     monkeypatch.setattr(few_labels, 'start_of', lambda way, n, lm: None if way == 'bag' else lm)
-    out, kept = tmp_path/'rows.json', lambda *args: {k: r['start'] for k, r in few_labels.measured(tmp_path/'rows.json', *args).items()}
-    for way, n in (('pretrained', 5000), ('bag', 5000), ('pretrained', 50), ('bag', 50)): few_labels.add_draw(out, way, n, 70., 1., 'test', 5_000, 'a')
-    assert [(r['way'], r['n_labels']) for r in few_labels.load_results(tmp_path/'rows.started')] == [('bag', 50), ('bag', 5000), ('pretrained', 50), ('pretrained', 5000)]
-    assert kept('test', 5_000, 'a') == {('bag', 50): None, ('bag', 5000): None, ('pretrained', 50): 'a', ('pretrained', 5000): 'a'}
+    out, kept = tmp_path/'rows.json', lambda *args: {
+        k: r['start'] for k, r in few_labels.measured(tmp_path/'rows.json', *args).items()}
+    for way, n in (('pretrained', 5000), ('bag', 5000), ('pretrained', 50), ('bag', 50)):
+        few_labels.add_draw(out, way, n, 70., 1., 'test', 5_000, 'a')
+    assert [(r['way'], r['n_labels']) for r in few_labels.load_results(tmp_path/'rows.started')] == [
+        ('bag', 50), ('bag', 5000), ('pretrained', 50), ('pretrained', 5000)]
+    assert kept('test', 5_000, 'a') == {
+        ('bag', 50): None, ('bag', 5000): None, ('pretrained', 50): 'a', ('pretrained', 5000): 'a'}
     assert kept('test', 5_000, 'b') == {('bag', 50): None, ('bag', 5000): None}
-    assert kept('tune', 5_000, 'a') == kept('test', 1_000, 'a') == few_labels.measured(tmp_path/'none.json', 'test', 5_000, 'a') == {}
+    assert (kept('tune', 5_000, 'a') == kept('test', 1_000, 'a')
+            == few_labels.measured(tmp_path/'none.json', 'test', 5_000, 'a') == {})
     few_labels.add_draw(out, 'pretrained', 50, 80., 1., 'test', 5_000, 'b')  # the rows of another model go
     assert kept('test', 5_000, 'b') == {('bag', 50): None, ('bag', 5000): None, ('pretrained', 50): 'b'}
 
@@ -251,14 +268,19 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp
         asked.append((way, n, seed))
         if len(asked) == 3: raise KeyboardInterrupt
         return 70. + seed, 6.
-    for name, o in dict(run=run, results=tmp_path, Reviews=lambda *_: SimpleNamespace(test=[None]*5_000)).items(): monkeypatch.setattr(few_labels, name, o)
+    for name, o in dict(run=run, results=tmp_path, Reviews=lambda *_: SimpleNamespace(test=[None]*5_000)).items():
+        monkeypatch.setattr(few_labels, name, o)
     monkeypatch.setattr('sys.argv', ['few_labels.py', '--test', 'test', '--ways', 'random', '--sizes', '50', '5000'])
     with pytest.raises(KeyboardInterrupt): few_labels.main()
     few_labels.main()
     assert asked == [('random', 50, i) for i in (0, 1, 2, 2, 3, 4)] + [('random', 5000, i) for i in (0, 1)]
-    assert [(r['n_labels'], r['each']) for r in few_labels_rows(tmp_path)] == [(50, [70., 71., 72., 73., 74.]), (5000, [70., 71.])]
+    assert [(r['n_labels'], r['each']) for r in few_labels_rows(tmp_path)] == [
+        (50, [70., 71., 72., 73., 74.]), (5000, [70., 71.])]
     few_labels.main()
     assert len(asked) == 8 and 'go from' not in capsys.readouterr().out
-    monkeypatch.setattr(few_labels, 'Reviews', lambda *_: SimpleNamespace(test=[None]*300))  # rows of another test are not dropped in silence
+    # rows of another test are not dropped in silence
+    monkeypatch.setattr(few_labels, 'Reviews', lambda *_: SimpleNamespace(test=[None]*300))
     few_labels.main()
-    assert len(asked) == 15 and '2 rows of another model, or of another number of test reviews, go from few_labels.json' in capsys.readouterr().out
+    assert len(asked) == 15 and (
+        '2 rows of another model, or of another number of test reviews, go from few_labels.json'
+    ) in capsys.readouterr().out

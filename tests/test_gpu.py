@@ -1,4 +1,5 @@
-"The GPU benchmark runs on a processor at a small size, every piece of it; its rows are whole, its checks can fail, and nothing of it needs a network or a tokenizer."
+"""The GPU benchmark runs on a processor at a small size, every piece of it; its rows are whole, its checks can fail,
+and nothing of it needs a network or a tokenizer."""
 import json, os, subprocess, sys
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def test_every_piece_writes_whole_rows(gpu, results):
     for piece, rows in results.items():
         assert rows and len({r['what'] for r in rows}) == len(rows)
         for r in rows:
-            assert r['kind'] == kind and r['piece'] == piece and r['machine']['torch'] == torch.__version__ and r['n_runs'] == len(r['runs'])
+            assert (r['kind'] == kind and r['piece'] == piece and r['machine']['torch'] == torch.__version__
+                    and r['n_runs'] == len(r['runs']))
             assert np.isfinite(r['ours']) and r['spread'][0] <= r['ours'] <= r['spread'][1]
             assert r['command'] == f'python benchmarks/gpu.py --piece {piece} --small'
 
@@ -43,7 +45,8 @@ def test_everybody_took_part(gpu, results):
     assert {r['who'] for r in results['step']} == set(gpu.contestants)
     assert sum(r['what'] == 'the largest batch that helps' for r in results['step']) == 1
     assert {r['model'] for r in results['ladder']} == set(range(1, 8))
-    assert {(r['who'], r['part']) for r in results['classifier']} == {(w, p) for w in ('fastai fp16', 'ours fp16', 'ours bf16') for p in ('training', 'reading')}
+    assert {(r['who'], r['part']) for r in results['classifier']} == {
+        (w, p) for w in ('fastai fp16', 'ours fp16', 'ours bf16') for p in ('training', 'reading')}
     assert {(r['who'], r['batch']) for r in results['generate']} == {('fastai', 1), ('ours', 1), ('ours', 64)}
 
 
@@ -59,7 +62,9 @@ def test_parts_make_a_step(results):
     for who in ('fastai fp16', 'ours fp16', 'ours bf16'):
         rows = [r for r in results['profile'] if r.get('who') == who and 'part' in r]
         names = {r['part'] for r in rows}
-        for part in ('loader', 'Learner', 'optimizer', 'embedding, forward', 'embedding, backward', 'LSTM 1, forward', 'LSTM 2, backward', 'decoder and loss, forward', 'decoder and loss, backward', 'AR and TAR, forward', 'AR and TAR, backward'):
+        for part in ('loader', 'Learner', 'optimizer', 'embedding, forward', 'embedding, backward', 'LSTM 1, forward',
+                     'LSTM 2, backward', 'decoder and loss, forward', 'decoder and loss, backward',
+                     'AR and TAR, forward', 'AR and TAR, backward'):
             assert part in names, f'{part} of {who}'
         whole = next(sum(r['runs']) for r in rows if r['part'] == 'all')
         assert sum(sum(r['runs']) for r in rows if r['part'] != 'all') == pytest.approx(whole, rel=.01)
@@ -141,14 +146,18 @@ def test_texts_come_from_a_corpus_too(gpu, tmp_path):
     a = gpu.parse(['--small', '--corpus', str(tmp_path/'ids.npz'), '--out', str(tmp_path)])
     text = gpu.read_texts(a)
     assert (text.ids == ids).all() and 'a ready corpus' in text.said
-    corpus = gpu.Corpus.from_texts(['one two three four'*50, 'five six seven'*50], path=tmp_path/'corpus', min_freq=1, progress=False)
+    corpus = gpu.Corpus.from_texts(['one two three four'*50, 'five six seven'*50], path=tmp_path/'corpus', min_freq=1,
+                                   progress=False)
     a = gpu.parse(['--small', '--corpus', str(tmp_path/'corpus'), '--out', str(tmp_path)])
     assert gpu.read_texts(a).offsets.tolist() == corpus.offsets.tolist() and a.c['vocab_sz'] == 1000
     np.savez(tmp_path/'few.npz', ids=ids[:50], offsets=np.array([0, 50]))
-    with pytest.raises(SystemExit, match='50 tokens'): gpu.read_texts(gpu.parse(['--small', '--corpus', str(tmp_path/'few.npz'), '--out', str(tmp_path)]))
+    with pytest.raises(SystemExit, match='50 tokens'):
+        gpu.read_texts(gpu.parse(['--small', '--corpus', str(tmp_path/'few.npz'), '--out', str(tmp_path)]))
 
 
-@pytest.mark.parametrize('args, says', [(['--corpus', 'a', '--texts', 'b', '--small'], 'not both'), (['--rounds', '0', '--small'], 'at least 1'), (['--piece', 'nothing'], 'invalid choice')])
+@pytest.mark.parametrize('args, says', [
+    (['--corpus', 'a', '--texts', 'b', '--small'], 'not both'), (['--rounds', '0', '--small'], 'at least 1'),
+    (['--piece', 'nothing'], 'invalid choice')])
 def test_what_cannot_be_asked(gpu, capsys, args, says):
     with pytest.raises(SystemExit): gpu.parse(args)
     assert says in capsys.readouterr().err
@@ -186,5 +195,7 @@ else: raise AssertionError('texts without a tokenizer')
 @pytest.mark.parametrize('prec', ['fp16', 'bf16'])
 def test_no_step_waits_for_the_card(gpu, a, prec):
     learn = gpu.lm_learner('ours', prec, a.text, a)
-    try: gpu.run(learn, 2, 3, lambda: torch.cuda.set_sync_debug_mode('error'), lambda: torch.cuda.set_sync_debug_mode('default'))
+    try:
+        gpu.run(learn, 2, 3, lambda: torch.cuda.set_sync_debug_mode('error'),
+                lambda: torch.cuda.set_sync_debug_mode('default'))
     finally: torch.cuda.set_sync_debug_mode('default')

@@ -1,4 +1,5 @@
-"The path through IMDB runs at a small size: cut into slices it gives the same numbers, what travels is small and whole, and the test reviews decide nothing."
+"""The path through IMDB runs at a small size: cut into slices it gives the same numbers, what travels is small and
+whole, and the test reviews decide nothing."""
 import json, shutil
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def texts():
 
 N = 80 # reviews of each part
 
-def args(texts, out, *more): return ['--small', '--set', f'n={N}', '--texts', str(texts), '--out', str(out), '--results', str(out/'results'), *more]
+def args(texts, out, *more):
+    return ['--small', '--set', f'n={N}', '--texts', str(texts), '--out', str(out),
+            '--results', str(out/'results'), *more]
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +37,11 @@ def whole(imdb, texts, tmp_path_factory):
     return out
 
 
-def rows(out): return {r['what'].removeprefix('Made-up reviews, '): r for r in json.loads((out/'results'/'imdb_small.json').read_text(encoding='utf-8'))}
+def rows(out):
+    return {r['what'].removeprefix('Made-up reviews, '): r
+            for r in json.loads((out/'results'/'imdb_small.json').read_text(encoding='utf-8'))}
+
+
 def travel(out): return [f for f in (out/'travel').rglob('*') if f.is_file()]
 
 
@@ -42,7 +49,8 @@ def test_every_stage_leaves_its_figures(imdb, whole):
     got = rows(whole)
     for d in imdb.directions:
         lm = got[f'language model, perplexity, {d}']
-        assert 2 < lm['ours'] < 1500 and len(lm['epochs']) == imdb.small['lm']['epochs'] and lm['epochs'][-1]['perplexity'] == pytest.approx(lm['ours'], rel=1e-4)
+        assert (2 < lm['ours'] < 1500 and len(lm['epochs']) == imdb.small['lm']['epochs']
+                and lm['epochs'][-1]['perplexity'] == pytest.approx(lm['ours'], rel=1e-4))
         assert lm['perplexity_8_bits'] == pytest.approx(lm['ours'], rel=0.02)
         assert len(lm['samples']) == (6 if d == 'forward' else 0)
     for name in (*imdb.directions, 'forward and backward'):
@@ -50,7 +58,8 @@ def test_every_stage_leaves_its_figures(imdb, whole):
         assert np.sum(r['confusion']) == r['n_test'] == N and r['low'] <= r['ours'] <= r['high']
         assert r['ours'] == pytest.approx(100*np.trace(r['confusion'])/r['n_test'], abs=0.01)
     assert {f'stage {s}' for s in imdb.stages[1:-1]} <= set(got)
-    assert all(np.isfinite(r['ours']) and r['command'].startswith('python benchmarks/imdb.py --small --set n=80') for r in got.values())
+    assert all(np.isfinite(r['ours']) and r['command'].startswith('python benchmarks/imdb.py --small --set n=80')
+               for r in got.values())
 
 
 def test_slices_give_the_same(imdb, texts, whole, tmp_path):
@@ -64,7 +73,9 @@ def test_slices_give_the_same(imdb, texts, whole, tmp_path):
     a, b = rows(whole), rows(tmp_path)
     assert set(a) == set(b)
     for k in a:
-        if a[k]['unit'] != 'min': assert a[k]['ours'] == b[k]['ours'] and a[k].get('losses') == b[k].get('losses') and a[k].get('samples') == b[k].get('samples'), k
+        if a[k]['unit'] != 'min':
+            assert (a[k]['ours'] == b[k]['ours'] and a[k].get('losses') == b[k].get('losses')
+                    and a[k].get('samples') == b[k].get('samples')), k
     assert any(r.get('slices', 1) > 1 for r in b.values())
 
 
@@ -72,10 +83,13 @@ def test_a_fresh_machine_goes_on_with_what_travels(imdb, texts, whole, tmp_path)
     assert imdb.main(args(texts, tmp_path/'one', '--bundle', str(whole/'bundle'), '--until', 'lm_forward')) == 0
     shutil.copytree(tmp_path/'one'/'travel', tmp_path/'two'/'travel') # without the checkpoints
     files = travel(tmp_path/'two')
-    assert any(f.name == 'weights-001.npz' for f in files) and max(f.stat().st_size for f in files) <= imdb.small['part']
-    assert imdb.main(args(tmp_path/'no texts here', tmp_path/'two', '--bundle', str(whole/'bundle'), '--until', 'choose_forward')) == 0
+    assert (any(f.name == 'weights-001.npz' for f in files)
+            and max(f.stat().st_size for f in files) <= imdb.small['part'])
+    assert imdb.main(args(tmp_path/'no texts here', tmp_path/'two', '--bundle', str(whole/'bundle'),
+                          '--until', 'choose_forward')) == 0
     said = lambda out: json.loads((out/'travel'/'choose_forward.json').read_text(encoding='utf-8'))
-    assert {k: v for k, v in said(tmp_path/'two').items() if k != 'seconds'} == {k: v for k, v in said(whole).items() if k != 'seconds'}
+    assert ({k: v for k, v in said(tmp_path/'two').items() if k != 'seconds'}
+            == {k: v for k, v in said(whole).items() if k != 'seconds'})
 
 
 def test_what_travels_at_full_size_is_small_enough(imdb):
@@ -89,13 +103,15 @@ def test_what_travels_at_full_size_is_small_enough(imdb):
 def test_a_model_in_parts(imdb, tmp_path):
     from lesson8nlp import awdlstm
     torch.manual_seed(0)
-    model = awdlstm.get_language_model(awdlstm.AWD_LSTM, 90, awdlstm.awd_lstm_lm_config | dict(emb_sz=12, n_hid=20, n_layers=2))
+    model = awdlstm.get_language_model(awdlstm.AWD_LSTM, 90,
+                                       awdlstm.awd_lstm_lm_config | dict(emb_sz=12, n_hid=20, n_layers=2))
     vocab = ['xxunk', 'xxpad', *(f'w{i}' for i in range(88))]
     imdb.save_in_parts(tmp_path/'w', imdb.TextModel(model, imdb.Codec(None, vocab)), 1000)
     assert max(f.stat().st_size for f in (tmp_path/'w').glob('*-0*')) == 1000
     back = imdb.load_from_parts(tmp_path/'w')
     assert list(back.codec.vocab) == vocab
-    for (k, w), v in zip(model.state_dict().items(), back.model.state_dict().values(), strict=True): assert ((v - w).abs() <= w.std()/4).all() and v.shape == w.shape, k
+    for (k, w), v in zip(model.state_dict().items(), back.model.state_dict().values(), strict=True):
+        assert ((v - w).abs() <= w.std()/4).all() and v.shape == w.shape, k
     assert back.model[1].decoder.weight is back.model[0].encoder.weight
     part = tmp_path/'w'/'weights-001.npz'
     part.write_bytes(part.read_bytes()[:-1] + b'?')
@@ -104,7 +120,8 @@ def test_a_model_in_parts(imdb, tmp_path):
 
 def test_a_damaged_bundle_is_refused(imdb, whole, tmp_path):
     b = imdb.Bundle(whole/'bundle')
-    assert len(b.ids) == b.offsets[-1] == b.info['n_tokens'] and len(b.part) == 3*N and set(b.labels[b.part == 2]) == {255}
+    assert (len(b.ids) == b.offsets[-1] == b.info['n_tokens'] and len(b.part) == 3*N
+            and set(b.labels[b.part == 2]) == {255})
     with expect_fail(FileNotFoundError, 'no bundle'): imdb.Bundle(tmp_path)
     assert set(b.files) == {'ids.xz', 'reviews.npz', 'vocab.json', 'info.json'}
     for name in b.files:
@@ -137,13 +154,16 @@ def test_the_test_reviews_decide_nothing(imdb, texts, whole, tmp_path, monkeypat
     assert imdb.main(args(texts, tmp_path, '--bundle', str(whole/'bundle'), '--until', 'choose_forward')) == 0
     assert asked and set(asked) == {'train'}
     train, valid = imdb.holdout(type('Run', (), dict(c=imdb.small | dict(n=N)))(), b := imdb.Bundle(whole/'bundle'))
-    assert not set(train) & set(valid) and sorted([*train, *valid]) == numbers(b, 'train').tolist() and len(set(b.labels[valid])) == 2
-    with pytest.raises(AssertionError, match='asked for'): imdb.main(args(texts, tmp_path, '--bundle', str(whole/'bundle'), '--until', 'clas_forward'))
+    assert (not set(train) & set(valid) and sorted([*train, *valid]) == numbers(b, 'train').tolist()
+            and len(set(b.labels[valid])) == 2)
+    with pytest.raises(AssertionError, match='asked for'):
+        imdb.main(args(texts, tmp_path, '--bundle', str(whole/'bundle'), '--until', 'clas_forward'))
 
 
 def test_other_settings_are_another_run(imdb, texts, whole, capsys):
     with expect_fail(SystemExit, 'lm.lr was'): imdb.main(args(texts, whole, '--set', 'lm.lr=0.5'))
-    for wrong, said in (('lm.speed=3', 'lm.speed=3: it is NAME=VALUE'), ('lm=3', 'it is NAME=VALUE'), ('lm.lr', 'it is NAME=VALUE'), ('lm.lr=fast', 'neither a number')):
+    for wrong, said in (('lm.speed=3', 'lm.speed=3: it is NAME=VALUE'), ('lm=3', 'it is NAME=VALUE'),
+                        ('lm.lr', 'it is NAME=VALUE'), ('lm.lr=fast', 'neither a number')):
         with pytest.raises(SystemExit): imdb.parse(['--small', '--set', wrong])
         assert said in capsys.readouterr().err
 
@@ -151,7 +171,8 @@ def test_other_settings_are_another_run(imdb, texts, whole, capsys):
 def test_tried_runs_are_compared(imdb, whole, tmp_path, capsys):
     imdb.main(['--tried', str(whole), str(tmp_path), '--results', str(tmp_path)])
     row, = json.loads((tmp_path/'imdb_tried.json').read_text(encoding='utf-8'))
-    assert 'lm.epochs was 16 and is 3' in row['what'] and row['perplexity'] > 1 and 'choose_forward is not done' in capsys.readouterr().out
+    assert ('lm.epochs was 16 and is 3' in row['what'] and row['perplexity'] > 1
+            and 'choose_forward is not done' in capsys.readouterr().out)
     with expect_fail(SystemExit, 'None of these'): imdb.main(['--tried', str(tmp_path)])
 
 

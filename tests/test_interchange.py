@@ -10,12 +10,15 @@ from lesson8nlp.all import *
 from lesson8nlp.interchange import HFTokenizer, OnnxGraph
 from lesson8nlp.tokenizer import special_tokens
 
-texts = [f'{a} film number {n}, and {b} it!' for n in range(15) for a, b in (('A GREAT', 'I loved'), ('A dull', 'nobody liked'))]
+texts = [f'{a} film number {n}, and {b} it!' for n in range(15)
+         for a, b in (('A GREAT', 'I loved'), ('A dull', 'nobody liked'))]
 words, chars = make_codec(texts, min_freq=1), make_codec(texts, 'characters', min_freq=1)
-pieces = st.sampled_from([*special_tokens, 'film', 'Film', 'FILM', ' ', '  ', '\n', '\x1c', '\u3000', '!!!!', 'é', '😀', 'zz', "it's", '#'])
+pieces = st.sampled_from([*special_tokens, 'film', 'Film', 'FILM', ' ', '  ', '\n', '\x1c', '\u3000', '!!!!', 'é', '😀',
+                          'zz', "it's", '#'])
 
 
-@given(st.lists(pieces | st.text(st.characters(exclude_characters='▁', exclude_categories=['Cs']), max_size=5), max_size=12).map(''.join))
+@given(st.lists(pieces | st.text(st.characters(exclude_characters='▁', exclude_categories=['Cs']), max_size=5),
+                max_size=12).map(''.join))
 @settings(max_examples=100, deadline=None)
 def test_tokenizer_gives_the_ids_of_the_codec(text):
     assert hf_chars.tokenizer.encode(text).ids == chars.encode(text).tolist()
@@ -27,7 +30,8 @@ hf_words, hf_chars = hf_tokenizer(words), hf_tokenizer(chars)
 
 def test_tokenizer_says_what_is_missing():
     assert 'codec.tokens' in hf_words.missing and not hf_chars.missing and 'codec.tokens' in repr(hf_words)
-    with_rules = Codec(Tokenizer(CharTokenizer()), chars.vocab)  # rules of ours come first: no longer exact from the text
+    # rules of ours come first: no longer exact from the text
+    with_rules = Codec(Tokenizer(CharTokenizer()), chars.vocab)
     assert hf_tokenizer(with_rules).missing
     with pytest.raises(ValueError, match='xxunk'): hf_tokenizer(Codec(str.split, ['a', 'b']))
 
@@ -53,14 +57,16 @@ def classifier(n_class=3, n_layers=2, seed=0, **kw):
     return TextModel(net, words)
 
 
-@pytest.mark.parametrize('kw', [dict(), dict(n_class=2, n_layers=1, lin_ftrs=[]), dict(n_layers=3, lin_ftrs=[8, 5], ps=[0.1, 0.1]), dict(n_class=1, y_range=(-1, 3)), dict(n_class=1)], ids=str)
+@pytest.mark.parametrize('kw', [dict(), dict(n_class=2, n_layers=1, lin_ftrs=[]),
+    dict(n_layers=3, lin_ftrs=[8, 5], ps=[0.1, 0.1]), dict(n_class=1, y_range=(-1, 3)), dict(n_class=1)], ids=str)
 def test_onnx_gives_the_same_answers(kw, tmp_path):
     ort = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnx')
     clf, rng = classifier(**kw), random.Random(1)
     session = ort.InferenceSession(str(clf.to_onnx(tmp_path/'clf.onnx')))
     for bs in (1, 2, 9):
-        some = [' '.join(rng.choices(['film', 'A', 'dull', 'zzz', '!'], k=rng.choice([0, 1, 6, 7, 8, 40]))) for _ in range(bs)]
+        some = [' '.join(rng.choices(['film', 'A', 'dull', 'zzz', '!'], k=rng.choice([0, 1, 6, 7, 8, 40])))
+                for _ in range(bs)]
         x = pad_sequence(clf.codec.encode_all(some), batch_first=True, padding_value=clf.codec.pad_id)
         theirs = torch.from_numpy(session.run(None, {'ids': x.numpy()})[0])
         assert torch.allclose(theirs, classify(clf, some), atol=2e-6, rtol=1e-4)
@@ -85,7 +91,8 @@ def columns(name):
     if name == 'datasets':
         ds = m.Dataset.from_dict(dict(text=texts))
         return [ds['text'], ds.to_iterable_dataset()['text'], (r['text'] for r in ds)]
-    if name == 'pyarrow': return [m.array(texts), m.chunked_array([texts[:9], texts[9:]]), m.table(dict(text=texts))['text']]
+    if name == 'pyarrow':
+        return [m.array(texts), m.chunked_array([texts[:9], texts[9:]]), m.table(dict(text=texts))['text']]
     if name == 'polars': return [m.Series(texts), m.DataFrame(dict(text=texts))['text']]
     return [m.Series(texts), m.DataFrame(dict(text=texts)).text, m.Series(texts, dtype='string')]
 
@@ -105,5 +112,6 @@ def test_columns_of_other_libraries(name, tmp_path):
 @pytest.mark.parametrize('name', ['datasets', 'pyarrow', 'polars'])
 def test_a_whole_table_is_refused(name):
     m = pytest.importorskip(name)
-    table = m.Dataset.from_dict(dict(text=texts)) if name == 'datasets' else m.table(dict(text=texts)) if name == 'pyarrow' else m.DataFrame(dict(text=texts))
+    table = (m.Dataset.from_dict(dict(text=texts)) if name == 'datasets' else
+             m.table(dict(text=texts)) if name == 'pyarrow' else m.DataFrame(dict(text=texts)))
     with pytest.raises(TypeError, match="one column.*'text'"): Corpus.from_texts(table)

@@ -23,11 +23,13 @@ def _seed(): torch.manual_seed(0)
 
 # ---- the loss in chunks
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(1, 20), vocab=st.integers(2, 30), chunk=st.integers(1, 25), smooth=st.sampled_from([0., .1, .5]), bias=st.booleans(),
-       reduction=st.sampled_from(['mean', 'sum', 'none']), ignored=st.floats(0, .9), scale=st.sampled_from([1., 30.]), seed=st.integers(0, 99))
+@given(n=st.integers(1, 20), vocab=st.integers(2, 30), chunk=st.integers(1, 25), smooth=st.sampled_from([0., .1, .5]),
+       bias=st.booleans(), reduction=st.sampled_from(['mean', 'sum', 'none']), ignored=st.floats(0, .9),
+       scale=st.sampled_from([1., 30.]), seed=st.integers(0, 99))
 def test_chunked_cross_entropy_is_cross_entropy(n, vocab, chunk, smooth, bias, reduction, ignored, scale, seed):
     g = torch.Generator().manual_seed(seed)
-    h, w, b, y = torch.randn(n, 6, generator=g), torch.randn(vocab, 6, generator=g)*scale, torch.randn(vocab, generator=g), torch.randint(0, vocab, (n,), generator=g)
+    h, w, b, y = (torch.randn(n, 6, generator=g), torch.randn(vocab, 6, generator=g)*scale,
+                  torch.randn(vocab, generator=g), torch.randint(0, vocab, (n,), generator=g))
     y[torch.rand(n, generator=g) < ignored] = -100
     if (y < 0).all(): y[0] = 0
     up = torch.rand(n, generator=g) if reduction == 'none' else torch.tensor(2.5)
@@ -36,14 +38,16 @@ def test_chunked_cross_entropy_is_cross_entropy(n, vocab, chunk, smooth, bias, r
         loss = f(ts[0], ts[1], ts[2] if bias else None)
         (loss*up).sum().backward()
         return [loss.detach(), *(o.grad for o in ts)]
-    ours = run(lambda h, w, b: chunked_cross_entropy(h, w, b, y, reduction=reduction, label_smoothing=smooth, chunk=chunk))
+    ours = run(lambda h, w, b: chunked_cross_entropy(h, w, b, y, reduction=reduction, label_smoothing=smooth,
+                                                     chunk=chunk))
     plain = run(lambda h, w, b: F.cross_entropy(F.linear(h, w, b), y, reduction=reduction, label_smoothing=smooth))
     for a, e in zip(ours, plain): assert torch.allclose(a, e, atol=1e-9, rtol=1e-7)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_the_loss_in_fp32(dtype):
-    h, w, b, y = torch.randn(400, 20, requires_grad=True), (torch.randn(3000, 20)*.1).requires_grad_(), torch.zeros(3000, requires_grad=True), torch.randint(0, 3000, (400,))
+    h, w, b, y = (torch.randn(400, 20, requires_grad=True), (torch.randn(3000, 20)*.1).requires_grad_(),
+                  torch.zeros(3000, requires_grad=True), torch.randint(0, 3000, (400,)))
     y[0] = -100
     def run(f):
         loss = f()
@@ -60,8 +64,10 @@ def test_half_precision_keeps_the_loss_in_fp32(dtype):
 
 
 def test_extreme_logits_and_nothing_to_count():
-    h, w, y = torch.tensor([[1000.], [-1000.]], requires_grad=True), torch.tensor([[1.], [-1.], [0.]]), torch.tensor([1, 1])
-    ours, plain = chunked_cross_entropy(h, w, None, y, reduction='sum'), F.cross_entropy(F.linear(h, w), y, reduction='sum')
+    h, w, y = (torch.tensor([[1000.], [-1000.]], requires_grad=True), torch.tensor([[1.], [-1.], [0.]]),
+               torch.tensor([1, 1]))
+    ours, plain = (chunked_cross_entropy(h, w, None, y, reduction='sum'),
+                   F.cross_entropy(F.linear(h, w), y, reduction='sum'))
     assert close(ours, plain) and ours == 2000
     none = torch.full((2,), -100)
     assert chunked_cross_entropy(h, w, None, none).isnan() and F.cross_entropy(F.linear(h, w), none).isnan()
@@ -82,27 +88,35 @@ def test_gradients_where_they_are_wanted_and_only_once():
 
 def test_what_is_no_input_of_the_loss_is_refused():
     h, w = torch.randn(2, 3, 6), torch.randn(9, 6)
-    with expect_fail(ValueError, '6 predictions for 5 targets'): chunked_cross_entropy(h, w, None, torch.zeros(5).long())
-    with expect_fail(ValueError, 'from -1 to 0; this model knows 0 to 8'): chunked_cross_entropy(h, w, None, torch.tensor([0]*5 + [-1]))
+    with expect_fail(ValueError, '6 predictions for 5 targets'):
+        chunked_cross_entropy(h, w, None, torch.zeros(5).long())
+    with expect_fail(ValueError, 'from -1 to 0; this model knows 0 to 8'):
+        chunked_cross_entropy(h, w, None, torch.tensor([0]*5 + [-1]))
     with expect_fail(ValueError, "'avg'"): chunked_cross_entropy(h, w, None, torch.zeros(6).long(), reduction='avg')
 
 
 # ---- logits that are not there yet
 def test_lazy_logits_are_logits_for_whoever_asks():
     "Methods, functions, operators and losses that lazy logits do not know get the full logits, gradients included."
-    h, w, b, y = torch.randn(2, 3, 6, requires_grad=True), torch.randn(9, 6), torch.randn(9), torch.randint(0, 9, (2, 3))
+    h, w, b, y = (torch.randn(2, 3, 6, requires_grad=True), torch.randn(9, 6), torch.randn(9),
+                  torch.randint(0, 9, (2, 3)))
     lazy, full = LazyLogits(h, w, b), F.linear(h, w, b)
     assert to_float(lazy) is lazy and to_float((lazy, torch.ones(1).half()))[0] is lazy
-    for f in (lambda x: x.softmax(-1), lambda x: F.softmax(x, -1), lambda x: x.topk(2, dim=-1).indices, lambda x: torch.cat([x, x]),
-              lambda x: x.view(-1, 9), lambda x: F.cross_entropy(x.view(-1, x.shape[-1]), y.view(-1)), lambda x: torch.topk(x, k=2).values,
-              lambda x: x.float().max(), lambda x: 2*x - 1, lambda x: 1 - x/3, lambda x: x == x, lambda x: x > 0, lambda x: -x, lambda x: x @ w.new_ones(9, 2), lambda x: torch.ones(3, 3) @ x, lambda x: x//2, lambda x: 2//x, lambda x: x % 2, lambda x: 3 % x, lambda x: 2**x,
-              lambda x: torch.ones(9)*x, lambda x: torch.where(x > 0, input=x, other=0.), lambda x: x.argmax(), lambda x: x.argmax(1), lambda x: x.argmax(-1, keepdim=True),
-              lambda x: x.flatten(), lambda x: x.flatten(1), lambda x: x[..., 1], lambda x: x[:, :, 2], lambda x: x[None], lambda x: x[full > 0],
-              lambda x: torch.stack(list(x)), lambda x: torch.tensor([x.ndim, x.numel(), x.size(-1), len(x)]), lambda x: accuracy(x, y)):
+    for f in (lambda x: x.softmax(-1), lambda x: F.softmax(x, -1), lambda x: x.topk(2, dim=-1).indices,
+              lambda x: torch.cat([x, x]), lambda x: x.view(-1, 9),
+              lambda x: F.cross_entropy(x.view(-1, x.shape[-1]), y.view(-1)), lambda x: torch.topk(x, k=2).values,
+              lambda x: x.float().max(), lambda x: 2*x - 1, lambda x: 1 - x/3, lambda x: x == x, lambda x: x > 0,
+              lambda x: -x, lambda x: x @ w.new_ones(9, 2), lambda x: torch.ones(3, 3) @ x, lambda x: x//2,
+              lambda x: 2//x, lambda x: x % 2, lambda x: 3 % x, lambda x: 2**x, lambda x: torch.ones(9)*x,
+              lambda x: torch.where(x > 0, input=x, other=0.), lambda x: x.argmax(), lambda x: x.argmax(1),
+              lambda x: x.argmax(-1, keepdim=True), lambda x: x.flatten(), lambda x: x.flatten(1), lambda x: x[..., 1],
+              lambda x: x[:, :, 2], lambda x: x[None], lambda x: x[full > 0], lambda x: torch.stack(list(x)),
+              lambda x: torch.tensor([x.ndim, x.numel(), x.size(-1), len(x)]), lambda x: accuracy(x, y)):
         assert torch.equal(f(lazy), f(full))
     assert torch.equal(lazy[y > 4].full(), full[y > 4]), 'a mask over positions stays lazy'
     assert lazy.argmax(2).shape == (2, 3) and lazy[0].shape == (3, 9) and lazy[:, -1].argmax(-1).shape == (2,)
-    assert all(isinstance(o, LazyLogits) for o in (lazy[0], lazy[:, -1], lazy.flatten(0, 1), copy.copy(lazy), pickle.loads(pickle.dumps(LazyLogits(w, w)))))
+    assert all(isinstance(o, LazyLogits) for o in (lazy[0], lazy[:, -1], lazy.flatten(0, 1), copy.copy(lazy),
+                                                   pickle.loads(pickle.dumps(LazyLogits(w, w)))))
     g1, g2 = (torch.autograd.grad(F.cross_entropy(x.view(-1, 9), y.view(-1)), h)[0] for x in (lazy, full))
     assert torch.equal(g1, g2)
     with pytest.raises(AttributeError): lazy.no_such_method
@@ -168,7 +182,8 @@ def test_fused_adam_leaves_frozen_weights_and_frees_gradients():
     before = m[0].weight.clone()
     m(torch.ones(1, 5)).sum().backward()
     opt.step()
-    assert torch.equal(m[0].weight, before) and opt.state[m[2].weight]['step'] == 2 and opt.state[m[0].weight]['step'] == 1
+    assert (torch.equal(m[0].weight, before) and opt.state[m[2].weight]['step'] == 2
+            and opt.state[m[0].weight]['step'] == 1)
     opt.clear_state()
     assert 'step' not in opt.state[m[2].weight]
     p = nn.Parameter(torch.zeros(3, device='meta'))
@@ -180,10 +195,12 @@ def test_fused_adam_leaves_frozen_weights_and_frees_gradients():
 def test_sampled_loss_is_the_softmax_over_the_words_of_the_batch():
     "In fp32 against a calculation by hand, in double precision; gradients too."
     counts = np.arange(40)**2
-    h, w, b, y = torch.randn(3, 50, 6).double().requires_grad_(), torch.randn(40, 6).double().requires_grad_(), torch.randn(40).double().requires_grad_(), torch.randint(0, 25, (3, 50))
+    h, w, b, y = (torch.randn(3, 50, 6).double().requires_grad_(), torch.randn(40, 6).double().requires_grad_(),
+                  torch.randn(40).double().requires_grad_(), torch.randint(0, 25, (3, 50)))
     ours = SampledCrossEntropy(counts)(LazyLogits(h, w, b), y)
     words, p = y.unique(), torch.tensor((counts + 1)/(counts + 1).sum())
     scores = F.linear(h, w, b) - (1 - (1 - p)**150).log()
     by_hand = F.cross_entropy(scores[..., words].flatten(0, 1), torch.searchsorted(words, y).flatten())
     assert close(ours, by_hand, 1e-6)
-    for a, e in zip(torch.autograd.grad(ours, (h, w, b)), torch.autograd.grad(by_hand, (h, w, b))): assert close(a, e, 1e-6)
+    for a, e in zip(torch.autograd.grad(ours, (h, w, b)), torch.autograd.grad(by_hand, (h, w, b))):
+        assert close(a, e, 1e-6)

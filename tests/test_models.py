@@ -212,5 +212,6 @@ def test_networks_alone():
     import subprocess, sys
     code = ("import sys, lesson8nlp.beyond; "
             "print(sorted(m for m in sys.modules if m.startswith('lesson8nlp.')), 'fastai.learner' in sys.modules)")
-    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True,
+                         check=True).stdout
     assert out.split('\n')[0] == "['lesson8nlp.beyond', 'lesson8nlp.models'] False", out

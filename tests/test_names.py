@@ -95,7 +95,8 @@ def test_stop_on_nan_counts_bad_steps():
 def test_vocab_match_says_what_is_new():
     m = match_report(['a', 'b'], ['b', 'c', 'd'])
     assert isinstance(m, VocabMatch) and (m.found, m.missing) == (1, ['c', 'd']) and '1 of 3 words' in repr(m)
-    assert repr(match_report(['a'], ['\n', 'naïve'])).endswith(r'new: \n, naïve')  # a word that is a line break stays on the line
+    # a word that is a line break stays on the line
+    assert repr(match_report(['a'], ['\n', 'naïve'])).endswith(r'new: \n, naïve')
 
 
 def test_run_identity_changes_with_what_decides_the_result():
@@ -103,7 +104,8 @@ def test_run_identity_changes_with_what_decides_the_result():
     from fastai.data.load import DataLoader
     data = [(torch.ones(1), torch.ones(1))]*4
     def identity(lr, width=1):
-        learn = Learner(DataLoaders(DataLoader(data, bs=2), DataLoader(data, bs=2)), nn.Linear(1, width), loss_func=nn.MSELoss(), lr=lr)
+        learn = Learner(DataLoaders(DataLoader(data, bs=2), DataLoader(data, bs=2)), nn.Linear(1, width),
+                        loss_func=nn.MSELoss(), lr=lr)
         learn.create_opt()
         learn.n_epoch = 1
         return run_identity(learn)
@@ -163,7 +165,8 @@ def test_known_words_counts_distinct_ones():
 def test_bag_of_words_learns_what_is_plain():
     texts = ['good film', 'bad film', 'good plot', 'bad plot']*3
     assert bag_of_words(texts, ['pos', 'neg']*6, ['good cast good', 'bad cast bad']).tolist() == ['pos', 'neg']
-    with pytest.raises(ValueError, match='There are 12 texts and 11 labels'): bag_of_words(texts, (['pos', 'neg']*6)[:11], texts)
+    with pytest.raises(ValueError, match='There are 12 texts and 11 labels'):
+        bag_of_words(texts, (['pos', 'neg']*6)[:11], texts)
 
 
 def test_linear_probe_separates_what_the_encoder_separates():
@@ -197,5 +200,7 @@ def test_what_mutants_survived():
     lists = GrowingLists()
     lists.extend(np.array([7, 8, 9], np.int32), np.array([0, 2, 0, 1]))
     assert [o.tolist() for o in lists.ends(np.arange(4))] == [[-1, 7, -1, 9], [-1, 8, -1, 9]]
-    for f in (ulmfit.pretrain, ulmfit.finetune, ulmfit.train_classifier): assert inspect.signature(f).parameters['seed'].default == 42
-    assert inspect.signature(ulmfit.finetune).parameters['seq_len'].default == 72  # as in fastai and in the paper's code
+    for f in (ulmfit.pretrain, ulmfit.finetune, ulmfit.train_classifier):
+        assert inspect.signature(f).parameters['seed'].default == 42
+    # as in fastai and in the paper's code
+    assert inspect.signature(ulmfit.finetune).parameters['seq_len'].default == 72

@@ -11,7 +11,8 @@ from lesson8nlp.numericalizer import *
 from lesson8nlp.tokenizer import PAD, UNK, special_tokens
 
 many = settings(max_examples=500, deadline=None, derandomize=True, database=None)
-words = st.one_of(st.text(min_size=1, max_size=3), st.sampled_from(special_tokens + ['the', 'film', 'a b', '\n\n', '▁'])).filter(lambda w: w != 'xxfake')
+words = st.one_of(st.text(min_size=1, max_size=3),
+                  st.sampled_from(special_tokens + ['the', 'film', 'a b', '\n\n', '▁'])).filter(lambda w: w != 'xxfake')
 counters = st.one_of(
     st.dictionaries(words, st.integers(0, 6), max_size=40).map(Counter),
     st.integers(0, 90).map(lambda n: Counter({f'w{i}': 3 + i*7 % 5 for i in range(n)})))
@@ -23,7 +24,8 @@ real = lambda v: [w for w in v if w != 'xxfake']
 @given(count=counters, min_freq=st.integers(0, 6), max_vocab=st.integers(9, 80), special=specials)
 def test_vocab_equals_fastais_but_for_its_faults(count, min_freq, max_vocab, special):
     before = count.copy()
-    ours, fastais = (f(count, min_freq=min_freq, max_vocab=max_vocab, special_toks=special) for f in (make_vocab, theirs.make_vocab))
+    ours, fastais = (f(count, min_freq=min_freq, max_vocab=max_vocab, special_toks=special)
+                     for f in (make_vocab, theirs.make_vocab))
     n, fill = len(real(fastais)), -len(real(fastais)) % 8
     assert real(ours) == real(fastais) == ours[:n] and len(ours) <= max_vocab
     if n % 8 == 0: assert ours == fastais[:-8]  # eight too many in fastai
@@ -60,7 +62,8 @@ def test_decode_inverts_encode_and_fastai_agrees(texts, min_freq):
 
 
 @many
-@given(ids=st.lists(st.integers(-3, 19), max_size=10), kind=st.sampled_from([list, tuple, torch.tensor, TensorText, np.array, lambda o: np.array(o, dtype=np.int16)]))
+@given(ids=st.lists(st.integers(-3, 19), max_size=10),
+       kind=st.sampled_from([list, tuple, torch.tensor, TensorText, np.array, lambda o: np.array(o, dtype=np.int16)]))
 def test_decode_gives_words_or_an_error(ids, kind):
     num = Numericalize(make_vocab(Counter({f'w{i}': 5 for i in range(7)})))  # ids 0 to 15
     if kind is tuple: ids = list(ids)  # a Transform takes a tuple apart
@@ -123,7 +126,8 @@ def test_padding_may_have_any_id():
     assert made.vocab[:5] == [UNK, 'xxbos', PAD, 'a', 'b'] and list(made.decode(made(['a', PAD]))) == ['a', PAD]
 
 
-@pytest.mark.parametrize('bad', [pd.DataFrame({'a': ['x'], UNK: ['y']}), {'a': 1, UNK: 0}, {'a', UNK}, Counter(['a', UNK])])
+@pytest.mark.parametrize('bad', [pd.DataFrame({'a': ['x'], UNK: ['y']}), {'a': 1, UNK: 0}, {'a', UNK},
+                                 Counter(['a', UNK])])
 def test_a_table_or_a_dict_is_not_a_list_of_tokens(bad):
     "Python would read each as a list of its keys: ids in the wrong order, or column names for tokens."
     num = Numericalize([UNK, 'a'])
@@ -131,7 +135,8 @@ def test_a_table_or_a_dict_is_not_a_list_of_tokens(bad):
     with pytest.raises(TypeError, match=f'Got a {type(bad).__name__}'): Numericalize(bad)
     with pytest.raises(TypeError, match=f'got a {type(bad).__name__}|is the string'): Numericalize().setup(bad)
     with pytest.raises(TypeError, match='Item 1 of 2'): Numericalize([UNK, 3])
-    with pytest.raises(TypeError, match='Item 0 of 2'): Numericalize([[UNK, 'a'], ['pos', 'neg']])  # a classifier's dls.vocab
+    # a classifier's dls.vocab
+    with pytest.raises(TypeError, match='Item 0 of 2'): Numericalize([[UNK, 'a'], ['pos', 'neg']])
     with pytest.raises(TypeError, match='special_toks'): make_vocab(Counter('abc'), special_toks='xxunk')
     assert num(np.array(['a', 'b'])).tolist() == num(pd.Series(['a', 'b'])).tolist() == [1, 0]
 
@@ -152,4 +157,5 @@ def test_limits_of_the_vocab_are_fastais():
     count = Counter({f'w{i}': n for n in range(2, 6) for i in range(n*20_000, (n + 1)*20_000)})
     ours, fastais = make_vocab(count), theirs.make_vocab(count)
     assert len(ours) == 60_000 and ours == fastais[:60_000]
-    assert real(make_vocab(Counter(a=4, b=3, c=2))) == real(theirs.make_vocab(Counter(a=4, b=3, c=2))) == special_tokens + ['a', 'b']
+    assert (real(make_vocab(Counter(a=4, b=3, c=2))) == real(theirs.make_vocab(Counter(a=4, b=3, c=2)))
+            == special_tokens + ['a', 'b'])

@@ -1,4 +1,5 @@
-"The training of the model that ships, on a small scale; and what the model is worth: perplexity, and accuracy with 200 labels."
+"""The training of the model that ships, on a small scale; and what the model is worth: perplexity, and accuracy with
+200 labels."""
 import importlib.util
 from pathlib import Path
 
@@ -71,12 +72,14 @@ def test_no_test_review_is_read_and_what_is_set_aside_is_not_read_either(pretrai
     "Every hundredth review of train and unsup, and from train the last tenth of the films."
     for folder in ('train/pos', 'train/neg', 'test/pos', 'unsup'):
         (tmp_path/folder).mkdir(parents=True)
-        for n in (0, 7, 8, 100, 107, 11_207, 11_249, 11_250, 11_307, 12_499): (tmp_path/folder/f'{n}_5.txt').write_text('x')
+        for n in (0, 7, 8, 100, 107, 11_207, 11_249, 11_250, 11_307, 12_499):
+            (tmp_path/folder/f'{n}_5.txt').write_text('x')
     read, aside, tune = ([p.relative_to(tmp_path).as_posix() for p in some] for some in pretrain.parts(tmp_path))
     names = lambda folders, numbers: sorted(f'{f}/{n}_5.txt' for f in folders for n in numbers)
     train, every = ['train/neg', 'train/pos'], ['train/neg', 'train/pos', 'unsup']
     assert sorted(read) == names(train, [0, 8, 100, 11_249]) + names(['unsup'], [0, 8, 100, 11_249, 11_250, 12_499])
-    assert sorted(aside) == names(every, [7, 107, 11_207, 11_307]) and sorted(tune) == names(train, [11_250, 11_307, 12_499])
+    assert (sorted(aside) == names(every, [7, 107, 11_207, 11_307])
+            and sorted(tune) == names(train, [11_250, 11_307, 12_499]))
     assert not {*read} & {*aside, *tune}
 
 
@@ -94,7 +97,8 @@ def test_the_model_that_ships_predicts_what_it_has_not_read(unread):
 
 
 def test_with_200_labels_it_is_ahead_of_the_bag_of_words(unread):
-    "A fixed draw, 500 other reviews; five draws on 5,000 test reviews are nine points ahead (benchmarks/results/few_labels.json)."
+    """A fixed draw, 500 other reviews; five draws on 5,000 test reviews are nine points ahead
+    (benchmarks/results/few_labels.json)."""
     drawn = [[o for o in unread if o[1] == label] for label in ('neg', 'pos')]
     train = [o for some in drawn for o in some[:100]]
     test = [o for some in drawn for o in some[100:350]]

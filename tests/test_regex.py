@@ -44,19 +44,24 @@ def assert_finds_the_same(p, flags, strings):
     if letters_never_match(r): assert not any(r.search(s) for s in strings if re.fullmatch('[a-z]*', s)), r
 
 
-patterns = [r'a|b|cd?', r'^a|^b+c', r'(?<=x)-|\.$', r'a?b|c*', r'[^a]b|(?:c|d)e', r'(?i)ab|k', r'\d+|\w(?=!)|\s', r'(?:a|)b|', r'.', r'a{0,2}b|[0-9]{2,}', r'(?!a)b', r'é|ß', r'(a|b)\1', r'ſ|K', r'(?i)s|i']
+patterns = [r'a|b|cd?', r'^a|^b+c', r'(?<=x)-|\.$', r'a?b|c*', r'[^a]b|(?:c|d)e', r'(?i)ab|k', r'\d+|\w(?=!)|\s',
+            r'(?:a|)b|', r'.', r'a{0,2}b|[0-9]{2,}', r'(?!a)b', r'é|ß', r'(a|b)\1', r'ſ|K', r'(?i)s|i']
 
 
 @pytest.mark.parametrize('p', patterns)
 def test_any_expression_may_have_an_index(p):
     flags, p = (re.IGNORECASE, p[4:]) if p.startswith('(?i)') else (0, p)
-    assert_finds_the_same(p, flags, [s for n in range(5) for s in map(''.join, itertools.product('abcdeK!1 ſ' if n < 4 else 'abcx.', repeat=n))])
+    assert_finds_the_same(p, flags, [s for n in range(5) for s in map(
+        ''.join, itertools.product('abcdeK!1 ſ' if n < 4 else 'abcx.', repeat=n))])
 
 
-@pytest.mark.parametrize('p, flags', [(r'(?i:k)', 0), (r'(?i:K)-?', 0), (r'a(?-i:b)', re.I), (r'^a|^b', re.M), (r'a$|b$', re.M), (r'a.b', re.S),
-                                      (r'(?s:.)b', 0), (r'\w', re.A), (r'(?a:\w)b', 0), (r'(?>a|b)c', 0), (r'a++b', 0), (r'\b-|b', 0), (r'[ab]', 0), (r'(a)?(?(1)b|-)', 0)])
+@pytest.mark.parametrize('p, flags', [
+    (r'(?i:k)', 0), (r'(?i:K)-?', 0), (r'a(?-i:b)', re.I), (r'^a|^b', re.M), (r'a$|b$', re.M), (r'a.b', re.S),
+    (r'(?s:.)b', 0), (r'\w', re.A), (r'(?a:\w)b', 0), (r'(?>a|b)c', 0), (r'a++b', 0), (r'\b-|b', 0), (r'[ab]', 0),
+    (r'(a)?(?(1)b|-)', 0)])
 def test_flags_of_an_expression_or_a_group_count(p, flags):
-    assert_finds_the_same(p, flags, [s for n in range(4) for s in map(''.join, itertools.product('abkKB\n-é', repeat=n))])
+    assert_finds_the_same(p, flags, [s for n in range(4) for s in map(
+        ''.join, itertools.product('abkKB\n-é', repeat=n))])
 
 
 def random_pattern(rng, depth=3):
@@ -93,20 +98,23 @@ def test_spacys_expressions_do_have_an_index():
     for f, last in ((tk.prefix_search, False), (tk.suffix_search, True)):
         assert sum(n == 0 for n in index_search(f, last).lengths.values()) > 15
     for f, nothing in ((tk.infix_finditer, ()), (tk.url_match, None)): assert guard_search(f, nothing) != f
-    for f in (tk.prefix_search, tk.suffix_search, tk.infix_finditer, tk.url_match): assert letters_never_match(f.__self__)
+    for f in (tk.prefix_search, tk.suffix_search, tk.infix_finditer, tk.url_match):
+        assert letters_never_match(f.__self__)
 
 
 # ---- expressions of a tokenizer of one's own
 
 @pytest.mark.parametrize('name, p, flags', [
-    ('prefix_search', r'\$|xx', 0), ('prefix_search', r'^-|b', 0), ('suffix_search', r'\.|ab', 0), ('suffix_search', r'a$|b\b', 0), ('suffix_search', r'(?i:K)$|a$', 0),
-    ('prefix_search', r'^(?i:K)|^\(', 0), ('suffix_search', r'a$|\.$', re.M), ('infix_finditer', r'(?i:K)|-', 0)])
+    ('prefix_search', r'\$|xx', 0), ('prefix_search', r'^-|b', 0), ('suffix_search', r'\.|ab', 0),
+    ('suffix_search', r'a$|b\b', 0), ('suffix_search', r'(?i:K)$|a$', 0), ('prefix_search', r'^(?i:K)|^\(', 0),
+    ('suffix_search', r'a$|\.$', re.M), ('infix_finditer', r'(?i:K)|-', 0)])
 def test_tokens_with_unusual_expressions(name, p, flags):
     w = WordTokenizer()
     tk = w.nlp.tokenizer
     setattr(tk, name, getattr(re.compile(p, flags), name.split('_')[-1]))
     t, rng = Tokenizer(w), random.Random(0)
-    ts = [' '.join(''.join(rng.choices(['a', 'b', 'k', 'x', 'xx', '$', '.', '-', '(', 'ab', 'film'], k=rng.randint(1, 5))) for _ in range(4)) for _ in range(200)]
+    ts = [' '.join(''.join(rng.choices(['a', 'b', 'k', 'x', 'xx', '$', '.', '-', '(', 'ab', 'film'],
+                                       k=rng.randint(1, 5))) for _ in range(4)) for _ in range(200)]
     assert list(FastTokenizer(t).pipe(ts)) == list(t.pipe(ts))
 
 
@@ -127,9 +135,11 @@ def fails(*a): raise RuntimeError('this is not how it is called any more')
 
 
 changes = {
-    'no parser': lambda: dict(parse=None), 'another call': lambda: dict(parse=fails), 'no constants': lambda: dict(K=SimpleNamespace()),
+    'no parser': lambda: dict(parse=None), 'another call': lambda: dict(parse=fails),
+    'no constants': lambda: dict(K=SimpleNamespace()),
     'no way to compile': lambda: dict(compile_parsed=fails), 'another class': lambda: dict(SubPattern=fails),
-    'backwards': lambda: dict(parse=changed(lambda items: items[::-1])), 'nothing in it': lambda: dict(parse=changed(lambda items: [])),
+    'backwards': lambda: dict(parse=changed(lambda items: items[::-1])),
+    'nothing in it': lambda: dict(parse=changed(lambda items: [])),
     'characters for numbers': lambda: dict(parse=changed(new_argument('LITERAL', chr))),
     'another character': lambda: dict(parse=changed(new_argument('LITERAL', lambda c: c + 1))),
     'a choice the other way round': lambda: dict(parse=changed(new_argument('BRANCH', lambda a: a[::-1]))),
@@ -139,7 +149,8 @@ changes = {
     'a repeat the other way round': lambda: dict(parse=changed(new_argument('MAX_REPEAT', lambda a: a[::-1]))),
     'a lazy repeat from one': lambda: dict(parse=changed(new_argument('MIN_REPEAT', lambda a: (a[0] + 1, *a[1:])))),
     'a new name': lambda: dict(K=SimpleNamespace(**{k: v for k, v in renamed().items() if k != 'SUBPATTERN'}))}
-texts = ['The film (which I liked) was "fine"...', "don't 5km 10% well-known,and a.b www.film.com/x e.g. :) : )", 'no no no\nlines  and é-ü “quotes”', 'A.B.C. $5 #1 (a/b) x* *y', '']
+texts = ['The film (which I liked) was "fine"...', "don't 5km 10% well-known,and a.b www.film.com/x e.g. :) : )",
+         'no no no\nlines  and é-ü “quotes”', 'A.B.C. $5 #1 (a/b) x* *y', '']
 
 
 @pytest.mark.parametrize('change', changes)
@@ -147,7 +158,8 @@ def test_a_changed_parser_is_noticed_and_no_token_changes(change, forgetful):
     for k, v in changes[change]().items(): forgetful.setattr(regex, k, v)
     assert not parser_is_known()
     tk = WordTokenizer().nlp.tokenizer
-    assert index_tokenizer(tk).suffix_search == tk.suffix_search and index_tokenizer(tk).infix_finditer == tk.infix_finditer
+    assert (index_tokenizer(tk).suffix_search == tk.suffix_search
+            and index_tokenizer(tk).infix_finditer == tk.infix_finditer)
     fast, tok = FastTokenizer(), Tokenizer()
     assert list(fast.pipe(texts)) == list(tok.pipe(texts)) and fast.n_slow < len(texts)
 

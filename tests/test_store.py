@@ -21,7 +21,8 @@ def calls(monkeypatch):
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, calls):
-    "Without fsync, the name may outlive a power failure and the bytes may not: nothing but the order of the calls shows it."
+    """Without fsync, the name may outlive a power failure and the bytes may not: nothing but the order of the calls
+    shows it."""
     with atomic_file(tmp_path/'a.txt') as f: f.write('all of it')
     assert calls == [('fsync', (tmp_path/'a.txt').stat().st_ino), ('rename', 'a.txt')]
 
@@ -45,7 +46,8 @@ def test_what_fails_leaves_what_was_there(tmp_path):
         with atomic_file(tmp_path/'a') as f: f.write('new'); 1/0
     with pytest.raises(ZeroDivisionError):
         with atomic_folder(tmp_path/'d', replace=True) as d: (d/'x').write_text('new'); 1/0
-    assert (tmp_path/'a').read_text() == (tmp_path/'d'/'x').read_text() == 'old' and sorted(p.name for p in tmp_path.iterdir()) == ['a', 'd']
+    assert ((tmp_path/'a').read_text() == (tmp_path/'d'/'x').read_text() == 'old'
+            and sorted(p.name for p in tmp_path.iterdir()) == ['a', 'd'])
 
 
 @pytest.mark.parametrize('kind', ['file', 'device'])
@@ -65,10 +67,12 @@ def test_what_is_no_folder_is_never_replaced_by_one(tmp_path, kind):
 def test_a_state_with_views_of_one_memory(tmp_path):
     "Slices and other shapes of a tensor are written too; the same tensor twice is written once."
     x = torch.arange(6.)
-    state = dict(x=x, again=x, part=x[:2], shape=x.view(2, 3), t=x.view(2, 3).t(), empty=[torch.ones(0), torch.ones(0, 3)])
+    state = dict(x=x, again=x, part=x[:2], shape=x.view(2, 3), t=x.view(2, 3).t(),
+                 empty=[torch.ones(0), torch.ones(0, 3)])
     save_state(tmp_path/'s', state)
     back = load_state(tmp_path/'s')
-    assert all(torch.equal(back[k], state[k]) for k in ('x', 'again', 'part', 'shape', 't')) and back['again'] is back['x']
+    assert (all(torch.equal(back[k], state[k]) for k in ('x', 'again', 'part', 'shape', 't'))
+            and back['again'] is back['x'])
     assert [list(o.shape) for o in back['empty']] == [[0], [0, 3]]
 
 

@@ -22,9 +22,12 @@ def notebook_env(tmp_path_factory):
 def run_cells(py, cells, folder, env=None):
     "Run a notebook of these cells with the Python `py`, in `folder`; what it printed."
     nbformat.write(new_notebook(cells=[new_code_cell(s) for s in cells]), folder/'elsewhere.ipynb')
-    code = '\n'.join(('import nbformat', 'from nbclient import NotebookClient', f'nb = nbformat.read({str(folder/"elsewhere.ipynb")!r}, as_version=4)',
-                      f'NotebookClient(nb, timeout=300, kernel_name="python3", resources={{"metadata": {{"path": {str(folder)!r}}}}}).execute()',
-                      'print("".join(o.get("text", "") for c in nb.cells for o in c.get("outputs", []) if o.get("name") == "stdout"))'))
+    code = '\n'.join(('import nbformat', 'from nbclient import NotebookClient',
+        f'nb = nbformat.read({str(folder/"elsewhere.ipynb")!r}, as_version=4)',
+        'NotebookClient(nb, timeout=300, kernel_name="python3", '
+            f'resources={{"metadata": {{"path": {str(folder)!r}}}}}).execute()',
+        'print("".join(o.get("text", "") for c in nb.cells for o in c.get("outputs", []) '
+            'if o.get("name") == "stdout"))'))
     return release.run(py, '-c', code, cwd=folder, env=env or {})
 
 
@@ -46,8 +49,10 @@ def test_wheel_works_elsewhere(archives, tmp_path):
     release.install(py, archives[1])
     out = run_cells(py, (
         'import lesson8nlp, sys\nfrom lesson8nlp.all import *',
-        "assert 'env' in lesson8nlp.__file__, lesson8nlp.__file__\nassert not any(p.rstrip('/').endswith('/nbs') for p in sys.path)",
-        "tok = Tokenizer()\ntoks = list(tok.pipe(['The film was GREAT!!!', 'A dull film.']))\nnum = Numericalize(min_freq=1)\nnum.setup(toks)",
+        "assert 'env' in lesson8nlp.__file__, lesson8nlp.__file__\n"
+        "assert not any(p.rstrip('/').endswith('/nbs') for p in sys.path)",
+        "tok = Tokenizer()\ntoks = list(tok.pipe(['The film was GREAT!!!', 'A dull film.']))\n"
+        "num = Numericalize(min_freq=1)\nnum.setup(toks)",
         "lm = TextModel.pretrained(); assert lm.perplexity('This film was a waste of time.') < 200",
         "print(*toks[0])\nprint(num.decode(num(toks[1])))\nprint(lesson8nlp.__file__)"), tmp_path)
     assert 'xxbos xxmaj the film was xxup great xxrep 3 !' in out
@@ -74,12 +79,15 @@ def test_library_needs_no_package_of_the_developers(archives, tmp_path):
 def test_a_lesson_installs_the_package_where_it_is_missing(archives, notebook_env, tmp_path):
     "As on Colab, but offline: the address in the first cell is replaced by the wheel, and pip may ask no index."
     py, site = notebook_env
-    with pytest.raises(RuntimeError, match="No module named 'lesson8nlp'"): release.run(py, '-c', 'import lesson8nlp', cwd=tmp_path)
+    with pytest.raises(RuntimeError, match="No module named 'lesson8nlp'"):
+        release.run(py, '-c', 'import lesson8nlp', cwd=tmp_path)
     nb = nbformat.read(root/'nbs'/'03_numericalizer.ipynb', as_version=4)
-    cells = [c.source for c in nb.cells if c.cell_type == 'code' and not run_notebooks.skipped(c, run_notebooks.skip_flags)]
+    cells = [c.source for c in nb.cells
+             if c.cell_type == 'code' and not run_notebooks.skipped(c, run_notebooks.skip_flags)]
     assert cells[0] == first_cell.source()
     cells[0] = cells[0].replace(first_cell.address(), archives[1].as_posix())
-    env = dict(PIP_NO_INDEX='1', PIP_FIND_LINKS='', PIP_CONFIG_FILE=os.devnull, FASTAI_HOME=str(tmp_path/'fastai'), MPLBACKEND='agg')
+    env = dict(PIP_NO_INDEX='1', PIP_FIND_LINKS='', PIP_CONFIG_FILE=os.devnull, FASTAI_HOME=str(tmp_path/'fastai'),
+               MPLBACKEND='agg')
     out = run_cells(py, [*cells, 'import lesson8nlp; print(lesson8nlp.__file__)'], tmp_path, env)
     assert (site/'lesson8nlp'/'py.typed').exists() and str(site) in out
     before = (site/'lesson8nlp'/'__init__.py').stat().st_mtime_ns
@@ -89,12 +97,14 @@ def test_a_lesson_installs_the_package_where_it_is_missing(archives, notebook_en
 
 def test_lessons_import_what_the_library_brings():
     "A lesson on Colab has the library, what it requires, and Jupyter; no package of the developers."
-    there = {f.parts[0].split('.')[0] for d in release.closure([*release.library_needs(), 'ipykernel']).values() for f in d.files or [] if f.parts}
+    there = {f.parts[0].split('.')[0] for d in release.closure([*release.library_needs(), 'ipykernel']).values()
+             for f in d.files or [] if f.parts}
     there |= sys.stdlib_module_names | {'lesson8nlp'}
     for p in sorted((root/'nbs').glob('[0-9]*.ipynb')):
         for c in nbformat.read(p, as_version=4).cells:
             if c.cell_type != 'code' or run_notebooks.skipped(c, run_notebooks.skip_flags): continue
             code = re.sub(r'^\s*[%!].*$', '', c.source, flags=re.M)
             for n in ast.walk(ast.parse(code)):
-                names = [a.name for a in n.names] if isinstance(n, ast.Import) else [n.module] if isinstance(n, ast.ImportFrom) and not n.level else []
+                names = ([a.name for a in n.names] if isinstance(n, ast.Import) else
+                         [n.module] if isinstance(n, ast.ImportFrom) and not n.level else [])
                 for m in names: assert m.split('.')[0] in there, f'{p.name} imports {m}'

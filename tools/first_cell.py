@@ -26,7 +26,9 @@ try: import lesson8nlp
 except ImportError: get_ipython().run_line_magic('pip', 'install -q {address()}')"""
 
 
-def cell(): return dict(cell_type='code', execution_count=None, id=cell_id, metadata={}, outputs=[], source=source().splitlines(True))
+def cell():
+    return dict(cell_type='code', execution_count=None, id=cell_id, metadata={}, outputs=[],
+                source=source().splitlines(True))
 
 
 def imports_package(c):
@@ -51,7 +53,8 @@ def with_first_cell(cells):
 def notebooks(folder=None):
     "Every notebook of the project."
     folder = folder or root/'nbs'
-    return [p for p in sorted(folder.rglob('*.ipynb')) if not any(o.startswith('.') for o in p.relative_to(folder).parts)]
+    return [p for p in sorted(folder.rglob('*.ipynb'))
+            if not any(o.startswith('.') for o in p.relative_to(folder).parts)]
 
 
 def update(path, check=False):

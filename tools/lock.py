@@ -31,7 +31,8 @@ def resolve(wanted):
     "Pins of all packages that pip would install, read from its report."
     with tempfile.TemporaryDirectory() as tmp:
         report = Path(tmp)/'report.json'
-        cmd = [sys.executable, '-m', 'pip', 'install', '-q', '--dry-run', '--ignore-installed', '--report', report, *wanted]
+        cmd = [sys.executable, '-m', 'pip', 'install', '-q', '--dry-run', '--ignore-installed', '--report', report,
+               *wanted]
         subprocess.run([str(o) for o in cmd], check=True, cwd=tmp)
         return pins(json.loads(report.read_text(encoding='utf-8')))
 

@@ -29,7 +29,8 @@ def mutants(source):
             yield b.lineno, start, start + len(op), other[type(node.ops[0])]
         if isinstance(node, (ast.FunctionDef, ast.Lambda)):
             for d in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
-                if isinstance(d, ast.Constant) and (new := changed(d.value)) is not None: yield d.lineno, d.col_offset, d.end_col_offset, new
+                if isinstance(d, ast.Constant) and (new := changed(d.value)) is not None:
+                    yield d.lineno, d.col_offset, d.end_col_offset, new
 
 
 def apply(source, mutant):
@@ -60,7 +61,9 @@ def noticed(module, mutant, timeout=600):
         env = os.environ | dict(PYTHONPATH=tmp, OMP_NUM_THREADS='1')
         where = python('-c', 'import lesson8nlp; print(lesson8nlp.__file__)', env=env).stdout
         if tmp not in where: raise RuntimeError(f'The changed package is in {tmp}, and Python imports {where}')
-        try: return python('-m', 'pytest', '-x', '-q', '-m', 'not slow', f'tests/test_{module}.py', env=env, timeout=timeout).returncode != 0
+        try:
+            return python('-m', 'pytest', '-x', '-q', '-m', 'not slow', f'tests/test_{module}.py', env=env,
+                          timeout=timeout).returncode != 0
         except subprocess.TimeoutExpired: return True  # an endless loop is noticed
 
 
@@ -71,7 +74,8 @@ def survivors(n=20, seed=42):
         start, source = time.time(), (root/'lesson8nlp'/f'{module}.py').read_text(encoding='utf-8')
         ok = noticed(module, mutant)
         before, after = (s.split('\n')[mutant[0]-1].strip() for s in (source, apply(source, mutant)))
-        print(f'[{i}/{n}] {"noticed " if ok else "SURVIVED"} {time.time() - start:4.0f} s  {module}.py:{mutant[0]}\n    {before}\n    {after}', flush=True)
+        print(f'[{i}/{n}] {"noticed " if ok else "SURVIVED"} {time.time() - start:4.0f} s  {module}.py:{mutant[0]}\n'
+              f'    {before}\n    {after}', flush=True)
         if not ok: left.append((module, *mutant))
     print(f'{len(left)} of {n} survived (seed {seed})')
     return left

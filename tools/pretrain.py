@@ -6,8 +6,8 @@
 It reads the 75,000 reviews of `train` and `unsup`, without labels, and never a test review. Two parts are kept from it:
 every hundredth review, to measure perplexity, and the last tenth of the films of `train`, to choose settings with.
 
-The model was trained in stages. Each of them is a whole schedule, from a low learning rate up and down to zero, and begins
-with the weights that the one before ended with, so after each there is a model that could ship.
+The model was trained in stages. Each of them is a whole schedule, from a low learning rate up and down to zero, and
+begins with the weights that the one before ended with, so after each there is a model that could ship.
 """
 import argparse
 from math import ceil
@@ -54,28 +54,32 @@ def corpora(path, work):
     "What is read and what is set aside, with one vocab."
     read, aside, _ = parts(path)
     if len(read) < 50_000:
-        raise SystemExit('The pretrained model reads the real reviews of IMDB: put them into the data folder of fastai first.')
+        raise SystemExit('The pretrained model reads the real reviews of IMDB: put them into the data folder of fastai '
+                         'first.')
     corpus = Corpus.from_files(read, max_vocab=how['vocab_size'], path=work/'corpus')
     return corpus, Corpus.from_files(aside, vocab=list(corpus.vocab), path=work/'aside')
 
 
 def loaders(corpus, valid, work, seed):
     kw = dict(bs=how['bs'], seq_len=how['seq_len'])
-    dls = DataLoaders(LMDataLoader(corpus, shuffle=True, seed=seed, **kw), LMDataLoader(valid, **kw), path=work, device='cpu')
+    dls = DataLoaders(LMDataLoader(corpus, shuffle=True, seed=seed, **kw), LMDataLoader(valid, **kw), path=work,
+                      device='cpu')
     dls.codec, dls.vocab = Codec(Tokenizer(), corpus.vocab), list(corpus.vocab)
     return dls
 
 
 def learner(dls, counts, drop_mult):
-    learn = language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | shape, drop_mult=drop_mult, pretrained=False,
-                                   alpha=0., beta=0., moms=(0.8, 0.8, 0.8), loss_func=SampledCrossEntropy(counts),
-                                   metrics=lm_metrics(), cbs=GradientClip(how['clip']))
+    learn = language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | shape, drop_mult=drop_mult,
+                                   pretrained=False, alpha=0., beta=0., moms=(0.8, 0.8, 0.8),
+                                   loss_func=SampledCrossEntropy(counts), metrics=lm_metrics(),
+                                   cbs=GradientClip(how['clip']))
     return learn.to_bf16() if fast_dtype('cpu') == torch.bfloat16 else learn
 
 
 def trapezoid(lr, warm_up, decay):
     "A schedule: up to `lr` at first, then constant, down to 0 at the end (Hu et al. 2024, arXiv 2404.06395)."
-    return combine_scheds([warm_up, 1 - warm_up - decay, decay], [SchedLin(lr/500, lr), SchedNo(lr, lr), SchedLin(lr, 0.)])
+    return combine_scheds([warm_up, 1 - warm_up - decay, decay],
+                          [SchedLin(lr/500, lr), SchedNo(lr, lr), SchedLin(lr, 0.)])
 
 
 class StopAfter(Callback):
@@ -113,20 +117,21 @@ def ship(model, codec, to, done, **info):
     lm.save(to, compact=True)
     rounded = TextModel.load(to, 'cpu').perplexity(texts)
     lm.info |= dict(perplexity=round(rounded, 2), perplexity_before_rounding=round(exact, 2),
-                    measured_on=f'{len(texts):,} reviews of IMDB (train and unsup) that it has not read, over all words '
-                                'of its vocab')
+                    measured_on=f'{len(texts):,} reviews of IMDB (train and unsup) that it has not read, over all '
+                                'words of its vocab')
     lm.save(to, compact=True)
     size = sum(p.stat().st_size for p in Path(to).iterdir())
-    rows = [result_row('pretrained model, perplexity on 750 reviews set aside', round(rounded, 2), 'perplexity', 'make pretrain',
-                       seeds=lm.info['seeds'], before_rounding=round(exact, 2), megabytes=round(size/1e6, 2),
-                       settings=how | shape, stages=done, **info)]
+    rows = [result_row('pretrained model, perplexity on 750 reviews set aside', round(rounded, 2), 'perplexity',
+                       'make pretrain', seeds=lm.info['seeds'], before_rounding=round(exact, 2),
+                       megabytes=round(size/1e6, 2), settings=how | shape, stages=done, **info)]
     save_results(root/'benchmarks'/'results'/'pretrained.json', rows)
     print(f'Perplexity {exact:.2f}, rounded {rounded:.2f}, {size/1e6:.1f} MB in {to}.')
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('--stages', type=int, choices=range(1, len(stages) + 1), default=len(stages), help='how many to run')
+    ap.add_argument('--stages', type=int, choices=range(1, len(stages) + 1), default=len(stages),
+                    help='how many to run')
     ap.add_argument('--out', type=Path, default=root/'lesson8nlp'/'pretrained'/'reviews')
     a = ap.parse_args()
     work, start, seconds = root/'build'/'pretrain', None, 0.

@@ -8,12 +8,14 @@ root = Path(__file__).resolve().parent.parent
 
 
 def figures(nb):
-    "{path from the root: bytes} of the figures of cells that have a `#| label: fig-...`; they stand beside the results."
+    """{path from the root: bytes} of the figures of cells that have a `#| label: fig-...`; they stand beside the
+    results."""
     found = {}
     for c in nb.cells:
         if not (label := re.search(r'^#\|\s*label: fig-(\S+)', c.source, re.M)): continue
         for o in c.get('outputs', []):
-            if png := o.get('data', {}).get('image/png'): found[f'benchmarks/results/{label[1].replace("-", "_")}.png'] = base64.b64decode(png)
+            if png := o.get('data', {}).get('image/png'):
+                found[f'benchmarks/results/{label[1].replace("-", "_")}.png'] = base64.b64decode(png)
     return found
 
 
@@ -45,7 +47,8 @@ def readme(nb):
 
 
 if __name__ == '__main__':
-    out, nb = Path(sys.argv[1]) if len(sys.argv) > 1 else root/'README.md', nbformat.read(root/'nbs'/'index.ipynb', as_version=4)
+    out, nb = (Path(sys.argv[1]) if len(sys.argv) > 1 else root/'README.md',
+               nbformat.read(root/'nbs'/'index.ipynb', as_version=4))
     out.write_text(readme(nb), encoding='utf-8', newline='\n')
     for name, png in figures(nb).items():
         (out.parent/name).parent.mkdir(parents=True, exist_ok=True)

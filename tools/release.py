@@ -46,7 +46,8 @@ def library_needs():
 
 
 def environment(folder, more=('pip',)):
-    "An environment with what the library requires and with `more`, linked from this one, and with nothing else; its Python."
+    """An environment with what the library requires and with `more`, linked from this one, and with nothing else; its
+    Python."""
     run(sys.executable, '-m', 'venv', '--without-pip', folder/'env')
     py = folder/'env'/('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
     site = Path(run(py, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))').strip())
@@ -88,11 +89,15 @@ def main():
         with tempfile.TemporaryDirectory() as tmp:
             py, _ = environment(Path(tmp), ('pip', 'setuptools', 'wheel'))
             install(py, a)
-            print(f'{a.name}, {a.stat().st_size/1e6:.1f} MB, installed and asked in {time.time() - start:.0f} s: {run(py, "-c", smoke, cwd=tmp).strip()}')
-    version = re.search(r'^__version__ = "(.+)"', (root/'lesson8nlp'/'__init__.py').read_text(encoding='utf-8'), re.M)[1]
+            print(f'{a.name}, {a.stat().st_size/1e6:.1f} MB, installed and asked in {time.time() - start:.0f} s: '
+                  f'{run(py, "-c", smoke, cwd=tmp).strip()}')
+    version = re.search(r'^__version__ = "(.+)"',
+                        (root/'lesson8nlp'/'__init__.py').read_text(encoding='utf-8'), re.M)[1]
     changes = (root/'CHANGELOG.md').read_text(encoding='utf-8')
-    if not re.search(rf'^## {re.escape(version)}\b', changes, re.M): print(f'CHANGELOG.md has no section "## {version}" yet: rename "Unreleased" before you tag.')
-    print(f'Nothing was uploaded. To release: git tag -a v{version} -m "lesson8nlp {version}" && git push origin v{version}')
+    if not re.search(rf'^## {re.escape(version)}\b', changes, re.M):
+        print(f'CHANGELOG.md has no section "## {version}" yet: rename "Unreleased" before you tag.')
+    print(f'Nothing was uploaded. To release: git tag -a v{version} -m "lesson8nlp {version}" '
+          f'&& git push origin v{version}')
 
 
 if __name__ == '__main__': main()

@@ -58,7 +58,8 @@ def small_png(png):
 def tidy_table(data):
     "A training table as HTML and as plain text, in place of its source code shown three times."
     data.pop('text/markdown', None)
-    rows = [re.findall(r'<t[hd]>(.*?)</t[hd]>', r) for r in re.findall(r'<tr[^>]*>(.*?)</tr>', ''.join(data['text/html']))]
+    rows = [re.findall(r'<t[hd]>(.*?)</t[hd]>', r)
+            for r in re.findall(r'<tr[^>]*>(.*?)</tr>', ''.join(data['text/html']))]
     data['text/plain'] = '\n'.join('  '.join(f'{c:<10}' for c in r).rstrip() for r in rows)
 
 
@@ -77,7 +78,8 @@ def clean(cell):
 
 
 class Runner(NotebookClient):
-    "Runs every cell but those that are marked as slow, as needing a GPU, or as not to be run; these keep their outputs."
+    """Runs every cell but those that are marked as slow, as needing a GPU, or as not to be run; these keep their
+    outputs."""
     def __init__(self, nb, flags, tick=None, **kw):
         super().__init__(nb, **kw)
         self.flags, self.tick = flags, tick
@@ -92,7 +94,8 @@ def run(path, flags=skip_flags, tick=None, cwd=None):
     "Execute the notebook at `path`; return it with its outputs, the seconds, the error if there was one, and warnings."
     nb = nbformat.read(path, as_version=4)
     env = dict(os.environ, PYTHONWARNINGS='ignore', MPLBACKEND='module://matplotlib_inline.backend_inline')
-    client = Runner(nb, flags, tick, timeout=None, extra_arguments=['--log-level=ERROR'], kernel_name='python3', resources={'metadata': {'path': str(cwd or path.parent)}})
+    client = Runner(nb, flags, tick, timeout=None, extra_arguments=['--log-level=ERROR'], kernel_name='python3',
+                    resources={'metadata': {'path': str(cwd or path.parent)}})
     start, err = time.time(), None
     try: client.execute(env=env)
     except CellExecutionError as e: err = str(e)
@@ -111,7 +114,8 @@ def write(nb, path):
             for k in ('text', 'data'):
                 if k not in o: continue
                 split = lambda v: v.splitlines(True) if isinstance(v, str) and '\n' in v else v
-                o[k] = {m: split(v) if m.startswith('text') or 'svg' in m else v for m, v in o[k].items()} if k == 'data' else split(o[k])
+                o[k] = ({m: split(v) if m.startswith('text') or 'svg' in m else v for m, v in o[k].items()}
+                        if k == 'data' else split(o[k]))
         if isinstance(c.get('source'), str): c['source'] = c['source'].splitlines(True)
     clean_nb(nb)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +142,8 @@ def in_words(seconds):
 
 def with_time(source, seconds):
     "The table at the head of a page, with this time."
-    return re.sub(r'(?m)^\| Time \|.*?(; it uses no GPU)? \|$', lambda m: f'| Time | {in_words(seconds)} on a CPU{m[1] or ""} |', source)
+    return re.sub(r'(?m)^\| Time \|.*?(; it uses no GPU)? \|$',
+                  lambda m: f'| Time | {in_words(seconds)} on a CPU{m[1] or ""} |', source)
 
 
 def save_times(times):
@@ -156,10 +161,12 @@ def save_times(times):
 
 def main():
     ap = argparse.ArgumentParser(description='Run the lessons from top to bottom, each in a process of its own.')
-    ap.add_argument('notebooks', nargs='*', type=Path, help='paths, or names such as 02_tokenizer (default: every lesson in nbs/ and nbs/internals/)')
+    ap.add_argument('notebooks', nargs='*', type=Path,
+                    help='paths, or names such as 02_tokenizer (default: every lesson in nbs/ and nbs/internals/)')
     ap.add_argument('--save', action='store_true', help='write the outputs into the notebooks themselves')
     ap.add_argument('--flags', default='', help='also run cells with these marks, e.g. "slow"')
-    ap.add_argument('--times', action='store_true', help='write the seconds of each into benchmarks/results/lessons.json and into its head')
+    ap.add_argument('--times', action='store_true',
+                    help='write the seconds of each into benchmarks/results/lessons.json and into its head')
     ap.add_argument('--out', type=Path, default=root/'build'/'lesson')
     args = ap.parse_args()
     files = [named(p) for p in args.notebooks] or lessons()
@@ -171,16 +178,22 @@ def main():
         tick = (lambda k, n: print(f'\r{head} cell {k} of {n} … ', end='', flush=True)) if live else None
         nb, secs, err, stderr = run(p, flags, tick)
         if not args.save or not err: write(nb, p if args.save else args.out/p.name)
-        print(f'{chr(13) + head if live else ""} {"FAILED after" if err else "ok"} {secs:6.1f} s{" "*8 if live else ""}', flush=True)
+        print(f'{chr(13) + head if live else ""} {"FAILED after" if err else "ok"} {secs:6.1f} s'
+              f'{" "*8 if live else ""}', flush=True)
         if args.save:
             for k, w in stderr: print(f'    stderr of cell {k}, not kept: {w.strip()[:300]}')
         times[p.stem] = secs
         if err: failed.append(p.name); print(f'\n{err}\n')
         table = results_table(nb) or table
-    print(f'{len(files) - len(failed)} of {len(files)} notebooks ran in {time.time() - begun:.0f} s' + ('' if args.save else f'; with their outputs they are in {args.out.relative_to(Path.cwd()) if args.out.is_relative_to(Path.cwd()) else args.out}/'))
+    print(f'{len(files) - len(failed)} of {len(files)} notebooks ran in {time.time() - begun:.0f} s'
+          + ('' if args.save else '; with their outputs they are in '
+             f'{args.out.relative_to(Path.cwd()) if args.out.is_relative_to(Path.cwd()) else args.out}/'))
     if args.times and not failed: save_times(times)
     if failed: sys.exit(f'Failed: {", ".join(failed)}')
-    if table and not args.save: print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\nRead on: make lab, and open {lessons()[0].relative_to(root).as_posix()}. The answers to the questions are in nbs/answers/.')
+    if table and not args.save:
+        print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\n'
+              f'Read on: make lab, and open {lessons()[0].relative_to(root).as_posix()}. '
+              'The answers to the questions are in nbs/answers/.')
 
 
 if __name__ == '__main__': main()

@@ -12,7 +12,8 @@ from pathlib import Path
 import first_cell
 
 root = Path(__file__).resolve().parent.parent
-sources = {'get_imdb', 'IMDB'}  # where real reviews come from: a function of `data`, and fastai's URLs.IMDB; made-up ones are always there
+# where real reviews come from: a function of `data`, and fastai's URLs.IMDB; made-up ones are always there
+sources = {'get_imdb', 'IMDB'}
 
 
 def defined(node):
@@ -23,10 +24,12 @@ def defined(node):
 
 
 def readers(source, known):
-    "The names in Python code `source` that lead to a name in `known`, directly or through each other; with `known` itself."
+    """The names in Python code `source` that lead to a name in `known`, directly or through each other; with `known`
+    itself."""
     def decorated(n): return min([n.lineno, *(d.lineno for d in getattr(n, 'decorator_list', []))])
     lines, found = source.splitlines(), set(known)
-    parts = [(defined(n), set(re.findall(r'\w+', '\n'.join(lines[decorated(n)-1:n.end_lineno])))) for n in ast.parse(source).body]
+    parts = [(defined(n), set(re.findall(r'\w+', '\n'.join(lines[decorated(n)-1:n.end_lineno]))))
+             for n in ast.parse(source).body]
     while more := {n for names, words in parts if words & found for n in names} - found: found |= more
     return found
 
@@ -43,7 +46,8 @@ def review_readers():
 
 def runs(cell, skip=('eval: false', 'slow', 'cuda', 'notest')):
     "Is this a code cell that `make test` runs?"
-    return cell['cell_type'] == 'code' and not set(re.findall(r'^#\|\s*(.+?)\s*$', ''.join(cell['source']), re.M)) & set(skip)
+    return (cell['cell_type'] == 'code'
+            and not set(re.findall(r'^#\|\s*(.+?)\s*$', ''.join(cell['source']), re.M)) & set(skip))
 
 
 def notebooks_that_read(names):
@@ -54,11 +58,13 @@ def notebooks_that_read(names):
 
 
 def without_network():
-    "Take the network from this process and its children, and say how: on Linux and as root nothing but this machine is left."
+    """Take the network from this process and its children, and say how: on Linux and as root nothing but this machine
+    is left."""
     try:
         import ctypes, fcntl, socket
-        if ctypes.CDLL(None).unshare(0x40000000): raise OSError('not allowed')                            # CLONE_NEWNET
-        with socket.socket() as s: fcntl.ioctl(s, 0x8914, struct.pack('16sh', b'lo', 0x41))  # SIOCSIFFLAGS: 127.0.0.1 is up
+        if ctypes.CDLL(None).unshare(0x40000000): raise OSError('not allowed')  # CLONE_NEWNET
+        with socket.socket() as s:
+            fcntl.ioctl(s, 0x8914, struct.pack('16sh', b'lo', 0x41))  # SIOCSIFFLAGS: 127.0.0.1 is up
         return 'without a network'
     except (ImportError, AttributeError, OSError):
         nowhere = {k: 'http://127.0.0.1:9' for k in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY')}
@@ -68,7 +74,8 @@ def without_network():
 
 def call(*args):
     "Run Python with `args`; its exit status."
-    return subprocess.run([sys.executable, *map(str, args)], cwd=root, env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')).returncode
+    return subprocess.run([sys.executable, *map(str, args)], cwd=root,
+                          env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')).returncode
 
 
 def test_notebooks(paths):
@@ -80,7 +87,8 @@ def test_notebooks(paths):
 def test_one(name):
     "A notebook, its answers, and the tests of the module that it exports."
     found = list((root/'nbs').rglob(f'{name}.ipynb'))
-    if not found: sys.exit(f'There is no notebook {name}: NB is the name of a file in nbs/ without .ipynb, such as 02_tokenizer.')
+    if not found:
+        sys.exit(f'There is no notebook {name}: NB is the name of a file in nbs/ without .ipynb, such as 02_tokenizer.')
     exported = re.search(r'#\| (?:default_exp|export) (\w+)', found[0].read_text(encoding='utf-8'))
     about = [exported[1]] if exported else []
     about.append(re.sub(r'^[0-9]+[a-z]?_', '', name))  # the lesson 02_tokenizer exports `rules`
@@ -91,13 +99,15 @@ def test_one(name):
 
 
 def test_files(*args):
-    "Run test files, one for each core at a time; all tests of a file stay in one process, which builds its fixtures once."
+    """Run test files, one for each core at a time; all tests of a file stay in one process, which builds its fixtures
+    once."""
     return call('-m', 'pytest', '-n', 'logical', '--maxprocesses', '4', '--dist', 'loadfile', *args)
 
 
 def test_all():
     "First what takes a minute and finds most mistakes; then every notebook and every test, whatever failed before."
-    lint = subprocess.Popen([sys.executable, 'tools/lint.py'], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding='utf-8')
+    lint = subprocess.Popen([sys.executable, 'tools/lint.py'], cwd=root, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, encoding='utf-8')
     failed = call('-m', 'pytest', 'tests/test_project.py')
     print(lint.communicate()[0], end='', flush=True)
     if failed or lint.returncode: return 1
@@ -108,18 +118,22 @@ def test_all():
 
 
 def test_offline(slow=False):
-    "Everything that reads reviews (or the slow tests that do), as it is on a machine that has none and cannot fetch them."
+    """Everything that reads reviews (or the slow tests that do), as it is on a machine that has none and cannot fetch
+    them."""
     if (root/'build'/'docs'/'index.html').exists(): os.environ['DOCS_BUILT'] = '1'  # reviews do not change the site
     how, notebooks = without_network(), [] if slow else list(notebooks_that_read(review_readers()))
     with tempfile.TemporaryDirectory() as home:
         os.environ['FASTAI_HOME'] = home
-        print(f'No reviews, {how}: {len(notebooks)} notebooks, and the {"slow "*slow}tests that read reviews', flush=True)
+        print(f'No reviews, {how}: {len(notebooks)} notebooks, and the {"slow "*slow}tests that read reviews',
+              flush=True)
         failed = bool(notebooks) and test_notebooks(notebooks)
-        return test_files('-m', f'reviews and {"" if slow else "not "}slow', '--ignore', 'tests/test_docs.py') or failed  # the site shows saved outputs
+        return test_files('-m', f'reviews and {"" if slow else "not "}slow',
+                          '--ignore', 'tests/test_docs.py') or failed  # the site shows saved outputs
 
 
 def test_coverage(name=None):
-    "Run all notebooks and the fast tests (or one notebook and its tests), and print the part of the package that they ran."
+    """Run all notebooks and the fast tests (or one notebook and its tests), and print the part of the package that
+    they ran."""
     (root/'build'/'coverage').mkdir(parents=True, exist_ok=True)
     for old in (root/'build'/'coverage').iterdir(): old.unlink()
     os.environ['COVERAGE_PROCESS_START'] = str(root/'pyproject.toml')
@@ -136,9 +150,11 @@ def main():
     ap = argparse.ArgumentParser(description='What `make test` runs, and parts of it on their own.')
     ap.add_argument('notebook', nargs='?', help='the name of a notebook, such as 02_tokenizer')
     ap.add_argument('--all', action='store_true', help='everything but the slow tests')
-    ap.add_argument('--offline', action='store_true', help='what reads reviews, with an empty data folder and without a network')
+    ap.add_argument('--offline', action='store_true',
+                    help='what reads reviews, with an empty data folder and without a network')
     ap.add_argument('--slow', action='store_true', help='with --offline: only the slow tests')
-    ap.add_argument('--coverage', action='store_true', help='how much of the package the notebooks and tests run (or the notebook and its tests)')
+    ap.add_argument('--coverage', action='store_true',
+                    help='how much of the package the notebooks and tests run (or the notebook and its tests)')
     args = ap.parse_args()
     if args.coverage: sys.exit(test_coverage(args.notebook))
     if bool(args.notebook) + args.all + args.offline != 1: ap.error('give the name of a notebook, --all or --offline')
