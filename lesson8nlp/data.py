@@ -233,7 +233,7 @@ def _fetch_imdb(path): # download, check and unpack; OSError if it cannot be rea
 def get_imdb(
     download:bool=True # try to download the real reviews (145 MB) if they are not there?
 ) -> Path: # a folder with train/pos, train/neg, test/pos, test/neg and unsup
-    "The folder of the IMDB reviews or, if they cannot be downloaded, of 2,000 made-up ones; one printed line says which."
+    "The folder of the IMDB reviews, or of 2,000 made-up ones if they cannot be downloaded; it prints which."
     path, why = data_root()/'imdb', 'not downloaded'
     if not path.exists() and download:
         try: _fetch_imdb(path)

@@ -842,6 +842,19 @@ def label_groups(labels, classes): # (n,) int
     number = {o: i for i, o in enumerate(classes)}
     return np.array([number[o] for o in labels])
 
+# %% ../nbs/internals/08_dataloader.ipynb #08d10014
+def split_labelled(labels, classes, valid_pct, seed): # positions for training, and for validation
+    check_split(len(labels), valid_pct)
+    if not isinstance(seed, numbers.Integral) or seed < 0:
+        raise ValueError(f'seed is {seed!r}; it must be a whole number, at least 0.')
+    if classes is not None and len(classes) < 2:
+        raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
+    parts = stratified_split(label_groups(labels, classes), valid_pct, seed)
+    for part, least, what in zip(parts, (2, 1), ('training, which needs two', 'validation, which needs one')):
+        if len(part) < least: raise ValueError(f'{len(labels)} texts with valid_pct={valid_pct} leave {len(part)} for '
+                                               f'{what}: more texts are needed.')
+    return parts
+
 # %% ../nbs/internals/08_dataloader.ipynb #08d10013
 def class_dataloaders(
     texts, # list of str
@@ -862,15 +875,7 @@ def class_dataloaders(
         raise ValueError('bs is 1; batch normalization needs at least two texts in a batch: take bs=2 or more.')
     labels, texts = labels_for(texts, labels), check_texts(texts)
     labels, classes = checked_labels(labels, len(texts), classes)
-    check_split(len(texts), valid_pct)
-    if not isinstance(seed, numbers.Integral) or seed < 0:
-        raise ValueError(f'seed is {seed!r}; it must be a whole number, at least 0.')
-    if classes is not None and len(classes) < 2:
-        raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
-    parts = stratified_split(label_groups(labels, classes), valid_pct, seed)
-    for part, least, what in zip(parts, (2, 1), ('training, which needs two', 'validation, which needs one')):
-        if len(part) < least: raise ValueError(f'{len(texts)} texts with valid_pct={valid_pct} leave {len(part)} for '
-                                               f'{what}: more texts are needed.')
+    parts = split_labelled(labels, classes, valid_pct, seed)
     ids = encode_texts(texts, codec, backwards)
     check_readable(ids, codec)
     dls = [loader_of_ids([ids[i] for i in part], [labels[i] for i in part], codec, classes, backwards, bs, shuffle,

@@ -106,7 +106,7 @@ def check_texts(
     return list(each_text(texts, f' of {len(texts):,}'))
 
 # %% ../nbs/internals/02_texts.ipynb #c9150ab4
-def not_in(encoding, data, skip, name, is_file, e): # the error for a file in another encoding; `skip`: bytes of its mark
+def not_in(encoding, data, skip, name, is_file, e): # the error for another encoding; `skip`: bytes of its mark
     line, at = e.object[:e.start].decode(encoding, 'replace').count('\n') + 1, skip + e.start
     in_line = f', in line {line:,}' if is_file or b'\n' in data.rstrip() else '' # `name` says which line it is
     western = sum(b > 127 for b in data[:10_000]) < 0.3*len(data[:10_000]) # few letters have accents

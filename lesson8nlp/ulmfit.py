@@ -679,12 +679,13 @@ def grow_codec(
     return Codec(codec.tok, list(codec.vocab) + new) if new else codec
 
 # %% ../nbs/internals/13_ulmfit.ipynb #fa020002
-def starting_model(lm, what) -> TextModel: # the language model that the function `what` starts from
+def starting_model(lm, kind, out) -> TextModel: # where a model of this kind starts that is to be saved in `out`
+    if out is not None: check_model_path(out, kind)
     if lm is None: lm = TextModel.pretrained()
     if not isinstance(lm, TextModel):
         raise TypeError(f'lm is {lm!r:.60} ({type(lm).__name__}); it is a TextModel: load a saved one with '
                         'TextModel.load(path).')
-    lm.need('language_model', what)
+    lm.need('language_model', dict(language_model='finetune', text_classifier='train_classifier')[kind])
     if any(not p.isfinite().all() for p in lm.model.parameters()): raise not_finite(lm.model)
     return lm
 
@@ -706,8 +707,7 @@ def finetune(
     out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
     "Let a language model read your texts; if a call is interrupted, the same call continues."
-    lm = starting_model(lm, 'finetune')
-    if out is not None: check_model_path(out, 'language_model')
+    lm = starting_model(lm, 'language_model', out)
     if hasattr(texts, 'offsets'):
         raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, but a Corpus '
                         'holds only ids: pass the list of texts. pretrain takes a Corpus.')
@@ -848,15 +848,15 @@ def linear_probe(
                      (bn.bias, torch.linalg.pinv(w) @ b), (lin.weight, w)): o.copy_(v)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #37e7a4f9
-def compared(accuracy, parts, codec, verbose): # with what can be had for less
-    (x, y), (vx, vy) = parts
+def compared(learn, parts, codec, verbose): # its accuracy with what can be had for less
+    (x, y), (vx, vy), accuracy = *parts, float(learn.recorder.values[-1][2])
     common = max(sorted(set(y)), key=y.count)
     words = isinstance(getattr(codec.tok, 'tok', None), WordTokenizer)
     bag = float(np.mean(bag_of_words(x, y, vx, characters=not words) == np.array(vy)))
     least = vy.count(common)/len(vy)
     if verbose: print(f'Accuracy on the {len(vy)} texts set aside: {accuracy:.1%}; a bag of words: {bag:.1%}; '
                       f'always {common!r}: {least:.1%}.')
-    return dict(accuracy=round(accuracy, 4), bag_of_words=round(bag, 4), most_common=round(least, 4),
+    return dict(n_valid=len(vy), accuracy=round(accuracy, 4), bag_of_words=round(bag, 4), most_common=round(least, 4),
                 most_common_label=common)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #ca49ccf1
@@ -889,18 +889,16 @@ def train_classifier(
     out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
     "Train a classifier on top of a language model; if a call is interrupted, the same call continues."
-    if out is not None: check_model_path(out, 'text_classifier')
+    lm = starting_model(lm, 'text_classifier', out)
     begin, labels, texts = time.time(), labels_for(texts, labels), check_texts(texts)
     labels, classes = one_label_each(texts, labels)
     how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs or 1, bs=bs or 16)
     how = checked_settings(how, least_bs=2) # batch normalization needs two texts in a batch
     parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split_by_class(labels, how['valid'], how['seed'])]
-    lm = starting_model(lm, 'train_classifier')
     check_readable(lm.codec.encode_all(texts), lm.codec)
     how |= by_number(len(parts[0][0]), epochs and how['epochs'], bs and how['bs'])
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
     learn, work = fit_classifier(parts, classes, lm, how, device, path, identity, verbose)
-    info = compared(float(learn.recorder.values[-1][2]), parts, lm.codec, verbose)
+    info = dict(n_texts=len(texts)) | compared(learn, parts, lm.codec, verbose)
     info |= dict(seconds=round(time.time() - begin, 1), settings=how)
-    clf = TextModel.from_learner(learn, n_texts=len(texts), n_valid=len(parts[1][0]), **info)
-    return safe(clf, out, work)
+    return safe(TextModel.from_learner(learn, **info), out, work)
