@@ -24,6 +24,7 @@ from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 from common import clear, machine, made_up_words, results, seconds, stand_ins, sync
 warnings.filterwarnings('ignore')
@@ -33,7 +34,7 @@ import fastai.callback.fp16 # noqa: F401 (adds to_fp16)
 from bundle import Bundle
 from fastai.basics import Callback, CancelFitException, DataLoader, DataLoaders, TensorCategory, set_seed
 from fastai.text import all as fa
-from lesson8nlp import awdlstm, classifier, dataloader, experiments, learner as ours
+from lesson8nlp import awdlstm, classifier, dataloader, experiments, learner as ours, losses
 from lesson8nlp.core import load_results, result_row, save_results
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.dataloader import LMDataLoader
@@ -400,8 +401,13 @@ def profile(a, rows):
     b = torch.zeros(c['vocab_sz'], device=a.device, requires_grad=True)
     y = torch.randint(c['vocab_sz'], (len(h),), device=a.device)
     def whole(h): return F.cross_entropy(F.linear(h, w, b).float(), y)
-    def pieces(chunk, h): return awdlstm.chunked_cross_entropy(h, w, b, y, chunk=chunk)
+    def pieces(chunk, h): return losses.chunked_cross_entropy(h, w, b, y, chunk=chunk)
+    def compiled(chunk, h): # softmax and slope in as few passes over the logits as torch can make of them
+        with mock.patch.object(losses, 'loss_and_slope', one_kernel): return pieces(chunk, h)
     ours_in = {f'ours, pieces of {n}': partial(pieces, n) for n in c['chunks']}
+    if a.kind == 'gpu':
+        one_kernel = torch.compile(losses.loss_and_slope, dynamic=False)
+        ours_in |= {f'ours, pieces of {n}, compiled': partial(compiled, n) for n in c['chunks']}
     for name, f in ({'torch, in one piece': whole} | ours_in).items():
         def go():
             with torch.autocast(a.device, torch.bfloat16): loss = f(h)
