@@ -20,6 +20,7 @@ from fastai.layers import LinBnDrop, SigmoidRange
 from fastai.text.models.core import _model_meta
 
 from .core import *
+from .core import check_whole
 from .texts import check_texts
 from .tokenizer import BOS
 from .codec import Codec
@@ -281,8 +282,7 @@ def classify(
     fast:bool=False # in half precision where the device has units for it? Then answers change in the third digit
 ) -> Tensor: # probabilities, (len(texts), n_class) float32, in the order of the texts; for regression, the numbers
     "The probability of each class for each text."
-    if not isinstance(bs, (int, np.integer)) or bs < 1:
-        raise ValueError(f'bs is {bs!r}; it must be a whole number, at least 1.')
+    check_whole(bs=bs)
     texts, readers = check_texts(texts), make_readers(models, codec, backwards)
     check_answers(readers)
     return torch.stack([r.answers(texts, bs, fast) for r in readers]).mean(0)

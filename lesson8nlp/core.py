@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/core.html.md"""
 __all__ = ['data_root', 'token_grid', 'bar', 'show_progress', 'hardware', 'result_row', 'save_results', 'load_results']
 
 # %% ../nbs/internals/00_core.ipynb #b01e418b
-import json, os, platform, warnings
+import json, numbers, os, platform, warnings
 from datetime import date
 from pathlib import Path
 
@@ -62,6 +62,16 @@ def show_progress(
     kept = [cb for cb in defaults.callbacks if cb is not ProgressCallback]
     defaults.callbacks = kept + [ProgressCallback]*bool(on)
     return before
+
+# %% ../nbs/internals/00_core.ipynb #c0de0003
+def check_value(name, value, allowed, ok, kind=numbers.Real): # or an error that says what is allowed
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind) or not ok(value):
+        raise ValueError(f'{name} is {value!r}; it must be {allowed}.')
+
+def check_whole(least=1, below=np.inf, **values): # whole numbers, each by its name
+    limit = f' and below {below:,}' if below < np.inf else ''
+    for k, v in values.items():
+        check_value(k, v, f'a whole number, at least {least}{limit}', lambda o: least <= o < below, numbers.Integral)
 
 # %% ../nbs/internals/00_core.ipynb #f2b346c9
 def hardware() -> str: # e.g. '2 CPU cores, x86_64, torch 2.15.0'

@@ -25,6 +25,7 @@ from joblib.parallel import LokyBackend, ParallelBackendBase, get_active_backend
 
 from .store import *
 from .core import *
+from .core import check_whole
 from .texts import *
 from .texts import check_encoding, column_of, decode_text, newlines, shown, text_fault
 from .tokenizer import *
@@ -189,9 +190,8 @@ class CorpusSettings:
     def __post_init__(self):
         if self.errors not in ('raise', 'skip', 'replace'):
             raise ValueError(f"errors is {self.errors!r}; it can be 'raise', 'skip' or 'replace'.")
-        for k, least in dict(min_freq=0, max_vocab=1).items():
-            if not isinstance(v := getattr(self, k), (int, np.integer)) or v < least:
-                raise ValueError(f'{k} is {v!r}; it must be a whole number, at least {least}.')
+        check_whole(0, min_freq=self.min_freq)
+        check_whole(max_vocab=self.max_vocab)
         if self.tok is None: self.tok = Tokenizer()
         if self.vocab is not None: self.vocab = Numericalize(self.vocab).vocab
         self.config = fingerprint(format_version, tokenizer_config(self.tok), unicodedata.unidata_version)

@@ -31,6 +31,7 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 
 from .core import *
+from .core import check_value, check_whole
 from .texts import check_texts, is_missing, labels_for, setting
 from .numericalizer import Numericalize
 from .fasttok import FastTokenizer
@@ -171,15 +172,8 @@ class Stream:
         return lo, res
 
 # %% ../nbs/internals/08_dataloader.ipynb #1430f030
-def check_sizes(**sizes): # is each a whole number, at least 1?
-    for k, v in sizes.items():
-        if not isinstance(v, (int, np.integer)) or isinstance(v, bool):
-            raise TypeError(f'{k} is {v!r}; it must be a whole number, at least 1.')
-        if v < 1: raise ValueError(f'{k} is {v}; it must be at least 1.')
-
 def check_seed(seed, shuffle, var_len, world_size): # is there one, where one is needed?
-    if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
-        raise ValueError(f'seed is {seed!r}; it must be a whole number, at least 0, or None.')
+    if seed is not None: check_whole(0, seed=seed)
     if seed is None and var_len: raise ValueError('var_len needs a seed, so that the number of batches is known '
                                                   'before an epoch: pass seed=42, for example.')
     if seed is None and shuffle and world_size > 1: raise ValueError(f'{world_size} processes shuffle alike '
@@ -194,7 +188,7 @@ def check_places(rank, world_size, on_device, num_workers): # processes, devices
                                                'worker processes cannot pass on tensors that are on a device.')
 
 def check_settings(seed, shuffle, var_len, rank, world_size, on_device, num_workers, **sizes):
-    check_sizes(**sizes, world_size=world_size)
+    check_whole(**sizes, world_size=world_size)
     check_seed(seed, shuffle, var_len, world_size)
     check_places(rank, world_size, on_device, num_workers)
 
@@ -622,8 +616,7 @@ def load_state_dict(self:LMDataLoader,
 
 # %% ../nbs/internals/08_dataloader.ipynb #13c08f20
 def check_split(n, valid_pct): # can a part of `n` texts be set aside?
-    if not isinstance(valid_pct, numbers.Real) or not 0 < valid_pct < 1:
-        raise ValueError(f'valid_pct is {valid_pct!r}; it must be a fraction between 0 and 1, for example 0.1.')
+    check_value('valid_pct', valid_pct, 'a fraction between 0 and 1, for example 0.1', lambda o: 0 < o < 1)
     n_valid = int(valid_pct*n)
     if n_valid < 1 or n - n_valid < 1:
         raise ValueError(f'{n} texts with valid_pct={valid_pct} make {n - n_valid} for training and {n_valid} for '
@@ -792,10 +785,6 @@ def label_transforms(labels, classes): # fastai's, as `checked_labels` gave both
     return [Categorize(classes, sort=False)]
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b1f
-def check_batch(bs): # its number of texts
-    if not isinstance(bs, (int, np.integer)) or bs < 1:
-        raise ValueError(f'bs is {bs!r}; it must be a whole number, at least 1.')
-
 def loader_of_ids(ids, labels, codec, classes, backwards, bs, shuffle, device, num_workers=0, **kwargs):
     items, tfms = [(o,) for o in ids], [[ItemGetter(0), EncodeText(codec, backwards)]]
     if labels is not None:
@@ -819,7 +808,7 @@ def class_dl(
     **kwargs # for `SortedDL`
 ) -> ClassDataLoader: # of (ids (bs, longest) int64, label (bs,) int64)
     "Batches of texts of similar length, padded on the right."
-    check_batch(bs)
+    check_whole(bs=bs)
     if labels is not None: labels = labels_for(texts, labels)
     ids = encode_texts(texts, codec, backwards)
     return loader_of_ids(ids, labels, codec, classes, backwards, bs, shuffle, device, num_workers, **kwargs)
@@ -845,8 +834,7 @@ def label_groups(labels, classes): # (n,) int
 # %% ../nbs/internals/08_dataloader.ipynb #08d10014
 def split_labelled(labels, classes, valid_pct, seed): # positions for training, and for validation
     check_split(len(labels), valid_pct)
-    if not isinstance(seed, numbers.Integral) or seed < 0:
-        raise ValueError(f'seed is {seed!r}; it must be a whole number, at least 0.')
+    check_whole(0, seed=seed)
     if classes is not None and len(classes) < 2:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
     parts = stratified_split(label_groups(labels, classes), valid_pct, seed)
@@ -870,7 +858,7 @@ def class_dataloaders(
     **kwargs # for `class_dl`
 ) -> DataLoaders: # with `.codec`, `.vocab` and `.c`
     "Batches for a classifier, for training and validation."
-    check_batch(bs)
+    check_whole(bs=bs)
     if bs == 1:
         raise ValueError('bs is 1; batch normalization needs at least two texts in a batch: take bs=2 or more.')
     labels, texts = labels_for(texts, labels), check_texts(texts)

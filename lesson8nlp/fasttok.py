@@ -20,7 +20,7 @@ from spacy.attrs import ORTH
 from spacy.tokenizer import Tokenizer as SpacyTokenizer
 from spacy.vocab import Vocab
 
-from .core import bar
+from .core import bar, check_whole
 from .regex import *
 from .tokenizer import *
 from .tokenizer import _checked
@@ -656,8 +656,7 @@ class FastTokenizer:
         tok=None, # a `Tokenizer` (default: `Tokenizer()`), or anything with `pipe`
         max_chunks:int=800_000 # the dictionaries are emptied when they hold more
     ):
-        if not isinstance(max_chunks, int) or max_chunks < 1:
-            raise ValueError(f'max_chunks is {max_chunks!r}; it must be a whole number, at least 1.')
+        check_whole(max_chunks=max_chunks)
         self.tok, self.max_chunks = Tokenizer() if tok is None else tok, max_chunks
         self.n_texts = self.n_slow = 0
         self.by_chunk = splits_at_spaces(self.tok)

@@ -22,15 +22,11 @@ from fastcore.meta import delegates
 from torch import nn
 
 from .core import *
+from .core import check_value, check_whole
 from .tokenizer import *
 from .codec import *
 from .awdlstm import LinearDecoder, SequentialRNN
 from .learner import LMLearner
-
-# %% ../nbs/internals/11_search.ipynb #43a6f8a9
-def check_value(name, value, allowed, ok, kind=numbers.Real): # or an error that says what is allowed
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind) or not ok(value):
-        raise ValueError(f'{name} is {value!r}; it must be {allowed}.')
 
 # %% ../nbs/internals/11_search.ipynb #6c0ce18a
 def check_choice(temperature, top_k, top_p, min_p):
@@ -290,8 +286,7 @@ class Writer:
 def check(self:Writer):
     "Is each setting allowed, and do they go together?"
     check_choice(self.temperature, self.top_k, self.top_p, self.min_p)
-    for k in ('max_tokens', 'n', 'beams'):
-        check_value(k, getattr(self, k), 'a whole number, at least 1', lambda o: o >= 1, numbers.Integral)
+    check_whole(max_tokens=self.max_tokens, n=self.n, beams=self.beams)
     positive = lambda o: 0 < o < np.inf
     check_value('repetition_penalty', self.repetition_penalty, 'a positive number, 1 for none', positive)
     check_value('length_penalty', self.length_penalty, 'a number, 0 for none', np.isfinite)

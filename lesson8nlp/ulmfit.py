@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from .core import * # first: it keeps a warning of fastai's import quiet
+from .core import check_value, check_whole
 import numpy as np, pandas as pd, safetensors.torch, torch
 import fastai.callback.progress, fastai.callback.schedule
 from fastai.basics import DataLoaders, Learner, SigmoidRange, accuracy, set_seed
@@ -266,12 +267,6 @@ def mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fir
                 total += loss(out[0] if isinstance(out, tuple) else out, y).item()
             n += sum(len(o) - 1 for o in docs[i:i+bs])
     return total/n
-
-# %% ../nbs/internals/13_ulmfit.ipynb #18134f99
-def check_whole(least=1, **values): # refuse what is no whole number, by its name
-    for k, v in values.items():
-        if isinstance(v, (bool, np.bool_)) or not isinstance(v, numbers.Integral) or not least <= v < 2**32:
-            raise ValueError(f'{k} is {v!r}; it must be a whole number, at least {least}.')
 
 # %% ../nbs/internals/13_ulmfit.ipynb #d30e0485
 @patch
@@ -531,13 +526,11 @@ def split_aside(n, valid, seed): # positions for training, and those set aside
 
 # %% ../nbs/internals/13_ulmfit.ipynb #8c8e9572
 def checked_settings(how, least_bs=1): # before the work -> the same as plain values
-    for k, least in dict(epochs=1, bs=least_bs, seq_len=1, max_len=1, seed=0).items():
-        if k in how: check_whole(least, **{k: how[k]})
-    for k in ('lr', 'drop_mult'):
-        v = how[k]
-        positive = not isinstance(v, bool) and isinstance(v, numbers.Real) and 0 < v < np.inf
-        if not positive and not (k == 'drop_mult' and v == 0):
-            raise ValueError(f'{k} is {v!r}; it must be a positive number.')
+    check_whole(**{k: how[k] for k in ('epochs', 'seq_len', 'max_len') if k in how})
+    if 'bs' in how: check_whole(least_bs, bs=how['bs'])
+    if 'seed' in how: check_whole(0, 2**32, seed=how['seed']) # as NumPy wants it
+    check_value('lr', how['lr'], 'a positive number', lambda o: 0 < o < np.inf)
+    check_value('drop_mult', how['drop_mult'], 'a positive number, or 0 for none', lambda o: 0 <= o < np.inf)
     return {k: np.asarray(v).tolist() for k, v in how.items()}
 
 # %% ../nbs/internals/13_ulmfit.ipynb #2e79c9fd
