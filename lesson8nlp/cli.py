@@ -99,7 +99,7 @@ _data, _train = (read_labelled, 'encoding sep'), 'epochs lr bs seed'
 _verbs = dict(
     finetune=(_finetune, 'texts out start column', _data, *_new, (finetune, f'{_train} seq_len min_freq')),
     classify=(_classify, 'texts out start column label', _data, *_new, (train_classifier, _train)),
-    predict=(_predict, 'model', (label_stream, 'column encoding sep format bs all_labels fast')),
+    predict=(_predict, 'model', (label_stream, 'texts column encoding sep format bs all_labels fast')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
 
 # %% ../nbs/internals/15_cli.ipynb #f542a544
@@ -140,7 +140,6 @@ def _parser():
     for name, (f, own, *others) in _verbs.items():
         v = verbs.add_parser(name, help=f.__doc__, description=f.__doc__, formatter_class=_Help)
         if name == 'generate': v.add_argument('prompt', help='the beginning of the text')
-        if name == 'predict': v.add_argument('--texts', help='a table or a folder; else one text per line of input')
         for k in own.split():
             if k != 'prompt': v.add_argument(_flag(k), dest=k, **_own[k])
         for g, names in others:

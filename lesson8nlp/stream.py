@@ -116,7 +116,7 @@ class AnswerWriter: # of rows with their answers, to standard output
 # %% ../nbs/internals/15_stream.ipynb #25025012
 def label_stream(
     clf:TextModel, # a classifier
-    texts=None, # a folder or a table; None: one text per line of standard input
+    texts:str=None, # a folder or a table; without it, each line of standard input is a text
     column:str='text', # the column of texts, if you give a table
     encoding:str='utf-8', # encoding of the texts; a byte order mark overrides it
     sep:str=None, # what separates the cells of a table, if the file's name does not tell
