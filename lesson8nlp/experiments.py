@@ -10,7 +10,7 @@ __all__ = ['ladder_recipes', 'published', 'beyond_recipes', 'human_ids', 'word_w
            'ladder_markdown', 'few_labels_rows', 'few_labels_caption', 'few_labels_figure']
 
 # %% ../nbs/internals/14_experiments.ipynb #4cb07fae
-import math, time
+import math, textwrap, time
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
@@ -289,9 +289,11 @@ def name_curves(ax, ends, x): # ends: (y, n, name, color) of each curve, sorted;
         ax.annotate(name, (n, y), (x, at), color=color, va='center', fontsize=9,
                     arrowprops=dict(arrowstyle='-', color=color, lw=.5, relpos=(0, .5)))
 
-def name_short_curve(ax, end): # the same four for one curve
+def name_short_curve(ax, end, upper): # the same four for one curve; is it among the upper ones there?
     y, n, name, color = end
-    ax.annotate(name.replace('\n', ' '), (n, y), (6, 6), textcoords='offset points', color=color, fontsize=9)
+    where = dict(xytext=(0, 8), ha='right') if upper else dict(xytext=(4, -4), ha='left', va='top')
+    ax.annotate(textwrap.fill(name.replace('\n', ' '), 99 if upper else 13), (n, y), textcoords='offset points',
+                color=color, fontsize=9, **where)
 
 # %% ../nbs/internals/14_experiments.ipynb #6cd4fb13
 def few_labels_figure(
@@ -307,7 +309,7 @@ def few_labels_figure(
         draw_curve(ax, n, y, sd, color, marker)
         end = y[-1], n[-1], name, color
         if n[-1] == ns[-1]: ends.append(end)
-        else: name_short_curve(ax, end)
+        else: name_short_curve(ax, end, y[-1] >= np.median([r['ours'] for r in rows if r['n_labels'] == n[-1]]))
     draw_axes(ax, ns)
     name_curves(ax, sorted(ends), x=ns[-1]*1.35)
     return ax

@@ -284,3 +284,14 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp
     assert len(asked) == 15 and (
         '2 rows of another model, or of another number of test reviews, go from few_labels.json'
     ) in capsys.readouterr().out
+
+
+def test_names_of_short_curves_are_in_no_curve_s_way():
+    "One that ends early among the upper ones is named above it, one among the lower ones below it."
+    rows = [r | dict(ours=dict(pretrained=80., finetuned=81., random=40.).get(r['way'], 60.) + r['n_labels']**.25)
+            for r in few_rows() if r['n_labels'] < 5000 or r['way'] not in ('random', 'finetuned')]
+    ax = few_labels_figure(rows)
+    ax.figure.canvas.draw()
+    of = {t.get_text(): t for t in ax.texts}
+    box, end = (lambda s: Text.get_window_extent(of[s])), lambda y: ax.transData.transform((100, y))[1]
+    assert box('pretrained, fine-tuned').y0 > end(81 + 100**.25) and box('random\nweights').y1 < end(40 + 100**.25)
