@@ -39,10 +39,12 @@ def main():
         runs += seconds(lambda: said.append(once(seed)))
         print(f'{hardware()}: {runs[-1]/60:.2f} minutes; it says {said[-1]}', flush=True)
     minutes = median(runs)/60
-    save_results(results/'first_answer.json', [result_row(
-        'minutes from an installed package to the first answer, 200 labels', round(minutes, 2), 'min',
-        'python benchmarks/first_answer.py', at_least=3, reached=minutes <= 3, seeds=[0, 1, 2],
-        runs=[round(s/60, 2) for s in runs], said=said)])
+    save_results(results/'first_answer.json', [
+        result_row('minutes from an installed package to the first answer, 200 labels', round(minutes, 2), 'min',
+                   'python benchmarks/first_answer.py', at_least=3, reached=minutes <= 3, seeds=[0, 1, 2],
+                   runs=[round(s/60, 2) for s in runs], said=said),
+        result_row('loading the model that ships, median of five', round(load, 2), 's',
+                   'python benchmarks/first_answer.py', at_least=1, reached=load < 1)])
 
 
 if __name__ == '__main__': main()

@@ -588,6 +588,9 @@ def safe(model, out, work): # the model, saved in `out` if that is a path; its c
     return model
 
 # %% ../nbs/internals/13_ulmfit.ipynb #7d8fdf31
+def perplexity_now(learn): # on the texts set aside
+    with learn.no_logging(), learn.no_bar(): return round(float(learn.validate()[2]), 2)
+
 def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
     begin, is_corpus = time.time(), hasattr(texts, 'offsets')
@@ -600,12 +603,14 @@ def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     with temporary_seed(how['seed']):
         dls = lm_loaders(docs, codec, how, device)
         learn = lm_learner(dls, codec, config, how, start)
+        before = dict(perplexity_before=perplexity_now(learn)) if start else {}
         fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
         work = fit_or_go_on(learn, fit, path, identity, 200, verbose)
-    info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs),
+    info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs), **before,
                 perplexity=round(float(learn.recorder.values[-1][3]), 2),
                 seconds=round(time.time() - begin, 1), settings=how)
-    if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {info["perplexity"]:.1f}.')
+    was = f'{info["perplexity_before"]:.1f} before, now ' if start else ''
+    if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {was}{info["perplexity"]:.1f}.')
     return safe(TextModel.from_learner(learn, **info), out, work)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #455c1e17
@@ -858,6 +863,8 @@ def by_number(n, epochs, bs): # the settings that you left open, by the number o
 
 # %% ../nbs/internals/13_ulmfit.ipynb #522e436b
 def fit_classifier(parts, classes, lm, how, device, path, identity, verbose): # the head first, then everything
+    if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, parts[0][0])}\n'
+                      f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.')
     with temporary_seed(how['seed']):
         learn = classifier_learner(parts, classes, lm, how, device)
         linear_probe(learn)

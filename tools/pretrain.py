@@ -2,8 +2,10 @@
 
     python tools/pretrain.py                 # hours on one core; a run that was stopped goes on
     python tools/pretrain.py --stages 1      # the first stage alone
+    python tools/pretrain.py --twins         # count the test reviews whose text also stands in what is read
 
-It reads the 75,000 reviews of `train` and `unsup`, without labels, and never a test review. Two parts are kept from it:
+It reads the 75,000 reviews of `train` and `unsup`, without labels, and no file of `test`. (IMDB holds some reviews
+twice: `--twins` says how many.) Two parts are kept from it:
 every hundredth review, to measure perplexity, and the last tenth of the films of `train`, to choose settings with.
 
 The model was trained in stages. Each of them is a whole schedule, from a low learning rate up and down to zero, and
@@ -27,11 +29,13 @@ from lesson8nlp.data import *
 from lesson8nlp.dataloader import *
 from lesson8nlp.learner import *
 from lesson8nlp.resume import *
+from lesson8nlp.store import fingerprint
 from lesson8nlp.texts import *
 from lesson8nlp.tokenizer import *
 from lesson8nlp.ulmfit import *
 
 root = Path(__file__).resolve().parent.parent
+results, shipped = root/'benchmarks'/'results', root/'lesson8nlp'/'pretrained'/'reviews'
 shape = dict(emb_sz=400, n_hid=600, n_layers=2)
 how = dict(bs=64, seq_len=64, lr=4e-3, clip=1.0, warm_up=0.03, vocab_size=30_000)
 # The tokens are those that the shipped model has read; where stages 1 and 2 began to decay is about right.
@@ -48,6 +52,17 @@ def parts(path):
     tune = [p for p in files if 'train' in p.relative_to(path).parts and number(p) >= 11_250]
     kept = {*aside, *tune}
     return [p for p in files if p not in kept], aside, tune
+
+
+def twins(path):
+    "Rows of results: how many reviews of other parts stand, word for word, among those that are read."
+    words = lambda p: fingerprint(read_text(p).split())
+    read, aside, tune = parts(path)
+    known = {words(p) for p in read}
+    return [result_row(f'{what} that also stand in what the pretrained model has read',
+                       sum(words(p) in known for p in of), 'reviews', 'python tools/pretrain.py --twins', of=len(of))
+            for what, of in (('test reviews', text_files(path/'test')), ('reviews set aside for perplexity', aside),
+                             ('reviews to choose settings with', tune))]
 
 
 def corpora(path, work):
@@ -124,7 +139,7 @@ def ship(model, codec, to, done, **info):
     rows = [result_row('pretrained model, perplexity on 750 reviews set aside', round(rounded, 2), 'perplexity',
                        'make pretrain', seeds=lm.info['seeds'], before_rounding=round(exact, 2),
                        megabytes=round(size/1e6, 2), settings=how | shape, stages=done, **info)]
-    save_results(root/'benchmarks'/'results'/'pretrained.json', rows)
+    if done == stages and to == shipped: save_results(results/'pretrained.json', rows)
     print(f'Perplexity {exact:.2f}, rounded {rounded:.2f}, {size/1e6:.1f} MB in {to}.')
 
 
@@ -132,8 +147,10 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--stages', type=int, choices=range(1, len(stages) + 1), default=len(stages),
                     help='how many to run')
-    ap.add_argument('--out', type=Path, default=root/'lesson8nlp'/'pretrained'/'reviews')
+    ap.add_argument('--out', type=Path, default=shipped)
+    ap.add_argument('--twins', action='store_true', help='count reviews that stand twice, and train nothing')
     a = ap.parse_args()
+    if a.twins: return save_results(results/'twins.json', twins(get_imdb()))
     work, start, seconds = root/'build'/'pretrain', None, 0.
     corpus, valid = corpora(get_imdb(), work)
     done = stages[:a.stages]
