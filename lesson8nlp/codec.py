@@ -267,6 +267,7 @@ def from_dls(cls:Codec, dls): # any DataLoaders of texts, also fastai's
     if (vocab := getattr(dls, 'vocab', None)) is None:
         raise ValueError('These loaders have neither a codec nor a vocab: set dls.codec = Codec(tok, vocab).')
     toks = [getattr(dls, k, None) for k in ('tokenizer', 'tok')]
+    toks = [o.tok if isinstance(getattr(o, 'tok', None), Tokenizer) else o for o in toks] # fastai's around ours
     return cls(next((o for o in toks if callable(o) or hasattr(o, 'pipe')), None), vocab)
 
 # %% ../nbs/internals/06_codec.ipynb #e3d4c896

@@ -23,7 +23,7 @@ from spacy.vocab import Vocab
 from .core import bar, check_whole
 from .regex import *
 from .tokenizer import *
-from .tokenizer import _checked
+from .texts import each_text
 
 # %% ../nbs/internals/05_fasttok.ipynb #5b7284d2
 class Numbers(dict):
@@ -681,7 +681,7 @@ def encode(self:FastTokenizer,
     texts # any number of texts or paths of texts; they are held in memory together
 ) -> tuple: # numbers of the tokens of all texts, (n,) int32, and how many each text has, (len(texts),) int64
     "The tokens of `texts` as positions in `self.tokens`."
-    texts = list(_checked(many_texts(texts)))
+    texts = list(each_text(many_texts(texts)))
     n_known = max(len(self.tokens), len(self._memory.numbers) if self.by_chunk else 0)
     if n_known > self.max_chunks: self.forget()
     self.n_texts += len(texts)

@@ -19,7 +19,7 @@ from fastcore.basics import compose, patch
 
 from .store import atomic_file, fingerprint
 from .core import data_root
-from .texts import for_reader, read_text, setting, text_fault, text_remedy
+from .texts import each_text, for_reader, read_text, setting
 
 # %% ../nbs/internals/03_subwords.ipynb #74469eac
 def _special_list(special_toks): # as a list; fastai's `defaults.text_spec_tok` where none are given
@@ -31,21 +31,6 @@ def _special_list(special_toks): # as a list; fastai's `defaults.text_spec_tok` 
 def _short(o): # a value in an error message
     s = repr(o)
     return f'{s if len(s) < 60 else s[:57] + "..."} ({type(o).__name__})'
-
-# %% ../nbs/internals/03_subwords.ipynb #ffd3ddd8
-def _checked(texts): # the texts one by one, files read; an error that says which one is wrong
-    if isinstance(texts, (pd.DataFrame, dict)):
-        kind, get = ('DataFrame', "df['text']") if isinstance(texts, pd.DataFrame) else ('dict', 'd.values()')
-        raise TypeError(f'Expected a list of texts, got a {kind}, which gives its keys {_short(list(texts))}: '
-            f'take the texts out of it, for example with {get}.')
-    for i, t in enumerate(texts):
-        if isinstance(t, Path): t = read_text(t)
-        if not isinstance(t, str):
-            raise TypeError(f'Text {i} is {_short(t)}, not a string: drop missing texts, for example with df.dropna(), '
-                'or convert with str().')
-        if not t.isascii():
-            if fault := text_fault(t): raise ValueError(f'Text {i} {fault}. {text_remedy(t)}')
-        yield t
 
 # %% ../nbs/internals/03_subwords.ipynb #a13c28cb
 _max_line = 4192 # bytes; SentencePiece's training skips longer lines
@@ -167,7 +152,7 @@ def setup(self:SubwordTokenizer,
     if isinstance(items, (str, bytes, Path)):
         raise TypeError(f'Expected many texts to learn from, got one, {_short(items)}: put it into a list.')
     rules = list(rules or [])
-    texts = [compose(*rules)(t) for t in (items if _reads_paths(rules) else _checked(items))]
+    texts = [compose(*rules)(t) for t in (items if _reads_paths(rules) else each_text(items))]
     self._load(model_file(self, texts))
     return {'sp_model': self.sp_model}
 

@@ -30,10 +30,10 @@ from joblib import Parallel, delayed
 from spacy.symbols import ORTH
 
 from .store import atomic_folder, fingerprint
-from .texts import chosen_folders, for_reader, read_text, setting, shown, walk_texts
+from .texts import chosen_folders, each_text, for_reader, read_text, setting, shown, walk_texts
 from .rules import *
 from .subwords import *
-from .subwords import _checked, _reads_paths, _short, _special_list
+from .subwords import _reads_paths, _short, _special_list
 
 # %% ../nbs/internals/03_tokenizing.ipynb #4e48d1f5
 _all_ = ['special_tokens', 'UNK', 'PAD', 'BOS', 'EOS', 'FLD', 'TK_REP', 'TK_WREP', 'TK_UP', 'TK_MAJ', 'text_rules',
@@ -150,7 +150,7 @@ class Tokenizer(fastai_core.Tokenizer):
     def setups(self, dsets):
         if dsets is None: return
         if self.mode == 'df' and isinstance(getattr(dsets, 'items', None), pd.DataFrame): _tokenize_table(self, dsets)
-        elif self.mode != 'folder' and hasattr(self.tok, 'setup'): self.tok.setup(_checked(dsets), self.rules)
+        elif self.mode != 'folder' and hasattr(self.tok, 'setup'): self.tok.setup(each_text(dsets), self.rules)
 
     def __repr__(self): return f'Tokenizer({self.tok!r}, {len(self.rules)} rules)'
 
@@ -163,7 +163,7 @@ def pipe(self:Tokenizer,
     if isinstance(texts, (str, bytes, Path)):
         raise TypeError(f'Expected many texts, got one, {_short(texts)}: use tok(text), or put it into a list.')
     prepare, finish = compose(*self.rules), compose(*self.post_rules)
-    return ([finish(t) for t in toks] for toks in self.tok(prepare(t) for t in _checked(texts)))
+    return ([finish(t) for t in toks] for toks in self.tok(prepare(t) for t in each_text(texts)))
 
 # %% ../nbs/internals/03_tokenizing.ipynb #e7c5a3e1
 @patch
@@ -309,7 +309,7 @@ def _row_texts(df, cols, mark_fields): # the fields of each row as one text; num
                 raise TypeError(f'Row {row} of column {c!r} is {_short(v)}, not a text: drop such rows with '
                     f"df.dropna(subset=[{c!r}]), fill them with df.fillna(''), or convert the column with astype(str).")
         fields.append([f'{mark}{v}' for v in df[c]])
-    return list(_checked(' '.join(o) for o in zip(*fields)))
+    return list(each_text(' '.join(o) for o in zip(*fields)))
 
 # %% ../nbs/internals/03_tokenizing.ipynb #fcc79007
 def _tokenize_table(tok, dsets): # puts the tokens into `dsets.items`, the counts and lengths into `tok`

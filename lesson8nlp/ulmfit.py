@@ -63,7 +63,7 @@ def describe_model(
 ) -> tuple: # name, config
     "The name of the architecture of `model`, and what builds it again."
     for name, (_, describe) in architectures.items():
-        if (config := describe(model)) is not None: return name, config
+        if (config := describe(plain_model(model))) is not None: return name, config
     raise TypeError(f'TextModel does not know how to describe a {type(model).__name__}; it knows '
                     f'{", ".join(architectures)}. Tell it with register_architecture(name, build, describe).')
 
@@ -311,7 +311,7 @@ def untrained(self:TextModel,
 def fingerprint(self:TextModel) -> str: # 64 hexadecimal digits
     "A key of the content: weights, configuration, codec and labels."
     as_bytes = lambda t: t.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
-    with model_lock(self.model): state = [[k, as_bytes(v)] for k, v in self.model.state_dict().items()]
+    with model_lock(self.model): state = [[k, as_bytes(v)] for k, v in plain_model(self.model).state_dict().items()]
     more = [self.activation] if self.activation == 'sigmoid' else []
     return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state, *more)
 
@@ -403,14 +403,14 @@ def save(self:TextModel,
     own_tok:bool=False # allow a tokenizer with code of your own, which you give again to `load`?
 ) -> Path: # of the folder
     "Write weights, codec, labels and configuration into one sealed folder, whole or not at all."
-    path = check_model_path(path, self.kind)
-    if bad := [k for k, v in self.model.state_dict().items() if not torch.isfinite(v).all()]:
+    path, model = check_model_path(path, self.kind), plain_model(self.model) # not what torch.compile puts around it
+    if bad := [k for k, v in model.state_dict().items() if not torch.isfinite(v).all()]:
         raise ValueError(f'The weights are not finite ({bad[0]} and {len(bad) - 1} more): this model is not saved.')
     if rank_distrib(): return path  # one process writes
     if path.is_dir() and not any(path.iterdir()): path.rmdir()
     with model_lock(self.model), sealed_folder(path, 'model', replace=True) as tmp: # nobody generates meanwhile
-        if compact: np.savez_compressed(tmp/'weights.npz', **compact_arrays(self.model))
-        else: safetensors.torch.save_model(self.model, str(tmp/'weights.safetensors'))
+        if compact: np.savez_compressed(tmp/'weights.npz', **compact_arrays(model))
+        else: safetensors.torch.save_model(model, str(tmp/'weights.safetensors'))
         write_json(tmp/'vocab.json', list(self.codec.vocab))
         codec = self.codec.config(tmp, own_tok)
         write_json(tmp/'config.json', dict(architecture=self.kind, model=self.config, codec=codec, labels=self.labels,
@@ -558,7 +558,7 @@ def lm_learner(dls, codec, config, how, start):
         drop_mult=how['drop_mult'], pretrained=False, metrics=lm_metrics(), **strength,
         loss_func=SampledCrossEntropy(counts) if sampled else None)
     if start:
-        weights = match_embeds(dict(start.model.state_dict()), list(start.codec.vocab), dls.vocab)
+        weights = match_embeds(dict(plain_model(start.model).state_dict()), list(start.codec.vocab), dls.vocab)
         learn.model.load_state_dict(weights)
     return in_fast_dtype(learn)
 
@@ -809,7 +809,7 @@ def classifier_learner(parts, classes, lm, how, device):
     config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
     learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=how['drop_mult'], max_len=how['max_len'],
                                     lin_ftrs=[], pretrained=False, metrics=accuracy, cbs=GradientClip(1.))
-    learn.model[0].module.load_state_dict(lm.model[0].state_dict())
+    learn.model[0].module.load_state_dict(plain_model(lm.model)[0].state_dict())
     return in_fast_dtype(learn)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #342f04d7
@@ -821,7 +821,7 @@ def pooled_states(
     learn.model.eval()
     learn.model.reset()
     with torch.no_grad(), fast_numbers(learn.dls.device):
-        for x, y in learn.dls.train.new(shuffle=False, drop_last=False):
+        for x, y in bar(learn.dls.train.new(shuffle=False, drop_last=False), 'Reading', unit='batches'):
             found.append((concat_pool(*encoder(x)).float().cpu(), y.cpu()))
     return tuple(torch.cat(o) for o in zip(*found))
 

@@ -146,3 +146,15 @@ def test_answers_in_a_process_of_a_web_server(tmp_path):
                 and [b for _, b in found] == pytest.approx([b for _, b in want], abs=1e-6))
     p.join(20)
     assert p.exitcode == 0
+
+
+def test_our_tokenizer_inside_fastais(tmp_path):
+    "fastai's loaders put a Tokenizer of theirs around the one they get; the model could not be saved."
+    import fastai.text.all as fa, pandas as pd
+    df = pd.DataFrame(dict(text=english, lab=labels))
+    dls = fa.TextDataLoaders.from_df(df, text_col='text', label_col='lab', bs=8, device='cpu', tok_tfm=Tokenizer())
+    m = classifier(dls)
+    again = TextModel.load(m.save(tmp_path/'m'), 'cpu')
+    assert again.labels == ['x', 'y'] and again.fingerprint() == m.fingerprint()
+    ids = {tuple(o.tolist()) for o, _ in dls.train_ds} | {tuple(o.tolist()) for o, _ in dls.valid_ds}
+    assert {tuple(again.codec.encode(t).tolist()) for t in english} == ids  # as in training

@@ -1,10 +1,11 @@
 """What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving,
 other processes."""
-import json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, warnings
+import inspect, json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, warnings
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, safetensors.torch, torch
 from fastai.basics import nn
+from fastai.callback.training import GradientClip
 
 from lesson8nlp import ulmfit
 from lesson8nlp.awdlstm import *
@@ -15,6 +16,7 @@ from lesson8nlp.data import *
 from lesson8nlp.fasttok import FastTokenizer
 from lesson8nlp.generate import model_lock
 from lesson8nlp.learner import *
+from lesson8nlp.losses import ChunkedCrossEntropy, SampledCrossEntropy
 from lesson8nlp.resume import *
 from lesson8nlp.store import *
 from lesson8nlp.texts import *
@@ -932,3 +934,31 @@ def test_rounding_is_to_an_eighth_of_a_deviation():
     assert (step == pytest.approx(np.array([w[0].std()/8, w[1].std()/8, 1000/127]))
             and whole.dtype == np.int8 and whole[2, 0] == 127)
     assert (np.abs(whole*step[:, None] - w.numpy()).max(1) <= 0.5001*step).all()
+
+
+def test_a_text_model_that_is_compiled_is_the_same_one(lm, tmp_path):
+    "Saved, it could not be loaded: its weights had other names."
+    plain = TextModel.load(lm.save(tmp_path/'plain'), 'cpu')
+    m = TextModel.load(tmp_path/'plain', 'cpu')
+    m.model = torch.compile(m.model, backend='eager')
+    assert m.fingerprint() == plain.fingerprint() == TextModel.load(m.save(tmp_path/'m'), 'cpu').fingerprint()
+    assert TextModel(m.model, m.codec).config == plain.config
+    texts = ['A good film.', 'A bad film.']*10
+    assert finetune(texts, m, epochs=1, bs=2, seq_len=5, min_freq=1, verbose=False).kind == 'language_model'
+    assert train_classifier(texts, ['pos', 'neg']*10, m, epochs=1, verbose=False).labels == ['neg', 'pos']
+
+
+def test_the_settings_of_the_probe_and_of_the_steps(monkeypatch):
+    "Chosen on tuning reviews: strength of the penalty, clipping, and the vocab from which the loss is sampled."
+    assert inspect.signature(ulmfit.linear_probe).parameters['C'].default == 1e-3
+    clips = []
+    monkeypatch.setattr(ulmfit, 'GradientClip', lambda most: clips.append(most) or GradientClip(most))
+    texts, net = ['A good film.', 'A bad film.']*10, dict(emb_sz=4, n_hid=4, n_layers=1)
+    codec = make_codec(texts, min_freq=1)
+    train_classifier(texts, ['pos', 'neg']*10, ulmfit.random_model(codec, net), epochs=1, verbose=False)
+    assert clips == [1.]
+    how = dict(bs=2, seq_len=5, seed=1, drop_mult=0.1, valid=0.1)
+    for n, loss in ((7999, ChunkedCrossEntropy), (8000, SampledCrossEntropy)):
+        big = Codec(codec.tok, [*codec.vocab, *(f'w{i}' for i in range(n - len(codec.vocab)))])
+        dls = ulmfit.lm_loaders(big.encode_all(texts), big, how, 'cpu')
+        assert isinstance(ulmfit.lm_learner(dls, big, net, how, None).loss_func, loss), n
