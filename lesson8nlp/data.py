@@ -196,7 +196,7 @@ def sample_reviews() -> Path: # a folder laid out like the real ones
 
 # %% ../nbs/internals/03_datasets.ipynb #0a4566c1
 def _member_path(m, top): # where a tar member goes below `top`; ValueError if it does not belong there
-    p = PurePosixPath(m.name)
+    p = PurePosixPath(m.name) # tarfile's own filter knows no `top`, and lets links through
     if p.is_absolute() or '..' in p.parts or '\\' in m.name or p.parts[:1] != (top,):
         raise ValueError(f'The archive has a member {m.name!r} outside its folder {top!r}: it is not unpacked.')
     if not (m.isfile() or m.isdir()):

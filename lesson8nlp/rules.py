@@ -1,4 +1,4 @@
-"""How to split a text into tokens (words, parts of words, or characters) without losing what its capitals tell you.
+"""How to split a text into tokens (words, parts of words, characters) without losing what capitals tell you.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/tokenizer.html.md"""
 

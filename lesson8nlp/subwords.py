@@ -1,4 +1,4 @@
-"""How SentencePiece is trained, which lines it skips, where its models are kept, and how the best split of a word is found.
+"""How SentencePiece is trained, which lines it skips, where models are kept, and how it best splits a word.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/subwords.html.md"""
 

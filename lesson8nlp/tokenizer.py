@@ -1,4 +1,4 @@
-"""Words in many languages, broken texts, whole tables and folders, and a cache key that changes whenever the tokens would.
+"""Words in many languages, broken texts, tables, folders, and a cache key that changes when the tokens would.
 
 Docs: https://lesson8nlp.github.io/lesson8nlp/internals/tokenizing.html.md"""
 
@@ -29,7 +29,7 @@ from fastcore.foundation import L
 from joblib import Parallel, delayed
 from spacy.symbols import ORTH
 
-from .store import atomic_folder, fingerprint
+from .store import CorruptedError, atomic_folder, fingerprint
 from .texts import chosen_folders, each_text, for_reader, read_text, setting, shown, walk_texts
 from .rules import *
 from .subwords import *
@@ -360,37 +360,36 @@ def content_key(files, path, encoding): # of all names and texts; an error that 
 
 # %% ../nbs/internals/03_tokenizing.ipynb #d2e30b12
 class TokenFolder:
-    "The text files below `path`, and a second folder with the tokens of each and their counts."
-    def __init__(self, path, encoding): self.path, self.encoding, self.output_dir = path, encoding, None
+    "The text files below `path`, and a second folder with the tokens of each, their counts and checksums."
+    def __init__(self, path, encoding): self.path, self.encoding, self.output_dir, self.sums = path, encoding, None, {}
 
     def name(self, o): # of a file below `path`, or None
         return str(Path(o).relative_to(self.path)) if Path(o).is_relative_to(self.path) else None
 
     def write(self, files, token_lists):
-        counter, lengths = Counter(), {}
+        counter, lengths, sums = Counter(), {}, {}
         with atomic_folder(self.output_dir) as tmp:
             for f, toks in zip(files, token_lists, strict=True):
-                to = tmp/self.name(f)
+                name, data = self.name(f), ' '.join(toks).encode()
                 if any(' ' in t for t in toks): raise ValueError(f'A token of {f} holds a space: keep replace_space.')
-                to.parent.mkdir(parents=True, exist_ok=True)
-                to.write_bytes(' '.join(toks).encode())
+                (tmp/name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp/name).write_bytes(data)
                 counter.update(toks)
-                lengths[self.name(f)] = len(toks)
-            counts = json.dumps([counter, lengths])
+                lengths[name], sums[name] = len(toks), fingerprint(data)
+            counts = json.dumps([counter, lengths, sums])
             (tmp/'.counts.json').write_text(f'{fingerprint(counts)}\n{counts}', encoding='utf-8')
 
     def counts(self): # token -> how often it occurs, and name -> number of tokens
         key, _, counts = (self.output_dir/'.counts.json').read_bytes().decode(errors='replace').partition('\n')
         if key != fingerprint(counts):
-            raise ValueError(f'The counts in {self.output_dir} are damaged: use skip_if_exists=False once.')
-        counter, lengths = json.loads(counts)
+            raise CorruptedError(f'The counts in {self.output_dir} are damaged: use skip_if_exists=False once.')
+        counter, lengths, self.sums = json.loads(counts)
         return Counter(counter), lengths
 
-    def tokens(self, name, n): # the `n` tokens of one text
-        try: toks = (self.output_dir/name).read_bytes().decode().split(' ') if n else []
-        except (OSError, UnicodeDecodeError): toks = None
-        if toks is not None and len(toks) == n: return toks
-        raise ValueError(f'{self.output_dir/name} is missing or damaged: use skip_if_exists=False once.')
+    def tokens(self, name, n): # the `n` tokens of one text, if they are those that were counted
+        data = (self.output_dir/name).read_bytes() if (self.output_dir/name).is_file() else None
+        if fingerprint(data) == self.sums[name]: return data.decode().split(' ') if n else []
+        raise CorruptedError(f'{self.output_dir/name} is missing or damaged: use skip_if_exists=False once.')
 
 # %% ../nbs/internals/03_tokenizing.ipynb #d2e30b14
 @patch(cls_method=True)
@@ -414,7 +413,7 @@ def from_folder(cls:Tokenizer,
     files = files_below(folder.path, list(L(extensions)) or ['.txt'], folders)
     key = content_key(files, folder.path, encoding)
     if hasattr(res.tok, 'setup'): res.tok.setup((read_text(f, encoding) for f in files), res.rules)
-    folder.output_dir = root/fingerprint(key, res.config())[:16]
+    folder.output_dir = root/fingerprint(key, res.config(), 'sums')[:16] # older folders, without sums, have other names
     if not skip_if_exists: shutil.rmtree(folder.output_dir, ignore_errors=True)
     if not folder.output_dir.exists():
         batches = ([read_text(f, encoding) for f in some] for some in chunked(files, _batch))

@@ -346,6 +346,12 @@ def test_no_line_of_code_is_longer_than_a_window(p):
     assert not [l for l in code if len(l) > 120 and not l.startswith('#|')]  # nbdev reads a directive from one line
 
 
+def test_the_first_line_of_a_module_fits_a_window():
+    "nbdev makes it from the subtitle of the page, where no line is too long."
+    first = {p.name: p.read_text(encoding='utf-8').partition('\n')[0] for p in (root/'lesson8nlp').glob('*.py')}
+    assert not [n for n, l in first.items() if len(l) > 120]
+
+
 @pytest.mark.parametrize('p', sorted((root/'benchmarks').glob('*.py')), ids=lambda p: p.name)
 def test_benchmarks_use_the_checksums_of_the_store(p):
     assert 'hashlib' not in p.read_text(encoding='utf-8')

@@ -9,7 +9,7 @@ from fastai.text import core as theirs
 from hypothesis import given, settings, strategies as st
 
 from lesson8nlp import rules as rl, subwords as sw, tokenizer as tk
-from lesson8nlp.store import fingerprint
+from lesson8nlp.store import CorruptedError, fingerprint
 from lesson8nlp.data import get_imdb, read_text, sample_reviews, text_files
 from lesson8nlp.tokenizer import *
 
@@ -570,6 +570,19 @@ def test_from_folder_names_damage(films):
     for bad in (data[:50], data[:-3], b'', data.replace(b'"good": 4', b'"good": 5'), b'\x80\x04' + data):
         counts.write_bytes(bad)
         with pytest.raises(ValueError, match='damaged: use skip_if_exists=False'): Tokenizer.from_folder(films)
+
+
+def test_from_folder_gives_no_tokens_that_have_changed(films):
+    "One byte, and as many tokens as before; also in a text that has none."
+    (films/'train/empty.txt').write_text('')
+    for rules, name, bad in ((None, 'train/pos/0.txt', b'food'), ([], 'train/empty.txt', b'food')):
+        t = Tokenizer.from_folder(films, rules=rules)
+        part = t.output_dir/name
+        part.write_bytes(part.read_bytes().replace(b'good', bad) or bad)
+        with pytest.raises(CorruptedError, match='missing or damaged: use skip_if_exists=False once'):
+            Tokenizer.from_folder(films, rules=rules)(films/name)
+        again = Tokenizer.from_folder(films, rules=rules, skip_if_exists=False)
+        assert again(films/name) == Tokenizer(rules=rules)(films/name) and again.lengths == t.lengths
 
 
 def test_from_folder_reads_files_with_care(films):
