@@ -63,7 +63,9 @@ def column_of(
     if isinstance(texts, (str, bytes, Path)):
         raise TypeError(f'{got} a single {kind}, {texts!r:.60}: put it into a list, [{what[:-1]}].')
     names = getattr(texts, 'column_names', getattr(texts, 'columns', None))
-    if isinstance(texts, Mapping): names = list(texts)
+    if isinstance(texts, Mapping):
+        names = list(texts)
+        if all(isinstance(o, str) for o in texts.values()): raise TypeError(f'{got} a {kind}: pass list(d.values()).')
     if names is not None:
         names = [str(o) for o in names] or ['nothing in it']
         raise TypeError(f'{got} a {kind} with {", ".join(names[:9])}: '

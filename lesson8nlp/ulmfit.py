@@ -814,27 +814,29 @@ def classifier_learner(parts, classes, lm, how, device):
 
 # %% ../nbs/internals/13_ulmfit.ipynb #342f04d7
 def pooled_states(
-    learn # of a text classifier
+    learn, # of a text classifier
+    show:bool=True # a bar, if it takes long?
 ) -> tuple: # of the training texts: what the head gets of each (n, 3*emb) float32, and their labels (n,) int64
     "What the encoder, as it is, says of the training texts: last, largest and mean state of each."
     encoder, found = learn.model[0], []
     learn.model.eval()
     learn.model.reset()
     with torch.no_grad(), fast_numbers(learn.dls.device):
-        for x, y in bar(learn.dls.train.new(shuffle=False, drop_last=False), 'Reading', unit='batches'):
+        for x, y in bar(learn.dls.train.new(shuffle=False, drop_last=False), 'Reading', unit='batches', show=show):
             found.append((concat_pool(*encoder(x)).float().cpu(), y.cpu()))
     return tuple(torch.cat(o) for o in zip(*found))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #359c3a0f
 def linear_probe(
     learn, # of a text classifier whose head is a single linear layer: `lin_ftrs=[]`
-    C:float=1e-3 # inverse of the strength of the L2 penalty: small, since there are more features than texts
+    C:float=1e-3, # inverse of the strength of the L2 penalty: small, since there are more features than texts
+    show:bool=True # a bar, if it takes long?
 ):
     "Set the head to the logistic regression on what the encoder, as it is, says of the training texts."
     from sklearn.linear_model import LogisticRegression
     head = list(learn.model[1].layers[0])
     if len(learn.model[1].layers) != 1: raise ValueError('linear_probe needs a head of one layer: lin_ftrs=[].')
-    (x, y), bn, lin = pooled_states(learn), head[0], head[-1]
+    (x, y), bn, lin = pooled_states(learn, show), head[0], head[-1]
     mean, sd, n = x.mean(0), x.std(0) + 1e-5, x.shape[1]//3
     fit = LogisticRegression(C=C, max_iter=500).fit(((x - mean)/sd)[:, [*range(n), *range(2*n, 3*n)]], y)
     w, b = (torch.zeros(lin.out_features, *size, dtype=torch.float32) for size in ((3*n,), ()))
@@ -867,7 +869,7 @@ def fit_classifier(parts, classes, lm, how, device, path, identity, verbose): # 
                       f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.')
     with temporary_seed(how['seed']):
         learn = classifier_learner(parts, classes, lm, how, device)
-        linear_probe(learn)
+        linear_probe(learn, show=verbose)
         fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
         return learn, fit_or_go_on(learn, fit, path, identity, 'epoch', verbose)
 

@@ -659,7 +659,7 @@ def test_a_tokenizer_as_tok_tfm(table, films):
 @pytest.mark.parametrize('t', [tok.pipe, lambda o: list(SubwordTokenizer(vocab_sz=50).setup(o)),
                                Tokenizer(SubwordTokenizer(vocab_sz=50)).setup])
 def test_a_table_is_not_a_list_of_texts(t, table):
-    with pytest.raises(TypeError, match=r"got a DataFrame.*df\['text'\]"): list(t(table))
+    with pytest.raises(TypeError, match='got a DataFrame.*pass one column of it'): list(t(table))
     with pytest.raises(TypeError, match=r'got a dict.*d.values\(\)'): list(t({'a': 'text'}))
     assert list(tok.pipe(table.title))[0] == ['xxbos', 'xxmaj', 'title', '0']
 
