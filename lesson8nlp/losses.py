@@ -9,9 +9,10 @@ __all__ = ['chunked_cross_entropy', 'LazyLogits', 'ChunkedCrossEntropy', 'full_l
 
 # %% ../nbs/internals/09_losses.ipynb #10550004
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch, torch.nn.functional as F
+from torch.autograd.graph import increment_version
 from torch.optim import adam, adamw
 from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
@@ -137,30 +138,57 @@ class TensorOnDemand:
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None): # torch.softmax(logits), F.cross_entropy(logits, y)
         if func is torch.is_floating_point: return False # fastai's to_float asks, and so leaves the object as it is
-        full = lambda o: o.full() if isinstance(o, TensorOnDemand) else o
-        return func(*tree_map(full, args), **tree_map(full, kwargs or {}))
+        return func(*tree_map(in_full, args), **tree_map(in_full, kwargs or {}))
+
+def in_full(o): return o.full() if isinstance(o, TensorOnDemand) else o
 
 _operators = ('add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg abs '
               'len iter float eq ne lt le gt ge')
 for _name in _operators.split(): # `logits + 1`: Python looks operators up in the class and not by __getattr__
     _op = f'__{_name}__'
-    setattr(TensorOnDemand, _op, lambda self, *args, _op=_op: getattr(self.full(), _op)(*args))
+    setattr(TensorOnDemand, _op, lambda self, *args, _op=_op: getattr(self.full(), _op)(*map(in_full, args)))
 
 # %% ../nbs/internals/09_losses.ipynb #ff73af6b
+def _version(o): # how often PyTorch has counted a change; without a tensor, or one that never changes, None
+    if o is None or (not torch.compiler.is_compiling() and o.is_inference()): return None
+    return o._version
+
 @dataclass(eq=False, repr=False)
 class LazyLogits(TensorOnDemand):
     "The logits `F.linear(hidden, weight, bias)`, computed in chunks, or in full for any other request."
     hidden:Tensor # features, (..., n_hid)
     weight:Tensor # of the decoder, (vocab_sz, n_hid)
     bias:Tensor=None # of the decoder, (vocab_sz,)
+    seen:tuple=None # the versions of weight and bias whose logits these are; default: as they are now
+    with_grad:bool=True # may they have gradients? Not if made under `no_grad`
+
+    def __post_init__(self):
+        self.seen = ifnone(self.seen, self._versions())
+        self.with_grad = self.with_grad and torch.is_grad_enabled()
+
+    def _versions(self): return _version(self.weight), _version(self.bias)
+    def __reduce__(self): return type(self), self.parts() # in a copy the count begins anew
+
+    def parts(self):
+        "Features, weight and bias, as long as nobody has changed the latter two."
+        if self._versions() == self.seen:
+            tensors = self.hidden, self.weight, self.bias
+            return tensors if self.with_grad else tuple(o if o is None else o.detach() for o in tensors)
+        raise RuntimeError('The weights have changed since these logits were made, and only the weights of that time '
+                           'give their numbers. Ask for pred.full() before the step, and keep that, or train in a '
+                           'block `with full_logits(learn.model):`, in which the model returns tensors.')
 
     @property
     def shape(self): return torch.Size([*self.hidden.shape[:-1], len(self.weight)])
     @property
     def device(self): return self.hidden.device
 
-    def full(self): return self._linear(self.hidden) # the real logits, a tensor
-    def _linear(self, h): return F.linear(h.to(self.weight.dtype), self.weight, self.bias)
+    def full(self): return self._linear(self.parts()[0]) # the real logits, a tensor
+    def _linear(self, h):
+        _, w, b = self.parts()
+        return F.linear(h.to(w.dtype), w, b)
+
+    def clone(self): return LazyLogits(*(o if o is None else o.clone() for o in self.parts())) # with its own weights
 
     def argmax(self, dim=None, keepdim=False): # ids of the highest scores; without words as `dim` in full
         if dim not in (-1, len(self.shape) - 1): return self.full().argmax(dim, keepdim)
@@ -170,13 +198,13 @@ class LazyLogits(TensorOnDemand):
 
     def flatten(self, start_dim=0, end_dim=-1): # lazy as long as the words stay an axis of their own
         if end_dim in (-1, len(self.shape) - 1): return self.full().flatten(start_dim, end_dim)
-        return LazyLogits(self.hidden.flatten(start_dim, end_dim), self.weight, self.bias)
+        return replace(self, hidden=self.hidden.flatten(start_dim, end_dim))
 
     def __getitem__(self, i): # lazy for rows and positions: logits[:, -1]
         index = i if isinstance(i, tuple) else (i,)
         n_dims = sum(o.ndim if getattr(o, 'dtype', None) == torch.bool else 1 for o in index)
         if n_dims >= len(self.shape) or any(o is None or o is Ellipsis for o in index): return self.full()[i]
-        return LazyLogits(self.hidden[i], self.weight, self.bias)
+        return replace(self, hidden=self.hidden[i])
 
     def __repr__(self): return f'LazyLogits{tuple(self.shape)}'
 
@@ -195,7 +223,7 @@ class ChunkedCrossEntropy(CrossEntropyLossFlat):
         if self.func.weight is not None: return super().__call__(inp.full(), targ, **kwargs)
         kw = dict(ignore_index=self.func.ignore_index, label_smoothing=self.func.label_smoothing)
         kw |= dict(reduction=self.reduction, chunk=self.chunk)
-        return chunked_cross_entropy(inp.hidden, inp.weight, inp.bias, targ, **kw)
+        return chunked_cross_entropy(*inp.parts(), targ, **kw)
 
     def activation(self, x): return super().activation(x.full() if isinstance(x, LazyLogits) else x)
 
@@ -235,8 +263,9 @@ class SampledCrossEntropy(ChunkedCrossEntropy):
                              f'{len(inp.weight):,}: they need the same vocab.')
         words, index = targ.flatten().as_subclass(Tensor).unique(return_inverse=True)
         bias = -self.log_in_batch(words, targ.numel())
-        if inp.bias is not None: bias = bias + inp.bias[words]
-        return chunked_cross_entropy(inp.hidden, inp.weight[words], bias, index, chunk=512) # 512 rows stay in the cache
+        h, w, b = inp.parts()
+        if b is not None: bias = bias + b[words]
+        return chunked_cross_entropy(h, w[words], bias, index, chunk=512) # 512 rows stay in the cache
 
 # %% ../nbs/internals/09_losses.ipynb #2e32749a
 def check_grad(p): # can PyTorch's step take the gradient of this weight?
@@ -250,6 +279,7 @@ def adam_step(p, state, hyper, update, fused): # `update`: PyTorch's function; s
     update([p], [p.grad], [state['grad_avg']], [state['sqr_avg']], [], [steps], fused=fused, foreach=False,
            amsgrad=False, maximize=False, beta1=hyper['mom'], beta2=hyper['sqr_mom'], lr=hyper['lr'],
            eps=hyper['eps'], weight_decay=hyper['wd']*state.get('do_wd', True))
+    increment_version(p) # PyTorch doesn't count a fused step among the changes of a weight
 
 # %% ../nbs/internals/09_losses.ipynb #61c6a216
 class FusedAdam(Optimizer):

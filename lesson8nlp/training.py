@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import torch
+from torch.autograd.graph import increment_version
 from fastai.basics import *
 from fastai.callback import fp16, schedule
 from fastai.text import learner as fl
@@ -316,6 +317,14 @@ class _FullLogits(SafeLearner, fl.LMLearner): # of the learner of a language mod
     def get_preds(self, concat_dim=1, **kwargs):
         "As fastai's, with the logits in full; the rows of a stream have no order to bring back."
         with full_logits(self.model): return super().get_preds(concat_dim=concat_dim, **(dict(reorder=False) | kwargs))
+
+# %% ../nbs/internals/11_training.ipynb #b57715b8
+@patch
+def _step(self:SafeLearner): # fastai's, with what logits that are not there yet need
+    asked_later = getattr(getattr(self, 'recorder', None), 'train_metrics', False)
+    if asked_later and isinstance(self.pred, LazyLogits): self.pred = self.pred.clone()
+    super(SafeLearner, self)._step()
+    for p in self.model.parameters(): increment_version(p)
 
 # %% ../nbs/internals/11_training.ipynb #dc24f6e2
 @patch

@@ -1,5 +1,6 @@
 "What notebooks cannot show well about learners: measures and weights from elsewhere."
 import json, math, os, pickle, random, shutil, signal, socket, subprocess, sys, textwrap, time
+from contextlib import nullcontext
 from pathlib import Path
 
 import lesson8nlp.core
@@ -67,6 +68,45 @@ def test_lazy_logits_give_the_same_measures():
     with learn.no_bar(): preds, targs = learn.get_preds()
     assert (preds.shape[:2] == targs.shape
             and -preds.gather(-1, targs[..., None]).log().mean().item() == pytest.approx(lazy[0], rel=1e-4))
+
+
+class Keeper(Callback):
+    "Keep the predictions of each step, and what they said before it."
+    order = 10
+    def before_fit(self): self.kept, self.then = [], []
+    def after_loss(self):
+        if self.training:
+            self.kept.append(self.pred)
+            self.then.append(self.pred.softmax(-1).detach())
+
+
+def of_torch(params, lr, **kwargs): return OptimWrapper(params, torch.optim.AdamW, lr=lr)
+
+
+@pytest.mark.parametrize('opt_func', [fused_adam, Adam, SGD, ranger, of_torch])
+def test_predictions_that_a_callback_keeps_are_those_of_their_step(opt_func):
+    "or an error, and within `full_logits` as with fastai; every optimizer is noticed."
+    learn = learner(opt_func=opt_func, cbs=Keeper())
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2)
+    assert learn.keeper.kept
+    for o in learn.keeper.kept:
+        with pytest.raises(RuntimeError, match='weights have changed'): o.softmax(-1)
+    with learn.no_bar(), learn.no_logging(), full_logits(learn.model): learn.fit(1, 1e-2)
+    for a, b in zip(learn.keeper.kept, learn.keeper.then): assert torch.equal(a.softmax(-1), b)
+
+
+@pytest.mark.parametrize('opt_func', [fused_adam, Adam])
+@pytest.mark.parametrize('cbs', [None, partial(GradientAccumulation, 8)])
+def test_train_metrics_are_of_the_weights_before_the_step(opt_func, cbs):
+    "fastai's `Recorder` asks for them after it."
+    values = []
+    for full in (False, True):
+        learn = learner(opt_func=opt_func, metrics=[TokenAccuracy(), accuracy, Perplexity()], cbs=cbs and cbs())
+        learn.recorder.train_metrics = True
+        with learn.no_bar(), learn.no_logging(), full_logits(learn.model) if full else nullcontext():
+            learn.fit(2, 5e-2)
+        values.append(list(learn.recorder.values[-1]))
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
 
 
 # ---- weights from elsewhere

@@ -1,11 +1,13 @@
 "The losses for a large vocabulary beside PyTorch's, logits on demand, and the fused optimizer beside fastai's."
 import copy, pickle
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from fastai.basics import Adam, CrossEntropyLossFlat, accuracy, to_float
+from fastai.text.data import TensorText
 from fastcore.test import expect_fail
 from hypothesis import given, settings, strategies as st
 from torch import nn
@@ -123,6 +125,66 @@ def test_lazy_logits_are_logits_for_whoever_asks():
     with pytest.raises(TypeError, match=r'change full\(\)'): lazy[:, 0] = 0.
     half = LazyLogits(h.bfloat16(), w, b)  # what a bf16 step leaves
     assert half.full().dtype == torch.float32 and (half.topk(2).values - full.topk(2).values).abs().max() < .1
+
+
+@pytest.mark.parametrize('bias', [False, True])
+def test_lazy_logits_are_asked_before_their_weights_change(bias):
+    "A tensor keeps its numbers; lazy logits, their slices and their losses refuse to give others."
+    h, w, y = torch.randn(2, 3, 6), nn.Parameter(torch.randn(9, 6)), torch.randint(0, 9, (2, 3))
+    b = nn.Parameter(torch.randn(9)) if bias else None
+    lazy = LazyLogits(h, w, b)
+    last, flat, kept, want = lazy[:, -1], lazy.flatten(0, 1), lazy.clone(), lazy.full()
+    again = pickle.loads(pickle.dumps(lazy))
+    with torch.no_grad(): (b if bias else w).add_(1)
+    for f in (lambda: lazy.full(), lambda: lazy.argmax(-1), lambda: lazy.softmax(-1), lambda: last + 1,
+              lambda: flat[0].sum(), lambda: copy.copy(lazy), lambda: ChunkedCrossEntropy()(lazy, y),
+              lambda: SampledCrossEntropy(torch.ones(9))(lazy, y)):
+        with pytest.raises(RuntimeError, match='weights have changed since.*full_logits'): f()
+    assert lazy.shape == (2, 3, 9) and torch.equal(kept.full(), want) and torch.equal(again.full(), want)
+    assert isinstance(kept, LazyLogits) and torch.equal(LazyLogits(h, w, b).full(), F.linear(h, w, b))
+
+
+@pytest.mark.parametrize('opt_func', [fused_adam, partial(fused_adam, decouple_wd=False)])
+def test_a_fused_step_counts_as_a_change(opt_func):
+    w = nn.Parameter(torch.randn(9, 6))
+    lazy, opt = LazyLogits(torch.randn(2, 6), w), opt_func([w], lr=.1)
+    lazy.sum().backward()
+    opt.step()
+    with pytest.raises(RuntimeError, match='weights have changed'): lazy.full()
+
+
+def test_lazy_logits_made_without_gradients_never_have_any():
+    h, w, b, y = *(torch.randn(*s, requires_grad=True) for s in ((2, 3, 6), (9, 6), (9,))), torch.randint(0, 9, (2, 3))
+    grad = LazyLogits(h, w, b)
+    with torch.no_grad(): lazy, part, copied = LazyLogits(h, w, b), grad[0], copy.copy(grad)
+    assert lazy.softmax(-1).numpy().shape == (2, 3, 9) and grad.full().requires_grad
+    for o in (lazy.full(), lazy[0].full(), lazy.flatten(0, 1).full(), part.full(), copied.full(), lazy.clone().full(),
+              copy.copy(lazy).full(), ChunkedCrossEntropy()(lazy, y), SampledCrossEntropy(torch.ones(9))(lazy, y)):
+        assert not o.requires_grad
+    with torch.inference_mode(): inner, own = LazyLogits(h + 0, w, b), LazyLogits(h + 0, torch.randn(9, 6))
+    assert torch.equal(inner.full(), lazy.full()) and own.full().shape == lazy.shape
+
+
+def test_lazy_logits_compare_as_tensors():
+    "Also those of a model that read fastai's kind of tensor, which knows no other kind."
+    h, w = TensorText(torch.randn(2, 3, 6)), torch.randn(9, 6)
+    a, b, full = LazyLogits(h, w), LazyLogits(h + 0, w), F.linear(h, w)
+    for f in (lambda x, y: x == y, lambda x, y: x != y, lambda x, y: x <= y, lambda x, y: x - y, lambda x, y: x**y):
+        want = f(full, full.clone())
+        for got in (f(a, b), f(a, full)): assert type(got) is type(want) and torch.equal(got.isnan(), want.isnan())
+    assert (a == b).all() and not (a != b).any() and (a == full).all() and (full == a).all()
+
+
+@pytest.mark.parametrize('grad', [False, True])
+def test_a_compiled_decoder_knows_the_versions_of_its_weights(grad):
+    m, y = get_language_model(AWD_LSTM, V, small, lazy=True)[1].train(False), torch.randint(0, V, (2, 3))
+    f, x = torch.compile(m, backend='aot_eager', fullgraph=True), torch.randn(2, 3, 12)
+    for _ in range(3):
+        with torch.set_grad_enabled(grad): lazy = f(x)[0]
+        assert close(lazy.full(), m.decoder(x)) and lazy.full().requires_grad == grad
+        if grad: ChunkedCrossEntropy()(lazy, y).backward()
+        with torch.no_grad(): m.decoder.weight.mul_(.9)
+        with pytest.raises(RuntimeError, match='weights have changed'): lazy.full()
 
 
 def test_full_logits_comes_back_also_after_an_error():
