@@ -291,7 +291,7 @@ def name_curves(ax, ends, x): # ends: (y, n, name, color) of each curve, sorted;
 
 def name_short_curve(ax, end, upper): # the same four for one curve; is it among the upper ones there?
     y, n, name, color = end
-    where = dict(xytext=(0, 8), ha='right') if upper else dict(xytext=(4, -4), ha='left', va='top')
+    where = dict(xytext=(0, 12), ha='center') if upper else dict(xytext=(4, -4), ha='left', va='top')
     ax.annotate(textwrap.fill(name.replace('\n', ' '), 99 if upper else 13), (n, y), textcoords='offset points',
                 color=color, fontsize=9, **where)
 
