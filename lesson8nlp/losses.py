@@ -148,11 +148,12 @@ for _name in _operators.split(): # `logits + 1`: Python looks operators up in th
     _op = f'__{_name}__'
     setattr(TensorOnDemand, _op, lambda self, *args, _op=_op: getattr(self.full(), _op)(*map(in_full, args)))
 
-# %% ../nbs/internals/09_losses.ipynb #ff73af6b
+# %% ../nbs/internals/09_losses.ipynb #1a220001
 def _version(o): # how often PyTorch has counted a change; without a tensor, or one that never changes, None
     if o is None or (not torch.compiler.is_compiling() and o.is_inference()): return None
     return o._version
 
+# %% ../nbs/internals/09_losses.ipynb #ff73af6b
 @dataclass(eq=False, repr=False)
 class LazyLogits(TensorOnDemand):
     "The logits `F.linear(hidden, weight, bias)`, computed in chunks, or in full for any other request."
@@ -167,7 +168,6 @@ class LazyLogits(TensorOnDemand):
         self.with_grad = self.with_grad and torch.is_grad_enabled()
 
     def _versions(self): return _version(self.weight), _version(self.bias)
-    def __reduce__(self): return type(self), self.parts() # in a copy the count begins anew
 
     def parts(self):
         "Features, weight and bias, as long as nobody has changed the latter two."
@@ -188,25 +188,35 @@ class LazyLogits(TensorOnDemand):
         _, w, b = self.parts()
         return F.linear(h.to(w.dtype), w, b)
 
-    def clone(self): return LazyLogits(*(o if o is None else o.clone() for o in self.parts())) # with its own weights
-
-    def argmax(self, dim=None, keepdim=False): # ids of the highest scores; without words as `dim` in full
-        if dim not in (-1, len(self.shape) - 1): return self.full().argmax(dim, keepdim)
-        rows = self.hidden.detach().flatten(0, -2).split(chunk_size(self.weight))
-        best = torch.cat([self._linear(o).argmax(-1) for o in rows]).view(self.shape[:-1])
-        return best[..., None] if keepdim else best
-
-    def flatten(self, start_dim=0, end_dim=-1): # lazy as long as the words stay an axis of their own
-        if end_dim in (-1, len(self.shape) - 1): return self.full().flatten(start_dim, end_dim)
-        return replace(self, hidden=self.hidden.flatten(start_dim, end_dim))
-
-    def __getitem__(self, i): # lazy for rows and positions: logits[:, -1]
-        index = i if isinstance(i, tuple) else (i,)
-        n_dims = sum(o.ndim if getattr(o, 'dtype', None) == torch.bool else 1 for o in index)
-        if n_dims >= len(self.shape) or any(o is None or o is Ellipsis for o in index): return self.full()[i]
-        return replace(self, hidden=self.hidden[i])
-
     def __repr__(self): return f'LazyLogits{tuple(self.shape)}'
+
+# %% ../nbs/internals/09_losses.ipynb #1a220006
+@patch
+def argmax(self:LazyLogits, dim=None, keepdim=False): # ids of the highest scores; without words as `dim` in full
+    if dim not in (-1, len(self.shape) - 1): return self.full().argmax(dim, keepdim)
+    rows = self.hidden.detach().flatten(0, -2).split(chunk_size(self.weight))
+    best = torch.cat([self._linear(o).argmax(-1) for o in rows]).view(self.shape[:-1])
+    return best[..., None] if keepdim else best
+
+# %% ../nbs/internals/09_losses.ipynb #1a220009
+@patch
+def flatten(self:LazyLogits, start_dim=0, end_dim=-1): # lazy as long as the words stay an axis of their own
+    if end_dim in (-1, len(self.shape) - 1): return self.full().flatten(start_dim, end_dim)
+    return replace(self, hidden=self.hidden.flatten(start_dim, end_dim))
+
+@patch
+def __getitem__(self:LazyLogits, i): # lazy for rows and positions: logits[:, -1]
+    index = i if isinstance(i, tuple) else (i,)
+    n_dims = sum(o.ndim if getattr(o, 'dtype', None) == torch.bool else 1 for o in index)
+    if n_dims >= len(self.shape) or any(o is None or o is Ellipsis for o in index): return self.full()[i]
+    return replace(self, hidden=self.hidden[i])
+
+# %% ../nbs/internals/09_losses.ipynb #1a22000a
+@patch
+def clone(self:LazyLogits): # with weights of its own
+    return LazyLogits(*(o if o is None else o.clone() for o in self.parts()))
+@patch
+def __reduce__(self:LazyLogits): return type(self), self.parts() # in a copy the count begins anew
 
 # %% ../nbs/internals/09_losses.ipynb #f09b0a9a
 class ChunkedCrossEntropy(CrossEntropyLossFlat):

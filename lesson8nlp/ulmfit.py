@@ -20,7 +20,7 @@ from .core import * # first: it keeps a warning of fastai's import quiet
 from .core import check_value, check_whole
 import numpy as np, pandas as pd, safetensors.torch, torch
 import fastai.callback.progress, fastai.callback.schedule
-from fastai.basics import DataLoaders, Learner, SigmoidRange, accuracy, set_seed
+from fastai.basics import Callback, DataLoaders, Learner, SigmoidRange, accuracy, set_seed
 from fastai.callback.training import GradientClip
 from fastai.layers import LinBnDrop
 from fastai.torch_core import default_device, distrib_barrier, rank_distrib
@@ -588,8 +588,13 @@ def safe(model, out, work): # the model, saved in `out` if that is a path; its c
     return model
 
 # %% ../nbs/internals/13_ulmfit.ipynb #7d8fdf31
-def perplexity_now(learn): # on the texts set aside
-    with learn.no_logging(), learn.no_bar(): return round(float(learn.validate()[2]), 2)
+class CountBatches(Callback): # for a bar
+    def __init__(self, shown): self.shown = shown
+    def after_batch(self): self.shown.update()
+
+def perplexity_now(learn, show): # on the texts set aside
+    shown = bar(total=len(learn.dls.valid), what='Reading', unit='batches', show=show)
+    with learn.no_logging(), learn.no_bar(), shown: return round(float(learn.validate(cbs=CountBatches(shown))[2]), 2)
 
 def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
@@ -603,7 +608,7 @@ def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     with temporary_seed(how['seed']):
         dls = lm_loaders(docs, codec, how, device)
         learn = lm_learner(dls, codec, config, how, start)
-        before = dict(perplexity_before=perplexity_now(learn)) if start else {}
+        before = dict(perplexity_before=perplexity_now(learn, verbose)) if start else {}
         fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
         work = fit_or_go_on(learn, fit, path, identity, 200, verbose)
     info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs), **before,
