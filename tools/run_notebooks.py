@@ -23,7 +23,7 @@ def lessons():
 
 def named(path):
     "The notebook at `path`, or the one in nbs/ that has this name."
-    found = [path] if path.exists() else list((root/'nbs').rglob(f'{path.name.removesuffix(".ipynb")}.ipynb'))
+    found = [path] if path.is_file() else list((root/'nbs').rglob(f'{path.name.removesuffix(".ipynb")}.ipynb'))
     if not found: sys.exit(f'There is no notebook {path}: give the name of a file in nbs/, such as 02_tokenizer.')
     return found[0].resolve()
 
