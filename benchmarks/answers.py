@@ -11,10 +11,10 @@ float32, so there torch's autocast is put around it.
 
 All take turns, 5,000 documents at a time. One thread works, and its processor time counts, so that other work on the
 machine is no part of the result."""
-import argparse, random, time
+import argparse, random
 
 import torch
-from common import results
+from common import Clock, results
 from fastai.text.all import (AWD_LSTM, CrossEntropyLossFlat, DataLoaders, L, Numericalize, Pad_Chunk, SortedDL,
                              TensorText, TokenizeWithRules, WordTokenizer, awd_lstm_clas_config,
                              text_classifier_learner)
@@ -63,9 +63,8 @@ def ours(theirs, codec):
 
 def measure(who, texts, dtype):
     "Seconds of processor time, and the probabilities."
-    begin = time.process_time()
-    with torch.autocast('cpu', dtype, enabled=dtype != torch.float32): probs = who(texts)
-    return time.process_time() - begin, probs.float()
+    with Clock() as c, torch.autocast('cpu', dtype, enabled=dtype != torch.float32): probs = who(texts)
+    return c.cpu, probs.float()
 
 
 def in_turns(who, texts, types, n=5_000):

@@ -39,14 +39,18 @@ def clear():
 
 
 class Clock:
-    "The seconds of a `with` block as `.s`, with the work that the GPU was given in it."
-    def __enter__(self):
+    "Seconds of a `with` block as `.s`, of the processor as `.cpu`, the GPU's work included; or from `start` to `stop`."
+    def __init__(self): self.start()
+    def start(self):
         sync()
-        self.start = time.perf_counter()
+        self.began = time.perf_counter(), time.process_time()
         return self
-    def __exit__(self, *_):
+    def stop(self):
         sync()
-        self.s = time.perf_counter() - self.start
+        self.s, self.cpu = time.perf_counter() - self.began[0], time.process_time() - self.began[1]
+        return self.s
+    def __enter__(self): return self.start()
+    def __exit__(self, *_): self.stop()
 
 
 def seconds(f, rounds=1, repeat=1, warm=0):

@@ -19,14 +19,14 @@ same        loss and gradients beside fastai's in fp32; curves of some hundred s
 classifier  documents per second, training and reading
 generate    tokens per second, one text and 64 at once
 ladder      LMModel1 to LMModel7 on Human Numbers"""
-import argparse, itertools, random, statistics, sys, time, warnings
+import argparse, itertools, random, statistics, sys, warnings
 from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from common import clear, machine, made_up_words, results, seconds, stand_ins, sync
+from common import Clock, clear, machine, made_up_words, results, seconds, stand_ins, sync
 warnings.filterwarnings('ignore')
 stand_ins()  # before everything that imports a tokenizer
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -174,10 +174,9 @@ def run(learn, warm, steps, start, stop, cbs=(), seed=2):
 def timed(make, warm, steps):
     "Seconds of a step, and peak memory of the card in GB with all that the learner holds; `make` makes the learner."
     clear()
-    base, t = held(), []
+    base, t, clock = held(), [], Clock()
     def tick():
-        sync()
-        t.append(time.perf_counter())
+        t.append(clock.stop())
         if len(t) == 1 and torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
     learn, seen = make(), []
     def stop(): tick(); seen.append(float(learn.loss))
@@ -288,13 +287,13 @@ def floor(a, rows):
 # ---- profile
 class Marks:
     "Splits the time of a step: `at(name)` ends the part before and begins `name`; on a card in its own time."
-    def __init__(self): self.marks, self.on = [], False
+    def __init__(self): self.marks, self.on, self.clock = [], False, Clock()
     def at(self, name):
         if not self.on: return
         if torch.cuda.is_available():
             e = torch.cuda.Event(enable_timing=True)
             e.record()
-        else: e = time.perf_counter()
+        else: e = self.clock.stop()
         self.marks.append((name, e))
 
     def parts(self): # ms of each part, a dict for each step
@@ -373,16 +372,16 @@ def operators_of(name, a, top=15):
     clear()
     learn, n = lm_learner(who, prec, a.text, a, loader), min(a.c['steps'], 10)
     on_card, kinds = torch.cuda.is_available(), torch.profiler.ProfilerActivity
-    prof, t = torch.profiler.profile(activities=[kinds.CPU, *[kinds.CUDA]*on_card]), []
-    def start(): sync(); prof.start(); t.append(time.perf_counter())
-    def stop(): sync(); t.append(time.perf_counter()); prof.stop()
+    prof, clock = torch.profiler.profile(activities=[kinds.CPU, *[kinds.CUDA]*on_card]), Clock()
+    def start(): sync(); prof.start(); clock.start()
+    def stop(): clock.stop(); prof.stop()
     run(learn, a.c['warm'], n, start, stop)
     took = lambda e: e.self_device_time_total if on_card else e.self_cpu_time_total
     kernel = lambda e: e.device_type == torch.autograd.DeviceType.CUDA and not e.is_user_annotation
     events = [e for e in prof.key_averages() if took(e) > 0 and (kernel(e) or not on_card)]
     total = sum(map(took, events))/1000/n
     most = sorted(events, key=took, reverse=True)[:top]
-    return total, 1000*(t[1] - t[0])/n, [[e.key[:90], short(took(e)/1000/n), round(e.count/n, 2)] for e in most]
+    return total, 1000*clock.s/n, [[e.key[:90], short(took(e)/1000/n), round(e.count/n, 2)] for e in most]
 
 def profile(a, rows):
     "The parts of a step, then the operators, then the decoder with its loss in pieces of several sizes."
@@ -630,7 +629,7 @@ def main(argv=None):
     broken = []
     for p in a.piece or pieces:
         print(f'{p}: {" ".join(pieces[p].__doc__.split())}', flush=True)
-        begin, rows, a.command = time.perf_counter(), None, f'python benchmarks/gpu.py --piece {p}' + ' --small'*a.small
+        clock, rows, a.command = Clock(), None, f'python benchmarks/gpu.py --piece {p}' + ' --small'*a.small
         try:
             rows = Rows(p, a)
             pieces[p](a, rows)
@@ -640,7 +639,7 @@ def main(argv=None):
             print(f'  {p} broke: {type(e).__name__}: {e}', flush=True)
             if a.piece and len(a.piece) == 1: raise
         clear()
-        print(f'  {time.perf_counter() - begin:.0f} s', flush=True)
+        print(f'  {clock.stop():.0f} s', flush=True)
     if broken: raise SystemExit(f'Not finished: {", ".join(broken)}. What was measured before is kept.')
 
 def parse(argv=None):

@@ -20,12 +20,12 @@ nothing depends on whether the machine changed; what 8 bits cost is measured.
 
 `pretrain` and `train_classifier` are made for a laptop. This is the recipe of the paper, with the parts
 that lessons 10 and 12 build: AR and TAR while the language model trains, then a classifier unfrozen group by group."""
-import argparse, json, math, shutil, sys, time
+import argparse, json, math, shutil, sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import clear, machine, stand_ins
+from common import Clock, clear, machine, stand_ins
 stand_ins()  # before everything that imports a tokenizer
 import numpy as np, torch
 from bundle import Bundle, classes, load_from_parts, parts, read_json, save_in_parts
@@ -110,19 +110,19 @@ class Run:
         self.a, self.c, self.out = a, a.c, a.out
         self.work, self.travel = self.out/'work', self.out/'travel'
         self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        self.began, self.step, self.longest, self.progress = time.perf_counter(), time.perf_counter(), 0., False
+        self.whole, self.step, self.longest, self.progress = Clock(), Clock(), 0., False
         f = self.travel/'settings.json'
         if f.exists() and (wrong := differences(read_json(f), self.c)):
             raise SystemExit(f'{self.out.name} belongs to another run: {"; ".join(wrong)}. '
                              'Give the settings that it was begun with, or another --out.')
         write_json(f, self.c)
 
-    def minutes(self): return (time.perf_counter() - self.began)/60
+    def minutes(self): return self.whole.stop()/60
     def left(self): return math.inf if self.a.minutes is None else 60*(self.a.minutes - self.minutes())
 
     def moved(self): # a checkpoint was written
-        now = time.perf_counter()
-        self.longest, self.step, self.progress = max(self.longest, now - self.step), now, True
+        self.longest, self.progress = max(self.longest, self.step.stop()), True
+        self.step.start()
         if self.left() < 1.2*self.longest: raise TimeUp('time is up')
 
     def need(self, seconds): # what comes next cannot be interrupted
@@ -137,11 +137,11 @@ class Run:
 
     def stage(self, stage, f):
         "Run `f`, add up its time, keep its result."
-        before, began = self.clock(stage), time.perf_counter()
+        before, clock = self.clock(stage), Clock()
         if self.device == 'cuda': torch.cuda.reset_peak_memory_stats()
         def spent():
             gb = torch.cuda.max_memory_allocated()/2**30 if self.device == 'cuda' else 0.
-            took = round(before['seconds'] + time.perf_counter() - began, 2)
+            took = round(before['seconds'] + clock.stop(), 2)
             return dict(seconds=took, gb=round(max(before['gb'], gb), 2), slices=before['slices'] + 1)
         try: result = f()
         except TimeUp: write_json(self.travel/f'{stage}.clock.json', spent()); raise

@@ -15,11 +15,11 @@ what pretraining uses. It and fastai's learner are measured once more with the b
 128 rows of 80 tokens. Its steps have another loss, so it has to show that it learns the same: a small model is trained
 by fastai's learner (all words, float32) and by `fast`, on the same reviews, as many tokens, three seeds, and the
 perplexities on reviews set aside are compared."""
-import argparse, json, os, subprocess, sys, time
+import argparse, json, os, subprocess, sys
 from pathlib import Path
 from statistics import median
 
-from common import results
+from common import Clock, results
 
 command = 'python benchmarks/step.py'
 full = dict(vocab_sz=60_000, bs=16, seq_len=72, emb_sz=400, n_hid=1152, n_layers=3, steps=6, warm=2)
@@ -75,12 +75,11 @@ def run_one(who, c):
         def before_train(self):
             torch.manual_seed(2)
             self.times, self.cpu, self.losses = [], [], []
-            self.start, self.cpu_start = time.perf_counter(), time.process_time()
+            self.clock = Clock()
         def after_batch(self):
-            now, cpu = time.perf_counter(), time.process_time()
-            self.times.append(now - self.start)
-            self.cpu.append(cpu - self.cpu_start)
-            self.start, self.cpu_start = now, cpu
+            self.times.append(self.clock.stop())
+            self.cpu.append(self.clock.cpu)
+            self.clock.start()
             self.losses.append(self.learn.loss.item())
         def after_train(self): self.peak = status('VmHWM')
     watch = Watch()
