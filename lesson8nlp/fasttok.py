@@ -12,7 +12,6 @@ import gc, re
 from contextlib import contextmanager
 from enum import IntFlag
 from itertools import chain
-from pathlib import Path
 
 import numpy as np, pandas as pd
 from fastcore.basics import chunked, compose, patch
@@ -23,7 +22,7 @@ from spacy.vocab import Vocab
 from .core import bar, check_whole
 from .regex import *
 from .tokenizer import *
-from .texts import each_text
+from .texts import column_of, each_text
 
 # %% ../nbs/internals/05_fasttok.ipynb #5b7284d2
 class Numbers(dict):
@@ -596,11 +595,6 @@ def splits_at_spaces(tok):
     tk = tok.tok.nlp.tokenizer
     return type(tk) is SpacyTokenizer and not any(re.search(r'\s', case) and case.strip() for case in tk.rules)
 
-def many_texts(texts):
-    "`texts`, unless it is a single text."
-    if not isinstance(texts, (str, bytes, Path)): return texts
-    raise TypeError(f'Expected many texts, got a single {type(texts).__name__}: put it into a list.')
-
 # %% ../nbs/internals/05_fasttok.ipynb #e396dd8e
 _portion_chars = 2_000_000 # characters that are worked on at a time
 
@@ -681,7 +675,7 @@ def encode(self:FastTokenizer,
     texts # any number of texts or paths of texts; they are held in memory together
 ) -> tuple: # numbers of the tokens of all texts, (n,) int32, and how many each text has, (len(texts),) int64
     "The tokens of `texts` as positions in `self.tokens`."
-    texts = list(each_text(many_texts(texts)))
+    texts = list(each_text(texts))
     n_known = max(len(self.tokens), len(self._memory.numbers) if self.by_chunk else 0)
     if n_known > self.max_chunks: self.forget()
     self.n_texts += len(texts)
@@ -705,4 +699,4 @@ def pipe(self:FastTokenizer,
     texts # any number of texts or paths of texts
 ): # an iterator of token lists
     "The tokens of each of `texts`, in their order."
-    return (row for some in chunked(many_texts(texts), 1000) for row in token_lists(self.encode(some), self.tokens))
+    return (row for some in chunked(column_of(texts), 1000) for row in token_lists(self.encode(some), self.tokens))

@@ -357,8 +357,8 @@ def test_what_is_not_a_text_is_named(bad):
 
 @pytest.mark.parametrize('one', ['a text', b'bytes'])
 def test_one_text_is_not_many(one):
-    with pytest.raises(TypeError, match='many texts'): FastTokenizer().encode(one)
-    with pytest.raises(TypeError, match='many texts'): list(FastTokenizer().pipe(one))
+    with pytest.raises(TypeError, match='put it into a list'): FastTokenizer().encode(one)
+    with pytest.raises(TypeError, match='put it into a list'): list(FastTokenizer().pipe(one))
 
 
 # ---- other tokenizers and rules
