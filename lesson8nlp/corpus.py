@@ -51,7 +51,7 @@ class PartReader:
 # %% ../nbs/internals/07_corpus.ipynb #70b1a743
 @patch
 def checked(self:PartReader, text):
-    fault = text_fault(text)
+    fault = text_fault(text) + ', which Corpus.from_files takes'*isinstance(text, Path)
     if not fault: return text, ''
     repair = self.errors == 'replace' and isinstance(text, str)
     return text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') if repair else None, fault

@@ -479,14 +479,14 @@ def to_steps(t, per_sd=8): # a matrix as whole numbers of steps, int8, and the s
     return (rows/step).round().to(torch.int8).view(t.shape).numpy(), step[:, 0].numpy()
 
 # %% ../nbs/internals/13_ulmfit.ipynb #a2967012
-def compact_arrays(model): # of each tensor once, however many names it has
+def compact_arrays(model, per_sd=8): # of each tensor once, however many names it has
     arrays, seen = {}, set()
     for name, t in model.state_dict().items():
         if t.data_ptr() in seen: continue
         seen.add(t.data_ptr())
         kind = torch.float16 if t.is_floating_point() else torch.int64
         if t.ndim < 2: arrays[name] = t.detach().cpu().to(kind).numpy()
-        else: arrays[name], arrays[f'{name}/step'] = to_steps(t)
+        else: arrays[name], arrays[f'{name}/step'] = to_steps(t, per_sd)
     return arrays
 
 # %% ../nbs/internals/13_ulmfit.ipynb #2aa2bd67

@@ -62,6 +62,12 @@ def assert_straight(c, ts, tok=tok, vocab=None, **kw):
     assert c.ids.dtype == np.min_scalar_type(len(vocab) - 1) and c.offsets.dtype == c.counts.dtype == np.int64
 
 
+def test_paths_instead_of_texts_are_told_where_they_belong(tmp_path):
+    (tmp_path/'a.txt').write_text('A film.')
+    with pytest.raises(ValueError, match='Corpus.from_files takes'):
+        Corpus.from_texts([tmp_path/'a.txt'], path=tmp_path/'corpus')
+
+
 def test_equals_tokenizer_and_numericalize(whole):
     assert_straight(whole, texts)
     assert isinstance(whole.ids, np.memmap) and not whole.ids.flags.writeable and whole.skipped == []

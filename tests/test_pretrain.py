@@ -68,6 +68,14 @@ def test_the_model_that_ships_is_small():
     assert load_results(root/'benchmarks'/'results'/'pretrained.json')[0]['megabytes'] == round(size/1e6, 2)
 
 
+def test_coarser_rounding_is_smaller_and_worse(pretrain, texts):
+    fine, coarse = pretrain.rounding(texts[:3], fineness=(8, 1))
+    size = (Path(store.__file__).parent/'pretrained'/'reviews'/'weights.npz').stat().st_size
+    assert fine['megabytes'] == pytest.approx(size/1e6, rel=0.01) and coarse['megabytes'] < 0.6*fine['megabytes']
+    assert fine['ours'] == pytest.approx(TextModel.pretrained('cpu').perplexity(texts[:3]), rel=0.01)
+    assert coarse['ours'] > 1.1*fine['ours']
+
+
 def test_no_test_review_is_read_and_what_is_set_aside_is_not_read_either(pretrain, tmp_path):
     "Every hundredth review of train and unsup, and from train the last tenth of the films."
     for folder in ('train/pos', 'train/neg', 'test/pos', 'unsup'):

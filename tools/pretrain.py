@@ -3,6 +3,7 @@
     python tools/pretrain.py                 # hours on one core; a run that was stopped goes on
     python tools/pretrain.py --stages 1      # the first stage alone
     python tools/pretrain.py --twins         # count the test reviews whose text also stands in what is read
+    python tools/pretrain.py --rounding      # what the perplexity would be if the weights were rounded more coarsely
 
 It reads the 75,000 reviews of `train` and `unsup`, without labels, and no file of `test`. (IMDB holds some reviews
 twice: `--twins` says how many.) Two parts are kept from it:
@@ -11,11 +12,11 @@ every hundredth review, to measure perplexity, and the last tenth of the films o
 The model was trained in stages. Each of them is a whole schedule, from a low learning rate up and down to zero, and
 begins with the weights that the one before ended with, so after each there is a model that could ship.
 """
-import argparse
+import argparse, io
 from math import ceil
 from pathlib import Path
 
-import torch
+import numpy as np, torch
 from fastai.basics import Callback, CancelFitException, DataLoaders
 from fastai.callback.schedule import ParamScheduler, SchedLin, SchedNo, combine_scheds
 from fastai.callback.training import GradientClip
@@ -33,6 +34,7 @@ from lesson8nlp.store import fingerprint
 from lesson8nlp.texts import *
 from lesson8nlp.tokenizer import *
 from lesson8nlp.ulmfit import *
+from lesson8nlp.ulmfit import compact_arrays, load_compact
 
 root = Path(__file__).resolve().parent.parent
 results, shipped = root/'benchmarks'/'results', root/'lesson8nlp'/'pretrained'/'reviews'
@@ -63,6 +65,21 @@ def twins(path):
                        sum(words(p) in known for p in of), 'reviews', 'python tools/pretrain.py --twins', of=len(of))
             for what, of in (('test reviews', text_files(path/'test')), ('reviews set aside for perplexity', aside),
                              ('reviews to choose settings with', tune))]
+
+
+def rounding(texts, fineness=(8, 5, 3, 1.5)):  # what ships is whole eighths: a half of them would often end in .5
+    "Rows of results: megabytes and perplexity of the shipped model with fewer steps in a standard deviation."
+    rows = []
+    for n in fineness:
+        lm = TextModel.load(shipped, 'cpu')
+        np.savez_compressed(file := io.BytesIO(), **compact_arrays(lm.model, n))
+        size = file.tell()/1e6
+        file.seek(0)
+        load_compact(lm.model, file)
+        rows.append(result_row(f'shipped model, {n} steps in a standard deviation, {size:.1f} MB',
+                               round(lm.perplexity(texts), 2), 'perplexity', 'python tools/pretrain.py --rounding',
+                               steps=n, megabytes=round(size, 2), n_texts=len(texts)))
+    return rows
 
 
 def corpora(path, work):
@@ -149,7 +166,9 @@ def main():
                     help='how many to run')
     ap.add_argument('--out', type=Path, default=shipped)
     ap.add_argument('--twins', action='store_true', help='count reviews that stand twice, and train nothing')
+    ap.add_argument('--rounding', action='store_true', help='measure coarser rounding, and train nothing')
     a = ap.parse_args()
+    if a.rounding: return save_results(results/'rounding.json', rounding(check_texts(parts(get_imdb())[1])))
     if a.twins: return save_results(results/'twins.json', twins(get_imdb()))
     work, start, seconds = root/'build'/'pretrain', None, 0.
     corpus, valid = corpora(get_imdb(), work)
