@@ -271,6 +271,11 @@ def check_answers(readers): # may their answers be averaged?
         different = ' and '.join(map(str, labels)) or 'another number'
         raise ValueError(f'The models answer with different labels, {different}: '
                          'they can be averaged only if they have the same labels in the same order.')
+    some = torch.arange(readers[0].n_out).float()[None]
+    if any(not torch.allclose(r.activation(some), readers[0].activation(some)) for r in readers):
+        raise ValueError('The models turn what they compute into answers in different ways (one label, several labels, '
+                         'or numbers), so their answers cannot be averaged.')
+
 
 # %% ../nbs/internals/12_reader.ipynb #d7c96eab
 def classify(

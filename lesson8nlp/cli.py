@@ -32,7 +32,7 @@ def _read(texts, column='text', label=None, encoding='utf-8', sep=None):
     return check_texts(found.texts), found.labels
 
 def _pick(a, f): # the options that `f` takes
-    return {k: v for k, v in vars(a).items() if k in signature(f).parameters and k != 'texts'}
+    return {k: v for k, v in vars(a).items() if k in signature(f).parameters and k != 'texts' and v is not None}
 
 def _load(path, classifier=False): # a model for a verb that needs a classifier, or one that needs a language model
     made_by = f'Name a folder that lesson8nlp {"classify" if classifier else "finetune"} has written.'
@@ -95,10 +95,10 @@ def _predict(a):
     return min(len(faults), 1)
 
 # %% ../nbs/internals/15_cli.ipynb #19d367aa
-_data, _train = (read_labelled, 'encoding sep'), 'epochs lr bs seed'
+_data, _train = (read_labelled, 'encoding sep'), 'epochs bs seed'
 _verbs = dict(
-    finetune=(_finetune, 'texts out start column', _data, *_new, (finetune, f'{_train} seq_len min_freq')),
-    classify=(_classify, 'texts out start column label', _data, *_new, (train_classifier, _train)),
+    finetune=(_finetune, 'texts out start column lr', _data, *_new, (finetune, f'{_train} seq_len min_freq')),
+    classify=(_classify, 'texts out start column label', _data, *_new, (train_classifier, f'{_train} lr')),
     predict=(_predict, 'model', (label_stream, 'texts column encoding sep format bs all_labels fast')),
     generate=(_generate, 'prompt model max_tokens n temperature seed'))
 
@@ -110,6 +110,8 @@ _own = dict(
                help="where to start: 'reviews', the model that ships; 'scratch', random weights; or a saved model"),
     column=dict(default='text', help='the column of texts, if you give a table'),
     label=dict(default='label', help='the column of labels, if you give a table'),
+    lr=dict(type=float, help='the highest learning rate of the cycle (default: {}; from scratch {})'.format(
+        *[signature(f).parameters['lr'].default for f in (finetune, pretrain)])),
     model=dict(required=True, help='the folder that the model was saved in'),
     max_tokens=dict(type=int, default=50, help='write at most this many new tokens'),
     n=dict(type=int, default=1, help='how many texts to write'),

@@ -374,12 +374,14 @@ def _whole_batches(self:LMDataLoader):
 @patch
 def __iter__(self:LMDataLoader):
     "The batches of one epoch, or of what is left of it."
+    self._newest = this = object()
     try:
         for b in super(LMDataLoader, self).__iter__() if self._by_items() else self._whole_batches():
             epoch, k = self._position
             self._position = (epoch, k+1) if k+1 < self.n_batches else (epoch+1, 0)
             yield b
-    finally: self._plan(self.epoch)
+    finally:
+        if self._newest is this: self._plan(self.epoch) # else the running pass needs its cuts
 
 # %% ../nbs/internals/08_dataloader.ipynb #08d10002
 @patch
@@ -516,6 +518,8 @@ class RescaleLR(Callback):
     def after_step(self): # comes after a step that was cancelled, too
         if self.lrs is not None: self.opt.set_hyper('lr', self.lrs)
         self.lrs = None
+
+    def after_cancel_batch(self): self.after_step() # no `after_step` comes then
 
 # %% ../nbs/internals/08_dataloader.ipynb #bb1f364a
 class DeviceStream:

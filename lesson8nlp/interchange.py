@@ -35,7 +35,7 @@ class HFTokenizer:
     "A codec for Hugging Face's library, with what of it is exact and what is not."
     tokenizer:object # a `tokenizers.Tokenizer`
     exact:str # what gives the ids of the codec
-    missing:str # what does not, and what to do; '' if nothing is missing
+    missing:str # what does not, and what to do
     sentencepiece:bytes=None # the model of a `SubwordTokenizer`, as it is
 
     def save(self, path) -> Path: # of the folder
@@ -45,7 +45,7 @@ class HFTokenizer:
             if self.sentencepiece: (tmp/'sentencepiece.model').write_bytes(self.sentencepiece)
         return Path(path)
 
-    def __repr__(self): return f'HFTokenizer(exact: {self.exact}; not: {self.missing or "nothing"})'
+    def __repr__(self): return f'HFTokenizer(exact: {self.exact}; not: {self.missing})'
 
 # %% ../nbs/internals/19_interchange.ipynb #1c7e000d
 def _characters(hf, tok): # the parts of `tokenizers` that split as a `CharTokenizer` does
@@ -63,7 +63,7 @@ def hf_tokenizer(
     new, tok = hf.Tokenizer(hf.models.WordLevel(codec.o2i, unk_token=UNK)), getattr(codec.tok, 'tok', None)
     if isinstance(tok, CharTokenizer) and not codec.tok.rules and codec.tok.post_rules == [replace_space]:
         new.normalizer, new.pre_tokenizer = _characters(hf, tok)
-        return HFTokenizer(new, 'from the text to its ids', '')
+        return HFTokenizer(new, 'from the text to its ids', 'text that holds ▁ (U+2581) beside a special token')
     model = tok._trained().serialized_model_proto() if isinstance(tok, SubwordTokenizer) else None
     return HFTokenizer(new, 'from tokens to ids, encode(tokens, is_pretokenized=True)',
                        'from the text to its tokens: take codec.tokens(text)', model)
@@ -152,6 +152,9 @@ def to_onnx(self:TextModel,
     self.need('text_classifier', 'to_onnx')
     if self.activation == 'sigmoid': raise ValueError('to_onnx writes the probabilities of a single label, but here a '
                                                       'text can have several: use classify in Python.')
+    if self.activation == 'none' and len(self.labels) > 1:
+        raise ValueError('to_onnx writes probabilities, or one number, but this model gives several numbers: use '
+                         'classify in Python.')
     if self.config['bidir']:
         raise ValueError('to_onnx reads a document as a whole, but a bidirectional encoder reads it in pieces: '
                          'train a classifier with bidir=False.')

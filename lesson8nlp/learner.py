@@ -110,7 +110,7 @@ class LMLearner(TextLearner, _FullLogits):
 def language_model_learner(
     dls, # `DataLoaders` of a language model, with a vocab
     arch, # `AWD_LSTM`, or another that fastai has a configuration for
-    config:dict=None, # sizes and dropout; by default those of the paper
+    config:dict=None, # sizes and dropout; by default fastai's for `arch`
     drop_mult:float=1., # every dropout probability is multiplied by this
     backwards:bool=False, # take the pretrained weights of the model that reads backwards?
     pretrained:bool=True, # begin with the weights of Wikitext-103, or of `pretrained_fnames`?

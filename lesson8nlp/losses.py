@@ -271,9 +271,13 @@ class SampledCrossEntropy(ChunkedCrossEntropy):
         if len(self.p) != len(inp.weight):
             raise ValueError(f'SampledCrossEntropy has counts of {len(self.p):,} words, the model predicts '
                              f'{len(inp.weight):,}: they need the same vocab.')
-        words, index = targ.flatten().as_subclass(Tensor).unique(return_inverse=True)
-        bias = -self.log_in_batch(words, targ.numel())
-        h, w, b = inp.parts()
+        (h, w, b), y = inp.parts(), targ.flatten().as_subclass(Tensor).long()
+        h, keep = h.reshape(-1, h.shape[-1]), y != self.func.ignore_index
+        check_targets(len(h), y.cpu(), keep.cpu(), len(w), 'mean') # `unique` waits for a GPU anyway
+        if not keep.all(): h, y = h[keep], y[keep]
+        if not len(y): return chunked_cross_entropy(h, w, b, y) # NaN, and no gradient
+        words, index = y.unique(return_inverse=True)
+        bias = -self.log_in_batch(words, len(y))
         if b is not None: bias = bias + b[words]
         return chunked_cross_entropy(h, w[words], bias, index, chunk=512) # 512 rows stay in the cache
 
@@ -308,7 +312,7 @@ class FusedAdam(Optimizer):
         update = adamw.adamw if weight_decay in self.cbs else adam.adam
         if self.fused:
             try: return adam_step(p, state, hyper, update, fused=True)
-            except RuntimeError: self.fused = False # PyTorch has no fused step for this device
+            except NotImplementedError: self.fused = False # PyTorch has no fused step for this device
         adam_step(p, state, hyper, update, fused=False)
 
     def zero_grad(self):

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from .core import check_value
 from .texts import *
 from .texts import check_encoding, decode_text, for_reader, is_missing, is_wide, newlines, setting, shown
 from .ulmfit import *
@@ -88,6 +89,7 @@ def new_names(columns, answers): # of the answers: names that no column has
 # %% ../nbs/internals/15_stream.ipynb #57e0a010
 class AnswerWriter: # of rows with their answers, to standard output
     def __init__(self, columns, answers, format, bare=False):
+        check_value('format', format, "'tsv', 'csv' or 'json'", lambda o: o in ('tsv', 'csv', 'json'), str)
         self.answers, self.format = answers, 'bare' if bare and format == 'tsv' else format
         self.names, self.begun = new_names(columns, answers), False
         self.table = csv.writer(LineEnds(), delimiter=',' if format == 'csv' else '\t')

@@ -520,7 +520,7 @@ invisible = dict.fromkeys(map(ord, '\u200b\u2060\ufeff\xad')) # of no width
 
 def seen_as(label): # in one way of writing: 1.0 is 1
     plain = ' '.join(unicodedata.normalize('NFC', label).translate(invisible).split())
-    return re.sub(r'(?<=\d)\.0+$', '', plain)
+    return re.sub(r'^([+-]?\d+)\.0+$', r'\1', plain)
 
 def check_kinds(cells, labels, where): # 1 and "1" of JSON Lines are one label as strings
     first = {}

@@ -182,6 +182,9 @@ def from_learner(cls:TextModel,
     **info # plain values to keep with the model
 ) -> 'TextModel': # shares the network with `learn`
     "The model of a `Learner`, with what its loaders know."
+    if getattr(learn.dls, 'backwards', False):
+        raise ValueError('The loaders of this learner read backwards, and a TextModel reads forwards. Answer with '
+                         'classify(learn, texts), and keep the model with learn.save.')
     codec, vocab = Codec.from_dls(learn.dls), getattr(learn.dls, 'vocab', None)
     labels = list(vocab[1]) if vocab is not None and len(vocab) == 2 and not isinstance(vocab[0], str) else None
     loss = getattr(learn.loss_func, 'func', learn.loss_func)

@@ -261,6 +261,8 @@ def test_models_with_other_labels_are_not_averaged(trained):
     with pytest.raises(ValueError, match='different labels'):
         classify([one, learner([float(o == 'pos') for o in sides])], texts[:3])
     torch.testing.assert_close(classify([one, trained, trained.model], texts[:3], codec), classify(one, texts[:3]))
+    several = TextModel(trained.model, codec, ['neg', 'pos'], activation='sigmoid')
+    with pytest.raises(ValueError, match='one label, several labels, or numbers'): classify([one, several], texts[:3])
 
 def test_saliency_has_a_name_for_each_output(trained):
     with pytest.raises(ValueError, match='1 classes for 2 outputs'): saliency(trained.model, texts[0], codec, ['x'])

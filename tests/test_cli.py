@@ -1,5 +1,5 @@
 "The command `lesson8nlp`, as it is run in a terminal: exit codes, errors in one line, killed and given again."
-import csv, io, json, os, re, signal, subprocess, sys, time, warnings
+import csv, inspect, io, json, os, re, signal, subprocess, sys, time, warnings
 from importlib.metadata import entry_points
 
 import pytest
@@ -921,3 +921,15 @@ def test_texts_that_the_model_cannot_read_are_counted(here, place, clas):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         TextModel.load(clas).predict(['a fine film', '', 'dull'])
+
+
+@pytest.mark.parametrize('start, f', [('scratch', 'pretrain'), ('reviews', 'finetune')])
+def test_finetune_has_the_learning_rate_that_its_start_needs(start, f, monkeypatch, tmp_path):
+    (tmp_path/'t.csv').write_text('text\n' + 'a fine film\n'*9)
+    given = {}
+    def stand_in(*args, lr=None, **kwargs): given['lr'] = lr
+    stand_in.__signature__ = inspect.signature(getattr(cli, f))
+    monkeypatch.setattr(cli, f, stand_in)
+    how = ['finetune', '--texts', str(tmp_path/'t.csv'), '--out', str(tmp_path/'lm'), '--from', start]
+    assert cli._main(how) == 0 and given == dict(lr=None)  # its own default
+    assert cli._main([*how, '--lr', '0.1']) == 0 and given == dict(lr=0.1)

@@ -1,5 +1,5 @@
 "The laws of LMDataLoader on documents that nobody chose: what nbs/internals/08_dataloader.ipynb shows on examples."
-import json, os, pickle, random, subprocess, sys, warnings
+import gc, json, os, pickle, random, subprocess, sys, warnings
 from types import SimpleNamespace
 
 import numpy as np, pandas as pd, pytest, torch
@@ -336,6 +336,26 @@ def test_resume_counts_what_was_handed_out(num_workers):
     del it
 
 
+@pytest.mark.parametrize('again', [False, True])
+@pytest.mark.parametrize('kw', [dict(), dict(after_item=ft.noop)], ids=['batches', 'items'])
+def test_an_abandoned_iterator_leaves_the_next_pass_alone(kw, again):
+    "Also if the next pass is the same epoch again."
+    kw |= dict(bs=4, seq_len=30, var_len=True, seed=42)
+    dl, want = LMDataLoader(range(2001), **kw), LMDataLoader(range(2001), **kw)
+    it = iter(dl)
+    next(it)
+    if again: dl.epoch = 0
+    else: want.epoch = 1
+    it2 = iter(dl)
+    got = [next(it2), next(it2)]
+    del it
+    gc.collect()
+    got += it2
+    assert torch.cat([x for x, _ in got], 1).flatten().tolist() == list(range(2000))
+    assert_same(got, want)
+    assert len(dl) == len(want), 'the next epoch is planned'
+
+
 @pytest.mark.parametrize('change', [
     dict(bs=5), dict(seq_len=8), dict(seed=4), dict(shuffle=False), dict(backwards=True), dict(var_len=True),
     dict(docs=range(19)), dict(docs=range(19, -1, -1)), dict(world_size=2)])
@@ -450,6 +470,20 @@ def test_rescaled_learning_rate(opt, cbs):
     assert len(set(lens)) > 5 and np.allclose(lrs, asked*lens/20)
     assert learn.steps.after == asked[-1]                            # and back again
     assert len(asked) == sum(len(fresh.cuts) - 1 for fresh in epochs)
+
+
+def test_rescaled_learning_rate_with_accumulated_gradients():
+    "A batch that takes no step gives the learning rate back, too."
+    docs = np.random.default_rng(0).integers(0, 20, size=6000)
+    dls = ft.DataLoaders(LMDataLoader(docs, bs=4, seq_len=20, var_len=True, seed=1),
+                         LMDataLoader(docs, bs=4, seq_len=20))
+    model = torch.nn.Sequential(torch.nn.Embedding(20, 8), torch.nn.Linear(8, 20))
+    learn = ft.Learner(dls, model, loss_func=ft.CrossEntropyLossFlat(),
+                       cbs=[RescaleLR(), Steps(), ft.GradientAccumulation(8)])  # a step for two batches of four rows
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-2)
+    lrs, lens = np.array(learn.steps.lrs).T
+    assert len(set(lens)) > 5 and np.allclose(lrs, 1e-2*lens/20)
+    assert np.allclose(learn.recorder.lrs, 1e-2) and learn.steps.after == 1e-2
 
 
 PROCESS = '''

@@ -253,6 +253,25 @@ def test_fused_adam_leaves_frozen_weights_and_frees_gradients():
     with expect_fail(TypeError, 'use fastai'): fused_adam([p], lr=.1).step()
 
 
+@pytest.mark.parametrize('error', [NotImplementedError, torch.OutOfMemoryError, RuntimeError])
+def test_only_a_missing_fused_step_is_replaced(monkeypatch, error):
+    "Other errors come through, and the next step is a fused one."
+    def fail(*args, **kwargs): raise error('no step')
+    w, want = (nn.Parameter(torch.ones(3)) for _ in range(2))
+    opts = [fused_adam([p], lr=.1) for p in (w, want)]
+    for p in (w, want): p.pow(2).sum().backward()
+    missing = error is NotImplementedError
+    with monkeypatch.context() as m:
+        m.setattr(torch, '_fused_adamw_', fail)
+        if missing: opts[0].step()
+        else:
+            with pytest.raises(error, match='no step'): opts[0].step()
+    assert opts[0].fused == (not missing)
+    if not missing: opts[0].step()
+    opts[1].step()
+    assert close(w, want, 1e-6) and opts[0].state[w]['step'] == 1
+
+
 # ---- a sample of the words
 def test_sampled_loss_is_the_softmax_over_the_words_of_the_batch():
     "In fp32 against a calculation by hand, in double precision; gradients too."
@@ -266,3 +285,23 @@ def test_sampled_loss_is_the_softmax_over_the_words_of_the_batch():
     assert close(ours, by_hand, 1e-6)
     for a, e in zip(torch.autograd.grad(ours, (h, w, b)), torch.autograd.grad(by_hand, (h, w, b))):
         assert close(a, e, 1e-6)
+
+
+def test_sampled_loss_drops_the_targets_to_ignore():
+    "As if they were not in the batch; a batch of nothing else and an unknown id end as in the exact loss."
+    h, w, b, y = (torch.randn(3, 50, 6, requires_grad=True), torch.randn(140, 6, requires_grad=True),
+                  torch.randn(140, requires_grad=True), torch.randint(0, 25, (3, 50)))
+    y[0, ::3] = y[2] = -100
+    keep, loss = y >= 0, SampledCrossEntropy(np.arange(140)**2)
+    ours, without = loss(LazyLogits(h, w, b), y), loss(LazyLogits(h[keep], w, b), y[keep])
+    assert torch.equal(ours, without)
+    grads = torch.autograd.grad(ours, (h, w, b))
+    assert grads[0][~keep].abs().sum() == 0 and grads[0][keep].abs().sum() > 0
+    for a, e in zip(grads, torch.autograd.grad(without, (h, w, b))): assert torch.equal(a, e)
+    for f in (loss, ChunkedCrossEntropy()):
+        nothing = f(LazyLogits(h, w, b), torch.full_like(y, -100))
+        assert nothing.isnan() and all((g == 0).all() for g in torch.autograd.grad(nothing, (h, w, b)))
+        for bad in (140, -1):
+            y[0, 1] = bad
+            with expect_fail(ValueError, 'this model knows 0 to 139'): f(LazyLogits(h, w, b), y)
+        with expect_fail(ValueError, '150 predictions for 50 targets'): f(LazyLogits(h, w, b), y[0])

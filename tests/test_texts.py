@@ -415,6 +415,7 @@ def test_labels_of_a_table_that_look_alike(tmp_path):
     refuses("'1' looks like '1.0'", table, tmp_path, '{"text": "a", "label": 1.0}\n{"text": "b", "label": 1}\n',
             't.jsonl')
     assert table(tmp_path, 'text,label\na,1\nb,10\nc,01\n')[1] == ['1', '10', '01']
+    assert table(tmp_path, 'text,label\na,v2\nb,v2.0\n')[1] == ['v2', 'v2.0']
     refuses("line 3: the label ' ' is blank", table, tmp_path, 'text,label\na,pos\nb, \n')
 
 

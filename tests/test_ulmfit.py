@@ -465,6 +465,13 @@ def test_a_baseline_in_every_language():
             == list(bag_of_words(['one two', 'one two'], ['y', 'y'], ['a', 'd'])))
 
 
+def test_a_learner_that_reads_backwards_is_no_text_model():
+    "The direction would be lost: `classify` and `predict` would read every text the wrong way round."
+    learn = learner()
+    learn.dls.backwards = True
+    with pytest.raises(ValueError, match=r'read backwards.*classify\(learn, texts\)'): TextModel.from_learner(learn)
+
+
 def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
     "Refused with advice that works: `save(own_tok=True)`, then `load(tok=...)`."
     learn = learner()
