@@ -90,7 +90,7 @@ def all_rows(path): return [r for p in (path, started(path)) if p.exists() for r
 
 def measured(path, test, n_test, lm):
     "The rows of this test, and of what starts from this model; some may lack draws."
-    return {(r['way'], r['n_labels']): r for r in all_rows(path)
+    return {(r['way'], r['n_labels']): r for r in sorted(all_rows(path), key=lambda r: len(r['seeds']))
             if (r['tested_on'], r['n_test'], r['start']) == (test, n_test, start_of(r['way'], r['n_labels'], lm))}
 
 
