@@ -83,6 +83,9 @@ def test_onnx_refuses_what_would_differ(tmp_path):
     config = awd_lstm_clas_config | dict(emb_sz=4, n_hid=4, n_layers=1, bidir=True)
     clf = TextModel(get_text_classifier(AWD_LSTM, len(words.vocab), 2, config=config), words)
     with pytest.raises(ValueError, match='bidir=False'): clf.to_onnx(tmp_path/'clf.onnx')
+    for activation, why in (('none', 'several numbers'), ('sigmoid', 'can have several')):
+        other = TextModel(clf.model, words, clf.labels, activation=activation)
+        with pytest.raises(ValueError, match=why): other.to_onnx(tmp_path/'clf.onnx')
     assert not list(tmp_path.iterdir())
     assert OnnxGraph()('Relu', 'x') == 'Relu0_0'
 
