@@ -87,7 +87,7 @@ class ContinuousCache(_WithMemory):
     def __init__(self,
         model:nn.Module, # returns logits (bs, sl, vocab_sz), raw outputs (bs, sl, n_hidden) and outputs
         window:int=64, # tokens in the cache
-        theta:float=1., # how much more a similar state counts; 0: all alike
+        theta:float=20., # how much more a similar state counts; 0: all alike
         lam:float=0.3 # weight of the cache in the mixture, from 0 to below 1
     ):
         super().__init__(model, window)

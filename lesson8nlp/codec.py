@@ -20,7 +20,7 @@ from spacy.symbols import ORTH
 
 import lesson8nlp.tokenizer as tk
 from .store import fingerprint
-from .texts import for_reader, setting
+from .texts import column_of, for_reader, setting
 from .tokenizer import *
 from .tokenizer import _value_key, tokenizer_config
 from .fasttok import FastTokenizer
@@ -241,7 +241,7 @@ def encode_all(self:Codec, texts) -> list: # of ids, each (n,) int64
     "The ids of each of `texts`, at the speed of `FastTokenizer`."
     if isinstance(texts, (str, bytes, Path)):
         raise TypeError(f'Expected many texts, got one {type(texts).__name__}: use encode.')
-    if not hasattr(self.tok, 'pipe'): return [self.encode(t) for t in texts]
+    if not hasattr(self.tok, 'pipe'): return [self.encode(t) for t in column_of(texts)]
     with self._lock: # the dictionaries of a FastTokenizer grow while it reads
         if not self._fast: self._fast = FastTokenizer(self.tok)
         numbers, lens = self._fast.encode(texts)

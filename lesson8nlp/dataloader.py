@@ -402,14 +402,14 @@ def create_batches(self:LMDataLoader, samps):
             yield self.batch(k) if whole else self.do_batch([self.do_item(i) for i in items])
 
 # %% ../nbs/internals/08_dataloader.ipynb #08d10004
+_pass_state = 'order _window _epoch _position _newest cuts n_batches n last_len' # what a pass changes
+
 @patch
 def one_batch(self:LMDataLoader):
     "The first batch of the next epoch, without starting the epoch."
-    epoch, position = self._epoch, self._position
+    running = {k: vars(self).get(k) for k in _pass_state.split()}
     try: return super(LMDataLoader, self).one_batch()
-    finally:
-        self._epoch, self._position = epoch, position
-        self._plan(epoch)
+    finally: vars(self).update(running)
 
 @patch
 def to(self:LMDataLoader, device):

@@ -9,12 +9,13 @@ __all__ = ['format_version', 'atomic_file', 'finish_replace', 'atomic_folder', '
            'CorruptedError', 'sealed_folder', 'read_manifest', 'is_pickle', 'open_sealed', 'save_state', 'load_state']
 
 # %% ../nbs/internals/01_store.ipynb #49b76c2a
-import hashlib, json, os, secrets, shutil
-from contextlib import contextmanager
+import glob, hashlib, json, os, secrets, shutil, tempfile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np, safetensors.torch, torch
 from fastcore.foundation import L
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 # %% ../nbs/internals/01_store.ipynb #35fb7ca6
@@ -66,6 +67,16 @@ def put_folder(tmp, path, replace): # give the folder `tmp` the name `path`
     except OSError:
         if not path.is_dir(): raise # otherwise somebody else was faster
 
+# %% ../nbs/internals/01_store.ipynb #52553e40
+@contextmanager
+def one_at_a_time(path, busy=None): # in the block is one process or thread; `busy`: an error in place of waiting
+    key = lambda o: hashlib.sha256(os.fsencode(os.path.abspath(os.path.expanduser(o)))).hexdigest()[:16]
+    lock = Path(tempfile.gettempdir())/f'lesson8nlp-{key("~")}'/f'{key(path)}.lock' # a folder for each user
+    lock.parent.mkdir(exist_ok=True)
+    try: held = FileLock(lock).acquire(timeout=-1 if busy is None else 0)
+    except Timeout: raise BlockingIOError(busy) from None
+    with held: yield
+
 # %% ../nbs/internals/01_store.ipynb #2afc5d1d
 @contextmanager
 def atomic_folder(
@@ -77,17 +88,18 @@ def atomic_folder(
     if path.exists() and not path.is_dir():
         raise FileExistsError(f'{path} exists and is not a folder, so it is not replaced: give another path.')
     path.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (path.with_name(f'.{path.name}.{o}') for o in ('new', 'old'))
-    if replace:
-        finish_replace(path)
-        for o in (new, old, *path.parent.glob(f'.{path.name}.new.*')): shutil.rmtree(o, ignore_errors=True)
-    tmp = hidden_name(path, 'new.'*replace)
-    tmp.mkdir()
-    try:
-        yield tmp
-        flush_folder(tmp)
-        put_folder(tmp, path, replace)
-    finally: shutil.rmtree(tmp, ignore_errors=True)
+    with one_at_a_time(path) if replace else nullcontext():
+        if replace:
+            finish_replace(path)
+            for o in ('new', 'old', 'new.*'): # of whoever was killed
+                for left in path.parent.glob(f'.{glob.escape(path.name)}.{o}'): shutil.rmtree(left, ignore_errors=True)
+        tmp = hidden_name(path, 'new.'*replace)
+        tmp.mkdir()
+        try:
+            yield tmp
+            flush_folder(tmp)
+            put_folder(tmp, path, replace)
+        finally: shutil.rmtree(tmp, ignore_errors=True)
 
 # %% ../nbs/internals/01_store.ipynb #b160eb1f
 def fingerprint(

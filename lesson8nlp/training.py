@@ -117,8 +117,9 @@ def _read_vocab(path):
     except (pickle.UnpicklingError, EOFError, ValueError) as e:
         raise ValueError(f'{path.name} is not a plain list of words: {e}. It is not opened; '
                          'write the words to a .json file.') from e
-    if len(vocab) and not isinstance(vocab[0], str): vocab = vocab[0] # of a classifier: words and labels
-    if not all(isinstance(w, str) for w in vocab): raise ValueError(f'{path.name} holds other things besides words.')
+    is_list = lambda o: isinstance(o, (list, tuple, L))
+    if is_list(vocab) and len(vocab) and is_list(vocab[0]): vocab = vocab[0] # of a classifier: words and labels
+    if not is_list(vocab) or not all(isinstance(w, str) for w in vocab): raise ValueError(f'{path.name} holds other things besides words.')
     return list(vocab)
 
 # %% ../nbs/internals/11_training.ipynb #0f81dfae
@@ -136,6 +137,9 @@ def match_embeds(
     enc, bias = old_wgts['0.encoder.weight'], old_wgts.get('1.decoder.bias')
     if len(old_vocab) > len(enc):
         raise ValueError(f'The old vocab has {len(old_vocab):,} words and the embedding {len(enc):,} rows: '
+                         'these two do not belong together.')
+    if bias is not None and len(bias) != len(enc):
+        raise ValueError(f'The embedding has {len(enc):,} rows and the bias of the decoder {len(bias):,}: '
                          'these two do not belong together.')
     at = _positions(old_vocab, new_vocab).to(enc.device)
     def moved(rows):
@@ -250,11 +254,11 @@ def _fill(model, wgts):
     state = model.state_dict()
     if len(wgts) < len(state):
         raise ValueError(f'The file holds {len(wgts)} weights, and {type(model).__name__} has {len(state)}.')
-    for (name, old), (other, new) in zip(state.items(), wgts.items()):
+    for (name, old), (other, new) in zip(state.items(), wgts.items()): # all of them before the first is copied
         if old.shape != new.shape:
             raise ValueError(f'{other} of the file has shape {tuple(new.shape)}, and {name} of the model '
                              f'{tuple(old.shape)}: give the config that the file was trained with.')
-        old.copy_(new)
+    for old, new in zip(state.values(), wgts.values()): old.copy_(new)
 
 # %% ../nbs/internals/11_training.ipynb #11e00043
 def _encoder(learn): # the first part of the model; a classifier wraps it once more
@@ -389,7 +393,7 @@ class StopOnNaN(Callback):
         if not self.n_bad: return
         ruined = [n for n, p in self.model.named_parameters() if not torch.isfinite(p).all()]
         if not ruined and self.n_bad < self.patience: return
-        why = f'the weights are ruined (first in {ruined[0]})' if ruined else f'for the {self.n_bad}th time in a row'
+        why = f'the weights are ruined (first in {ruined[0]})' if ruined else f'has been so for {self.n_bad} steps in a row'
         at = f'step {self.iter + 1} of epoch {self.epoch}'
         raise ValueError(f'The loss is {float(self.loss.mean())} at {at}, and {why}: training has stopped. Try a lower '
                          + for_reader('learning rate, GradientClip among the callbacks, or to_bf16() in place of '

@@ -12,7 +12,7 @@ __all__ = ['architectures', 'sizes', 'register_architecture', 'describe_model', 
 # %% ../nbs/internals/13_ulmfit.ipynb #21536d8f
 import errno, html, json, numbers, re, shutil, tempfile, time, warnings
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from .store import *
+from .store import one_at_a_time
 from .texts import *
 from .texts import check_labels, first_few, for_reader, is_missing, labels_for, setting
 from .tokenizer import *
@@ -578,13 +579,16 @@ def fit_or_go_on(learn, fit, path, identity, every, verbose): # checkpoints are 
     work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path)
     check_own(work)
     keep = CheckpointCallback(work, every=every, verbose=verbose, identity=identity)
-    if verbose: fit(cbs=keep)
-    else:
-        with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
+    busy = f'The same call is running already, with its checkpoints in {work}: wait until it has ended' + for_reader(
+        ', or give path a folder of its own.', '.')
+    with one_at_a_time(work, busy) if not rank_distrib() else nullcontext():
+        if verbose: fit(cbs=keep)
+        else:
+            with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
     return work
 
 # %% ../nbs/internals/13_ulmfit.ipynb #c0a1b102
-def safe(model, out, work): # the model, saved in `out` if that is a path; its checkpoints are removed only then
+def finish_run(model, out, work): # the model, saved in `out` if that is a path; its checkpoints are removed only then
     if out is not None: model.save(out)
     distrib_barrier()
     if not rank_distrib(): shutil.rmtree(work, ignore_errors=True)
@@ -619,7 +623,7 @@ def train_lm(texts, codec, start, config, how, path, device, verbose, out):
                 seconds=round(time.time() - begin, 1), settings=how)
     was = f'{info["perplexity_before"]:.1f} before, now ' if start else ''
     if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {was}{info["perplexity"]:.1f}.')
-    return safe(TextModel.from_learner(learn, **info), out, work)
+    return finish_run(TextModel.from_learner(learn, **info), out, work)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #455c1e17
 def check_codec_of(corpus, codec): # did `codec` make the ids of `corpus`?
@@ -911,4 +915,4 @@ def train_classifier(
     learn, work = fit_classifier(parts, classes, lm, how, device, path, identity, verbose)
     info = dict(n_texts=len(texts)) | compared(learn, parts, lm.codec, verbose)
     info |= dict(seconds=round(time.time() - begin, 1), settings=how)
-    return safe(TextModel.from_learner(learn, **info), out, work)
+    return finish_run(TextModel.from_learner(learn, **info), out, work)

@@ -3,7 +3,7 @@ wherever padding is."""
 import json, pickle, re, subprocess, sys, textwrap, threading
 from types import SimpleNamespace
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from fastcore.test import expect_fail, test_eq as eq
 
 from lesson8nlp.codec import *
@@ -261,3 +261,11 @@ def test_a_vocab_of_texts_of_one_token_is_not_empty_in_silence():
                                              "tokenizer='characters'"):
             make_codec(texts, kind, min_freq=10**6)
     assert 'film' in make_codec(['film']*40).vocab
+
+
+@pytest.mark.parametrize('tok', [Tokenizer(), str.split], ids=['words', 'split'])
+@pytest.mark.parametrize('what', [pd.DataFrame(dict(text=['a', 'b'], label=[0, 1])), dict(text=['a', 'b'])],
+                         ids=['table', 'dict'])
+def test_a_table_is_no_list_of_texts(tok, what):
+    "A function as tokenizer was given the names of the columns, and read them as two texts."
+    with expect_fail(TypeError, 'with text'): Codec(tok, ['xxunk', 'text', 'label']).encode_all(what)

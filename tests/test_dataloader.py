@@ -336,6 +336,22 @@ def test_resume_counts_what_was_handed_out(num_workers):
     del it
 
 
+@pytest.mark.parametrize('kw', [dict(), dict(var_len=True), dict(shuffle=True), dict(num_workers=2),
+                                dict(shuffle=True, after_item=ft.noop)], ids=str)
+def test_a_look_within_a_pass_leaves_the_pass_alone(kw):
+    "It laid out the next epoch: with lengths that vary, or another order, the running pass went on in that one."
+    kw = dict(bs=4, seq_len=30, seed=42) | kw
+    docs = make([90]*30, 4)
+    dl, want = LMDataLoader(docs, **kw), LMDataLoader(docs, **kw)
+    for _ in range(2):
+        got = []
+        for b in dl:
+            got.append(b)
+            dl.one_batch()
+        assert_same(got, list(want))
+        assert dl.state_dict() == want.state_dict() and len(dl) == len(want)
+
+
 @pytest.mark.parametrize('again', [False, True])
 @pytest.mark.parametrize('kw', [dict(), dict(after_item=ft.noop)], ids=['batches', 'items'])
 def test_an_abandoned_iterator_leaves_the_next_pass_alone(kw, again):

@@ -343,7 +343,7 @@ def test_a_loss_that_recovers_does_not(patience, n_bad, stops):
     learn = learner(cbs=Overflow())
     learn.stop_on_na_n.patience = patience
     if stops:
-        with pytest.raises(ValueError, match='3th time|for the 3'): fit(learn, epochs=1)
+        with pytest.raises(ValueError, match='has been so for 3 steps'): fit(learn, epochs=1)
     else: assert fit(learn, epochs=1).recorder.values
 
 
@@ -477,3 +477,28 @@ def test_validation_does_not_go_on_with_the_state_of_training():
     fit(learn, epochs=2)
     # before training, before validation, after the fit; the first one is fastai's own
     assert resets[1:] == [True, False]*2 + [False]
+
+
+@pytest.mark.parametrize('words', [[1, 2], 7, {'a': 1}, 'abc', [['a', 1], ['neg', 'pos']], [['a'], 3]], ids=str)
+@pytest.mark.parametrize('ext', ['json', 'pkl'])
+def test_a_vocab_file_holds_words_only(tmp_path, words, ext):
+    from lesson8nlp.training import _read_vocab
+    (tmp_path/f'v.{ext}').write_bytes(json.dumps(words).encode() if ext == 'json' else pickle.dumps(words))
+    if words == [['a'], 3]: assert _read_vocab(tmp_path/f'v.{ext}') == ['a']  # of a classifier: words, and more
+    else:
+        with pytest.raises(ValueError, match='holds other things besides words'): _read_vocab(tmp_path/f'v.{ext}')
+
+
+def test_weights_of_another_size_change_nothing(tmp_path):
+    "The first ones were copied before the last shape was looked at."
+    learn = learner(path=tmp_path)
+    before, other = weights(learn), dict(learn.model.state_dict())
+    other = {k: v + 1 for k, v in other.items()}
+    name = next(k for k in other if 'rnns.1' in k)
+    other[name] = other[name][:-1]
+    (tmp_path/'models').mkdir()
+    torch.save(other, tmp_path/'models'/'o.pth')
+    (tmp_path/'models'/'v.json').write_text(json.dumps(vocab))
+    with pytest.raises(ValueError, match='give the config'):
+        learn.load_pretrained(tmp_path/'models'/'o.pth', tmp_path/'models'/'v.json')
+    assert same(weights(learn), before)

@@ -1,5 +1,6 @@
 "What is written is on the disk before it gets its name, and what was there stays until then."
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,24 @@ def test_new_files_have_the_rights_of_any_other_and_the_umask_is_left_alone(tmp_
         monkeypatch.undo()
         os.umask(before)
     assert [(tmp_path/o).stat().st_mode & 0o777 for o in ('f', 'b', 'd')] == [0o640, 0o640, 0o750]
+
+
+def test_writers_of_one_folder_wait_for_each_other(tmp_path):
+    "The second one removed the folder into which the first one was writing, and both used the same hidden names."
+    def write(i):
+        for _ in range(5):
+            with atomic_folder(tmp_path/'d[1]', replace=True) as d:
+                for name in 'abc': (d/name).write_text(str(i))
+    with ThreadPoolExecutor(6) as pool: list(pool.map(write, range(6)))
+    assert len({p.read_text() for p in (tmp_path/'d[1]').iterdir()}) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['d[1]']
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    for name in ('.d.new', '.d.old', '.d.new.0123', '.other.new.0123'):
+        (tmp_path/name).mkdir()
+        (tmp_path/name/'x').write_text('left')
+    (tmp_path/'d').mkdir()
+    with atomic_folder(tmp_path/'d', replace=True) as d: (d/'x').write_text('new')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['.other.new.0123', 'd']
+    assert (tmp_path/'d'/'x').read_text() == 'new'

@@ -1,6 +1,7 @@
 """What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving,
 other processes."""
 import inspect, json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, safetensors.torch, torch
@@ -19,6 +20,7 @@ from lesson8nlp.learner import *
 from lesson8nlp.losses import ChunkedCrossEntropy, SampledCrossEntropy
 from lesson8nlp.resume import *
 from lesson8nlp.store import *
+from lesson8nlp.store import one_at_a_time
 from lesson8nlp.texts import *
 from lesson8nlp.tokenizer import *
 from lesson8nlp.ulmfit import *
@@ -311,6 +313,15 @@ def test_another_start_or_label_is_another_run(reviews, lm, tmp_path, monkeypatc
         with pytest.raises(ValueError, match='work.*another run'): call(**wrong)
     whole = train_classifier(texts, labels, lm, epochs=1, bs=16, verbose=False)
     assert call().fingerprint() == whole.fingerprint() and not (tmp_path/'work').exists()
+
+
+def test_the_same_call_twice_at_once_is_refused(reviews, lm, tmp_path):
+    "Both wrote their checkpoints into one folder, which the first to end removed."
+    texts, labels = reviews
+    call = lambda: train_classifier(texts, labels, lm, epochs=1, bs=16, verbose=False, path=tmp_path/'work')
+    with one_at_a_time(tmp_path/'work'), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(BlockingIOError, match='running already.*work.*path'): pool.submit(call).result()
+    assert call().kind == 'text_classifier'
 
 
 def test_settings_left_open_go_by_the_number_of_texts():
