@@ -119,7 +119,8 @@ def _read_vocab(path):
                          'write the words to a .json file.') from e
     is_list = lambda o: isinstance(o, (list, tuple, L))
     if is_list(vocab) and len(vocab) and is_list(vocab[0]): vocab = vocab[0] # of a classifier: words and labels
-    if not is_list(vocab) or not all(isinstance(w, str) for w in vocab): raise ValueError(f'{path.name} holds other things besides words.')
+    if not is_list(vocab) or not all(isinstance(w, str) for w in vocab):
+        raise ValueError(f'{path.name} holds other things besides words.')
     return list(vocab)
 
 # %% ../nbs/internals/11_training.ipynb #0f81dfae
@@ -393,7 +394,8 @@ class StopOnNaN(Callback):
         if not self.n_bad: return
         ruined = [n for n, p in self.model.named_parameters() if not torch.isfinite(p).all()]
         if not ruined and self.n_bad < self.patience: return
-        why = f'the weights are ruined (first in {ruined[0]})' if ruined else f'has been so for {self.n_bad} steps in a row'
+        why = (f'the weights are ruined (first in {ruined[0]})' if ruined
+               else f'has been so for {self.n_bad} steps in a row')
         at = f'step {self.iter + 1} of epoch {self.epoch}'
         raise ValueError(f'The loss is {float(self.loss.mean())} at {at}, and {why}: training has stopped. Try a lower '
                          + for_reader('learning rate, GradientClip among the callbacks, or to_bf16() in place of '

@@ -510,13 +510,17 @@ sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, 
              medium=dict(emb_sz=400, n_hid=600, n_layers=2), full=dict(emb_sz=400, n_hid=1152, n_layers=3))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #d05ec4df
-def split_aside(n, valid, seed): # positions for training, and those set aside
+def order_by_content(texts, seed): # their positions
+    keys = [fingerprint(seed, o if isinstance(o, str) else np.asarray(o).tobytes()) for o in texts]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), int)
+
+def split_aside(texts, valid, seed): # positions for training, and those set aside
+    n = len(texts)
     if isinstance(valid, numbers.Real):
         if isinstance(valid, bool) or not 0 <= valid < 1:
             raise ValueError(f'valid is {valid}; it must be the fraction of texts to set aside, or a list of '
                              'positions.')
-        order = np.random.default_rng(seed).permutation(n)
-        valid = order[:max(1, int(n*valid)) if valid else 0]
+        valid = order_by_content(texts, seed)[:max(1, int(n*valid)) if valid else 0]
     at = np.asarray(valid)
     if at.ndim != 1 or at.size and at.dtype.kind not in 'iu':
         raise ValueError(f'valid is {valid!r:.60}; it must be the fraction of texts to set aside, or a list of '
@@ -538,8 +542,8 @@ def checked_settings(how, least_bs=1): # before the work -> the same as plain va
     return {k: np.asarray(v).tolist() for k, v in how.items()}
 
 # %% ../nbs/internals/13_ulmfit.ipynb #2e79c9fd
-def lm_loaders(docs, codec, how, device):
-    train, valid = split_aside(len(docs), how['valid'], how['seed'])
+def lm_loaders(texts, docs, codec, how, device):
+    train, valid = split_aside(texts, how['valid'], how['seed'])
     if not len(valid): raise ValueError(f'valid={how["valid"]} sets no text aside to measure perplexity: take 0.1.')
     docs = docs if hasattr(docs, 'offsets') else [np.asarray(o) for o in docs]
     loader = partial(LMDataLoader, docs, vocab=list(codec.vocab), **{k: how[k] for k in ('bs', 'seq_len', 'seed')})
@@ -613,7 +617,7 @@ def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
                     start=start and start.fingerprint(), config=config, how=how)
     with temporary_seed(how['seed']):
-        dls = lm_loaders(docs, codec, how, device)
+        dls = lm_loaders(texts, docs, codec, how, device)
         learn = lm_learner(dls, codec, config, how, start)
         before = dict(perplexity_before=perplexity_now(learn, verbose)) if start else {}
         fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
@@ -793,13 +797,14 @@ def one_label_each(texts, labels): # as strings, with their classes
     return labels, classes
 
 # %% ../nbs/internals/13_ulmfit.ipynb #1584537a
-def split_by_class(labels, valid, seed): # as `split_aside`, with a part of each class set aside
+def split_by_class(texts, labels, valid, seed): # as `split_aside`, with a part of each class set aside
     aside = valid
     if isinstance(valid, (int, float)):
-        rng, y = np.random.default_rng(seed), np.asarray(labels)
-        parts = [rng.permutation(np.flatnonzero(y == c)) for c in sorted(set(labels))]
+        order = order_by_content(texts, seed)
+        y = np.asarray(labels)[order]
+        parts = [order[y == c] for c in sorted(set(labels))]
         aside = np.concatenate([p[:int(round(len(p)*valid))] for p in parts]) if 0 <= valid < 1 else valid
-    train, aside = split_aside(len(labels), aside, seed)
+    train, aside = split_aside(texts, aside, seed)
     if lacks := set(labels) - {labels[i] for i in train}:
         raise ValueError(f'All texts with the label {min(lacks)!r} are set aside, so it cannot be learned: take a '
                          'smaller fraction, other positions, or more texts of that label.')
@@ -908,7 +913,8 @@ def train_classifier(
     labels, classes = one_label_each(texts, labels)
     how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs or 1, bs=bs or 16)
     how = checked_settings(how, least_bs=2) # batch normalization needs two texts in a batch
-    parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split_by_class(labels, how['valid'], how['seed'])]
+    split = split_by_class(texts, labels, how['valid'], how['seed'])
+    parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split]
     check_readable(lm.codec.encode_all(texts), lm.codec)
     how |= by_number(len(parts[0][0]), epochs and how['epochs'], bs and how['bs'])
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)

@@ -765,7 +765,7 @@ def test_advice_is_about_options_that_there_are(here, place, lm, tmp_path):
             and '24 texts are too few to set a part of each label aside' in err
             and 'give more texts of each label' in err), err
     with pytest.raises(ValueError, match='valid=0.1 sets no text of 24 aside.*take a larger fraction'):
-        ulmfit.split_by_class([*'abcdefgh']*3, .1, 1)
+        ulmfit.split_by_class([str(i) for i in range(24)], [*'abcdefgh']*3, .1, 1)
 
 
 @pytest.mark.parametrize('encoding', ['idna', 'punycode', 'undefined', 'base64', 'windoze'])

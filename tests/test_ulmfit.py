@@ -358,7 +358,27 @@ def test_a_label_that_is_not_set_aside_is_said(reviews, lm):
         train_classifier(reviews[0], ['rare']*2 + ['common']*78, lm, epochs=1, bs=16, verbose=False)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        ulmfit.split_by_class(['a', 'b']*20, .1, 1)
+        ulmfit.split_by_class([str(i) for i in range(40)], ['a', 'b']*20, .1, 1)
+
+
+def test_the_texts_set_aside_are_the_same_in_every_step(reviews, monkeypatch):
+    """finetune read most of the texts that train_classifier set aside, so that its accuracy flattered. The choice
+    depends on the texts and the seed, not on their order, nor on which others there are."""
+    texts = [f'{i} {t}' for i, t in enumerate(reviews[0]*10)]
+    labels = (reviews[1]*10)
+    order = np.random.default_rng(0).permutation(len(texts))
+    lm = {texts[i] for i in ulmfit.split_aside(texts, .1, 42)[1]}
+    mixed = [texts[i] for i in order]
+    assert lm == {mixed[i] for i in ulmfit.split_aside(mixed, .1, 42)[1]} and len(lm) == len(texts)//10
+    clf = {texts[i] for i in ulmfit.split_by_class(texts, labels, .1, 42)[1]}
+    assert len(clf - lm) < .2*len(clf) and len(clf) == len(lm)
+    some = mixed[:300]
+    part = {some[i] for i in ulmfit.split_aside(some, .1, 42)[1]}
+    assert len(part - lm) < .5*len(part)
+    other = {texts[i] for i in ulmfit.split_aside(texts, .1, 43)[1]}
+    assert len(other & lm) < .3*len(lm)
+    twice = texts + texts
+    assert all(twice[i] in lm for i in ulmfit.split_aside(twice, .1, 42)[1])
 
 
 def test_training_leaves_all_random_states(reviews, lm):
@@ -978,5 +998,5 @@ def test_the_settings_of_the_probe_and_of_the_steps(monkeypatch):
     how = dict(bs=2, seq_len=5, seed=1, drop_mult=0.1, valid=0.1)
     for n, loss in ((7999, ChunkedCrossEntropy), (8000, SampledCrossEntropy)):
         big = Codec(codec.tok, [*codec.vocab, *(f'w{i}' for i in range(n - len(codec.vocab)))])
-        dls = ulmfit.lm_loaders(big.encode_all(texts), big, how, 'cpu')
+        dls = ulmfit.lm_loaders(texts, big.encode_all(texts), big, how, 'cpu')
         assert isinstance(ulmfit.lm_learner(dls, big, net, how, None).loss_func, loss), n
