@@ -337,7 +337,8 @@ def test_resume_counts_what_was_handed_out(num_workers):
 
 
 @pytest.mark.parametrize('kw', [dict(), dict(var_len=True), dict(shuffle=True), dict(num_workers=2),
-                                dict(shuffle=True, after_item=ft.noop)], ids=str)
+                                dict(shuffle=True, after_item=ft.noop)],
+                         ids='plain lengths shuffled workers items'.split())
 def test_a_look_within_a_pass_leaves_the_pass_alone(kw):
     "It laid out the next epoch: with lengths that vary, or another order, the running pass went on in that one."
     kw = dict(bs=4, seq_len=30, seed=42) | kw
