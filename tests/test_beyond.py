@@ -19,7 +19,7 @@ tfm = lambda: TransformerLM(V, N, 2, 0.1, heads=2, window=8)
 make = dict(cache=lambda: ContinuousCache(lstm(), window=8, theta=2., lam=.4),
             pointer=lambda: PointerSentinel(lstm(), N, window=8), attention=lambda: AttentionLSTM(lstm(), N, window=8),
             transformer=tfm, both=lambda: PointerSentinel(tfm(), N, window=8),
-            cached=lambda: ContinuousCache(tfm(), window=5))
+            cached=lambda: ContinuousCache(tfm(), window=5, theta=1.))
 every = pytest.mark.parametrize('k', make)
 
 
