@@ -105,8 +105,8 @@ def row_of(way, n, each, minutes, test, n_test, lm):
 def add_draw(path, way, n, accuracy, seconds, test, n_test, lm):
     "Put one more draw into its row, and keep all rows in the order of `ways` and `sizes`."
     rows = measured(path, test, n_test, lm)  # read again: another process may measure another way
-    old = rows.get((way, n), dict(each=[], minutes=0.))
-    each = [*old['each'], round(accuracy, 2)]
+    old = rows.get((way, n), dict(minutes=0.))
+    each = [*old.get('each', [old['ours']] if 'ours' in old else []), round(accuracy, 2)]
     rows[way, n] = row_of(way, n, each, old['minutes'] + seconds/60, test, n_test, lm)
     rows = [rows[k] for k in sorted(rows, key=lambda k: ([*ways].index(k[0]), k[1]))]
     whole = [r for r in rows if len(r['seeds']) == sizes[r['n_labels']]]

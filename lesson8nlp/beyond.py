@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/beyond.html.md"""
 __all__ = ['causal_window', 'copy_probs', 'ContinuousCache', 'PointerSentinel', 'attention_weights', 'attention', 'AttentionLSTM', 'rotary', 'CausalAttention', 'TransformerBlock', 'TransformerLM']
 
 # %% ../nbs/08_beyond.ipynb #574e8742
-import math
+import math, numbers
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ def copy_probs(
 
 # %% ../nbs/08_beyond.ipynb #a1c6b788
 def _check_window(window):
-    if isinstance(window, int) and window >= 1: return window
+    if isinstance(window, numbers.Integral) and window >= 1: return int(window)
     raise ValueError(f'window is {window!r}; it must be a whole number, at least 1: how many tokens the model can '
                      'look back at.')
 

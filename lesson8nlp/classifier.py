@@ -86,13 +86,21 @@ def read_piece(self:DocumentEncoder, x, lengths, ends, i): # documents in order 
 
 # %% ../nbs/internals/12_reader.ipynb #5b7cadaf
 @patch
-def forward(self:DocumentEncoder, x): # (bs, L) int64 -> outputs (bs, longest, n), and a mask, True at padding
-    x, lens = to_left(x, self.pad_idx)
+def read_documents(self:DocumentEncoder, x, lens): # padded at the end (bs, L) int64, lengths -> outputs (bs, L, n)
     order = lens.argsort(descending=True, stable=True)
     lengths, ids, ends = lens[order].tolist(), x[order], lens[order, None]
     self.reset()
     outs = [self.read_piece(ids, lengths, ends, i) for i in range(0, max(lengths), self.seq_len)]
-    return torch.cat(outs, 1)[order.argsort()], torch.arange(x.shape[1], device=x.device) >= lens[:, None]
+    return torch.cat(outs, 1)[order.argsort()]
+
+@patch
+def forward(self:DocumentEncoder, x): # (bs, L) int64 -> outputs (bs, longest, n), and a mask, True at padding
+    x, lens = to_left(x, self.pad_idx)
+    same = [torch.arange(len(x), device=x.device)] # rows to read side by side
+    if getattr(self.module, 'n_dir', 1) > 1: same = [(lens == n).nonzero()[:, 0] for n in lens.unique()]
+    outs = [self.read_documents(x[rows, :lens[rows].max()], lens[rows]) for rows in same]
+    out = torch.cat([F.pad(o, (0, 0, 0, x.shape[1] - o.shape[1])) for o in outs])[torch.cat(same).argsort()]
+    return out, torch.arange(x.shape[1], device=x.device) >= lens[:, None]
 
 # %% ../nbs/internals/12_reader.ipynb #fa7e0071
 def repeat_last(out, mask): # padding repeats the last output: TAR, which is for changes, sees none there
@@ -239,6 +247,16 @@ def fast_numbers(device, fast=True): # a context: half precision, if you ask for
     dtype = fast_dtype(device) if fast else torch.float32
     return torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
 
+# %% ../nbs/internals/12_reader.ipynb #b94d8e4d
+def similar_lengths(lens, bs, most=2**17): # lists of at most `bs` positions, the longest first
+    batches, total = [], 0
+    for i in sorted(range(len(lens)), key=lambda i: -lens[i]):
+        padded = (len(batches[-1]) + 1)*lens[batches[-1][0]] if batches else 0
+        if not batches or len(batches[-1]) == bs or padded > min(2*(total + lens[i]), most): batches.append([]); total = 0
+        batches[-1].append(i)
+        total += lens[i]
+    return batches
+
 # %% ../nbs/internals/12_reader.ipynb #6c63eb6a
 @patch
 @torch.no_grad()
@@ -246,11 +264,10 @@ def answers(self:Reader, texts, bs, fast=False):
     "Probabilities or numbers, (len(texts), n_out) float32, long texts first and back in order."
     ids = self.ids(texts)
     res = torch.empty(len(ids), self.n_out, dtype=torch.float32)
-    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    batches = similar_lengths([len(o) for o in ids], bs)
     device = next(self.net.parameters()).device
     with reading(self.net), fast_numbers(device, fast):
-        for i in bar(range(0, len(order), bs), 'Classifying', unit='batches'):
-            some = order[i:i+bs]
+        for some in bar(batches, 'Classifying', unit='batches'):
             x = pad_sequence([ids[j] for j in some], batch_first=True, padding_value=self.codec.pad_id)
             res[some] = self.activation(self.net(x.to(device))[0].float()).cpu()
     if res.isnan().any(): raise not_finite(self.net)

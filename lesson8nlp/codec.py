@@ -20,10 +20,11 @@ from spacy.symbols import ORTH
 
 import lesson8nlp.tokenizer as tk
 from .store import fingerprint
-from .texts import column_of, for_reader, setting
+from .texts import each_text, for_reader, setting
 from .tokenizer import *
 from .tokenizer import _value_key, tokenizer_config
 from .fasttok import FastTokenizer
+from .fasttok import strings
 
 # %% ../nbs/internals/06_codec.ipynb #5f33efbb
 _dropped, _most = {BOS, EOS, PAD, 'xxfake'}, 1000 # tokens without a text; repetitions that are written at most
@@ -86,14 +87,14 @@ def sides(w, tag, text, quotes, pieces=False): # does `w` attach to the word bef
     word_before = text[-1:].isalnum()
     if pieces and tag != TK_REP and w not in _added: return False, False # pieces bring their spaces
     if w in ('"', "'"): return quote_sides(w, text, quotes)
-    if tag == TK_REP and w[0].isdigit(): return bool(re.search(r'\d[,.]?$', text)), False
-    if tag == TK_REP and w[0].isalnum(): return is_fragment(re.split(r'\s', text)[-1]), False
+    if tag == TK_REP and w[0].isdigit(): return bool(re.search(r'\d[,.]?$', text[-3:])), False
+    if tag == TK_REP and w[0].isalnum(): return is_fragment(re.split(r'\s', text[-3:])[-1]), False
     if w in _both: return word_before, word_before
     return bool(_left.fullmatch(w)), w in _right
 
 # %% ../nbs/internals/06_codec.ipynb #6de5d2e7
 def is_capital(w, text): # `i` everywhere, `a` where a sentence begins
-    return w == 'i' or (w == 'a' and bool(re.search(r'(^|[.!?\n])["“(]?$', text.rstrip(' '))))
+    return w == 'i' or (w == 'a' and bool(re.search(r'(^|[.!?\n])["“(]?$', text.rstrip(' ')[-2:])))
 
 def join_words(marked, pieces=False): # pairs of a word and its mark -> text
     text, leans, quotes, up, last = '', True, set(), False, None
@@ -181,15 +182,10 @@ class Codec:
 def tokens(self:Codec, text) -> list: # of str
     "The tokens of one text."
     if hasattr(self.tok, 'pipe'):
-        with self._lock: return [*next(iter(self.tok.pipe([text])))]
+        with self._lock: return strings(next(iter(self.tok.pipe([text]))))
     if not isinstance(text, str):
         raise TypeError(f'Expected one text, got a {type(text).__name__}: use encode_all for many.')
-    found = self.tok(text)
-    found = found if isinstance(found, str) else [*found]
-    if isinstance(found, str) or not all(isinstance(t, str) for t in found):
-        raise TypeError(f'The tokenizer gave {found!r:.60} for a text; expected a list of strings. '
-            'If it expects a list of texts, wrap it: Tokenizer(tok).')
-    return [str(t) for t in found]
+    return [str(t) for t in strings(self.tok(text))]
 
 # %% ../nbs/internals/06_codec.ipynb #ac1622f3
 @patch
@@ -241,7 +237,7 @@ def encode_all(self:Codec, texts) -> list: # of ids, each (n,) int64
     "The ids of each of `texts`, at the speed of `FastTokenizer`."
     if isinstance(texts, (str, bytes, Path)):
         raise TypeError(f'Expected many texts, got one {type(texts).__name__}: use encode.')
-    if not hasattr(self.tok, 'pipe'): return [self.encode(t) for t in column_of(texts)]
+    if not hasattr(self.tok, 'pipe'): return [self.encode(t) for t in each_text(texts)]
     with self._lock: # the dictionaries of a FastTokenizer grow while it reads
         if not self._fast: self._fast = FastTokenizer(self.tok)
         numbers, lens = self._fast.encode(texts)
@@ -250,7 +246,8 @@ def encode_all(self:Codec, texts) -> list: # of ids, each (n,) int64
         new = [self.o2i.get(t, self._unk) for t in tokens[len(self._ids):]]
         self._ids = np.concatenate([self._ids, np.array(new, np.int64)])
         ids = self.checked_known(self._ids[numbers], lambda i: tokens[numbers[i]])
-    return list(torch.from_numpy(ids).split(lens.tolist()))
+    parts = np.split(ids, np.cumsum(lens)[:-1]) if len(lens) else []
+    return [torch.from_numpy(o.copy()) for o in parts] # a view would keep the ids of all texts
 
 # %% ../nbs/internals/06_codec.ipynb #3347efa7
 @patch

@@ -34,7 +34,7 @@ def token_grid(
     n_cols=15 # tokens in a row
 ) -> pd.DataFrame: # one token a cell; the last row is padded with ''
     "Lay `tokens` out in rows of `n_cols`."
-    tokens = list(tokens)
+    tokens = tokens.tolist() if hasattr(tokens, 'tolist') else list(tokens)
     if n_cols < 1: raise ValueError(f'n_cols is {n_cols}; a grid needs at least 1 column.')
     rows = [tokens[i:i+n_cols] for i in range(0, len(tokens), n_cols)]
     return pd.DataFrame([r + ['']*(n_cols-len(r)) for r in rows], columns=range(n_cols))
@@ -100,7 +100,7 @@ def save_results(
     need = {'what', 'ours', 'unit', 'hardware', 'date', 'command'}
     for i, r in enumerate(rows):
         if lacks := need - set(r): raise ValueError(f'Row {i} lacks {sorted(lacks)}: make it with result_row.')
-    with atomic_file(path) as f: json.dump(rows, f, indent=1, ensure_ascii=False)
+    with atomic_file(path) as f: json.dump(rows, f, indent=1, ensure_ascii=False, default=lambda o: o.item())
 
 def load_results(path) -> list: # of dicts
     "Read what `save_results` wrote."

@@ -27,7 +27,7 @@ from .store import *
 from .core import *
 from .core import check_whole
 from .texts import *
-from .texts import check_encoding, column_of, decode_text, newlines, shown, text_fault
+from .texts import check_encoding, column_of, decode_text, first_few, newlines, shown, text_fault
 from .tokenizer import *
 from .tokenizer import tokenizer_config
 from .numericalizer import *
@@ -193,6 +193,9 @@ class CorpusSettings:
         check_whole(0, min_freq=self.min_freq)
         check_whole(max_vocab=self.max_vocab)
         if self.tok is None: self.tok = Tokenizer()
+        if not hasattr(self.tok, 'pipe'):
+            raise TypeError(f'tok is {self.tok!r:.40}; a Corpus is read by many processes and takes a Tokenizer, for '
+                            'example Tokenizer(WordTokenizer()).')
         if self.vocab is not None: self.vocab = Numericalize(self.vocab).vocab
         self.config = fingerprint(format_version, tokenizer_config(self.tok), unicodedata.unidata_version)
         self.key = fingerprint(self.config, self.vocab, self.min_freq, self.max_vocab, self.errors)
@@ -212,7 +215,9 @@ class TokenCounts:
 
     def to_vocab(self, vocab): # the final id of each provisional number
         o2i = {w: i for i, w in enumerate(vocab) if w != 'xxfake'}
-        return np.fromiter((o2i.get(w, o2i[UNK]) for w in self.numbers), np.int64, len(self.numbers))
+        if UNK not in o2i and (unknown := [w for w in self.numbers if w not in o2i]):
+            raise ValueError(f'The vocab has no {UNK} and does not know {first_few(unknown, 5)}: add {UNK} to it.')
+        return np.fromiter((o2i.get(w, o2i.get(UNK)) for w in self.numbers), np.int64, len(self.numbers))
 
 # %% ../nbs/internals/07_corpus.ipynb #5bb97f18
 remedy = 'Build the corpus again with from_files or from_texts, which replaces it.'
@@ -397,7 +402,7 @@ class Corpus:
     def n_tokens(self): return len(self.ids)
     @property
     def skipped(self): return [tuple(o) for o in self.info['skipped']]
-    def __reduce__(self): return Corpus.open, (self.path, False) # another process maps the same files
+    def __reduce__(self): return Corpus.open, (self.path, False, self._tok) # another process maps the same files
     def __repr__(self):
         return (f'Corpus: {len(self):,} documents, {self.n_tokens:,} tokens as {self.ids.dtype}, '
                 f'{len(self.vocab):,} entries in the vocab')

@@ -9,7 +9,7 @@ __all__ = ['number_words', 'human_numbers', 'human_tokens', 'expand', 'sample_re
            'get_imdb']
 
 # %% ../nbs/internals/03_datasets.ipynb #9d620992
-import gzip, os, random, re, shutil, tarfile, zlib
+import gzip, lzma, os, random, re, shutil, tarfile, zlib
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.request import Request, urlopen
@@ -217,7 +217,8 @@ def extract_folder(
                 else:
                     to.parent.mkdir(parents=True, exist_ok=True)
                     with tar.extractfile(m) as src, open(to, 'wb') as dst: shutil.copyfileobj(src, dst)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as e:
+            while tar.fileobj.read(2**20): pass # to the end, where the checksum stands
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as e:
         raise ValueError(f'{Path(archive).name} is damaged or not a tar archive ({e}): '
                          'remove it and download it again.') from e
     return path

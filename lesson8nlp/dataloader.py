@@ -402,14 +402,16 @@ def create_batches(self:LMDataLoader, samps):
             yield self.batch(k) if whole else self.do_batch([self.do_item(i) for i in items])
 
 # %% ../nbs/internals/08_dataloader.ipynb #08d10004
-_pass_state = 'order _window _epoch _position _newest cuts n_batches n last_len' # what a pass changes
+_pass_state = 'order _window _epoch _position _newest cuts n_batches n last_len rng' # what a pass changes
 
 @patch
 def one_batch(self:LMDataLoader):
     "The first batch of the next epoch, without starting the epoch."
-    running = {k: vars(self).get(k) for k in _pass_state.split()}
+    running, drawn = {k: vars(self).get(k) for k in _pass_state.split()}, random.getstate()
     try: return super(LMDataLoader, self).one_batch()
-    finally: vars(self).update(running)
+    finally:
+        vars(self).update(running)
+        random.setstate(drawn)
 
 @patch
 def to(self:LMDataLoader, device):
@@ -839,7 +841,7 @@ def label_groups(labels, classes): # (n,) int
 def split_labelled(labels, classes, valid_pct, seed): # positions for training, and for validation
     check_split(len(labels), valid_pct)
     check_whole(0, seed=seed)
-    if classes is not None and len(classes) < 2:
+    if classes is not None and len(classes) < 2 and not isinstance(labels[0], list):
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
     parts = stratified_split(label_groups(labels, classes), valid_pct, seed)
     for part, least, what in zip(parts, (2, 1), ('training, which needs two', 'validation, which needs one')):

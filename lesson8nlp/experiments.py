@@ -207,11 +207,12 @@ def seed_row(
     **more # other entries of the row, such as the published figures
 ) -> dict: # as `result_row` gives it
     "Train once for each seed, and sum up the runs in one row of results."
+    seeds = list(seeds)
     runs = pd.DataFrame([train(seed)[1] for seed in seeds])
     values = runs[value]
     if len(runs) > 1: more = dict(sd=round(float(values.std()), digits)) | more
     if 'best' in runs: more = dict(best_epoch=runs.best.round(1).tolist()) | more
-    return result_row(what, round(float(values.mean()), digits), unit, command, seeds=list(seeds),
+    return result_row(what, round(float(values.mean()), digits), unit, command, seeds=seeds,
                       each=values.round(1).tolist(), params=int(runs.params[0]),
                       valid_loss=round(float(runs.valid_loss.mean()), 3),
                       seconds=round(float(runs.seconds.mean()), 1), **more)
@@ -231,7 +232,8 @@ def ladder_markdown(
     seeds, join = rows[0]['seeds'], lambda o: ' '.join(map(str, o))
     head = ['model', 'parameters', 'validation loss', f'accuracy, mean ± sd of {len(seeds)} seeds',
             *[f'each seed, {join(seeds)}']*each, 'seconds', 'original lesson', 'book, chapter 12']
-    body = [[r['what'], f'{r["params"]:,}', f'{r["valid_loss"]:.2f}', f'**{r["ours"]:.1f}** ± {r["sd"]:.1f}',
+    mean = lambda r: f'**{r["ours"]:.1f}**' + (f' ± {r["sd"]:.1f}' if r.get('sd') is not None else '')
+    body = [[r['what'], f'{r["params"]:,}', f'{r["valid_loss"]:.2f}', mean(r),
              *[join(r['each'])]*each, f'{r["seconds"]:.0f}', r.get('page', ''), r.get('book', '')] for r in rows]
     line = lambda cells: '| ' + ' | '.join(map(str, cells)) + ' |'
     return '\n'.join([line(head), '|---'*len(head) + '|', *map(line, body)])

@@ -391,6 +391,13 @@ def sample(self:Writer,
             if seen is not None: seen.scatter_(1, new[:, None], True)
             logits, at = read_last(model, new[:, None], V), at + 1
 
+# %% ../nbs/internals/11_search.ipynb #97f6cc1b
+def by_length(prompts, gap): # lists of positions
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    lens = [len(prompts[i]) for i in order]
+    cuts = [i for i in range(1, len(lens)) if lens[i] - lens[i-1] > gap]
+    return [order[i:j] for i, j in zip([0, *cuts], [*cuts, len(order)])]
+
 # %% ../nbs/internals/11_search.ipynb #913b99ea
 @patch
 def log_probs(self:Writer, logits): # -inf in rows where no token is possible
@@ -522,13 +529,16 @@ def write(self:Writer, prompts) -> list:
         self.model.eval()
         lazy = isinstance(self.model, SequentialRNN) and isinstance(self.model[-1], LinearDecoder)
         if lazy: self.model[-1].lazy = True  # scores of the last token only
-        return [self.beam_search(p) for p in prompts] if self.beams > 1 else self.sample(prompts)
+        if self.beams > 1: return [self.beam_search(p) for p in prompts]
+        found = {}
+        for some in by_length(prompts, self.max_tokens): found |= zip(some, self.sample([prompts[i] for i in some]))
+        return [found[i] for i in range(len(prompts))]
 
 # %% ../nbs/internals/11_search.ipynb #96537c7d
 @delegates(Writer)
 def generate(
     model, # a language model, or what has one as `.model` with a codec: a `Learner`, a saved model
-    prompt=None, # a text or its ids, or a list of several; by default `xxbos`, with which a text begins
+    prompt=None, # a text or its ids, or a list of different ones; by default `xxbos`, with which a text begins
     max_tokens:int=50, # at most this many new tokens
     codec=None, # a `Codec`, or a list of tokens; by default that of `model`
     details:bool=False, # return `Generated` objects in place of texts?

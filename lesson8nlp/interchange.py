@@ -22,6 +22,7 @@ from .store import *
 from .tokenizer import *
 from .tokenizer import replace_space
 from .codec import Codec
+from .training import plain_model
 from .ulmfit import *
 
 # %% ../nbs/internals/19_interchange.ipynb #1c7e0007
@@ -40,10 +41,11 @@ class HFTokenizer:
 
     def save(self, path) -> Path: # of the folder
         "Write `tokenizer.json`, and `sentencepiece.model` if there is one, into the folder `path`."
-        with atomic_folder(path, replace=True) as tmp:
-            self.tokenizer.save(str(tmp/'tokenizer.json'))
-            if self.sentencepiece: (tmp/'sentencepiece.model').write_bytes(self.sentencepiece)
-        return Path(path)
+        path = Path(path).expanduser()
+        with atomic_file(path/'tokenizer.json') as f: f.write(self.tokenizer.to_str(pretty=True))
+        if self.sentencepiece:
+            with atomic_file(path/'sentencepiece.model', 'wb') as f: f.write(self.sentencepiece)
+        return path
 
     def __repr__(self): return f'HFTokenizer(exact: {self.exact}; not: {self.missing})'
 
@@ -104,8 +106,9 @@ class OnnxGraph:
         model = h.make_model(g, opset_imports=[h.make_opsetid('', 17)], ir_version=8)
         h.set_model_props(model, {k: json.dumps(v) for k, v in about.items()})
         self.onnx.checker.check_model(model)
+        path = Path(path).expanduser()
         with atomic_file(path, 'wb') as f: f.write(model.SerializeToString())
-        return Path(path)
+        return path
 
 # %% ../nbs/internals/19_interchange.ipynb #1c7e0023
 def _onnx_encoder(g, enc, ids, lens): # -> names of all outputs (L, bs, n), and of the last ones (bs, n)
@@ -158,7 +161,7 @@ def to_onnx(self:TextModel,
     if self.config['bidir']:
         raise ValueError('to_onnx reads a document as a whole, but a bidirectional encoder reads it in pieces: '
                          'train a classifier with bidir=False.')
-    g, enc, head = OnnxGraph(), self.model[0], self.model[1]
+    g, (enc, head) = OnnxGraph(), plain_model(self.model)
     real = g('Not', g('Equal', 'ids', np.int64(enc.pad_idx)))
     lens = g('ReduceSum', g('Cast', real, to=g.onnx.TensorProto.INT32), np.array([1]), keepdims=0)
     out, last = _onnx_encoder(g, enc.module, 'ids', lens)

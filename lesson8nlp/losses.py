@@ -193,7 +193,7 @@ class LazyLogits(TensorOnDemand):
 # %% ../nbs/internals/09_losses.ipynb #1a220006
 @patch
 def argmax(self:LazyLogits, dim=None, keepdim=False): # ids of the highest scores; without words as `dim` in full
-    if dim not in (-1, len(self.shape) - 1): return self.full().argmax(dim, keepdim)
+    if len(self.shape) < 2 or dim not in (-1, len(self.shape) - 1): return self.full().argmax(dim, keepdim)
     rows = self.hidden.detach().flatten(0, -2).split(chunk_size(self.weight))
     best = torch.cat([self._linear(o).argmax(-1) for o in rows]).view(self.shape[:-1])
     return best[..., None] if keepdim else best

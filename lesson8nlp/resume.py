@@ -39,7 +39,7 @@ def set_rng_state(s):
     if len(s['mps']) and torch.backends.mps.is_available(): torch.mps.set_rng_state(s['mps'])
 
 # %% ../nbs/internals/10_resume.ipynb #f5e8889b
-_hidden_names = 'hidden bs h _rows'.split() # of AWD_LSTM and of the LMModels
+_hidden_names = 'hidden bs h _rows seen'.split() # of AWD_LSTM, the LMModels and those with a memory
 
 def hidden_state(model): # what the recurrent modules of `model` remember from the batch before
     return {n: {k: vars(m)[k] for k in _hidden_names if k in vars(m)}
@@ -63,10 +63,11 @@ def set_opt_state(opt, state):
     opt.load_state_dict(state)
 
 # %% ../nbs/internals/10_resume.ipynb #217d8db6
-def loader_state(dl): # the position in the data, and the loader's own random numbers
-    rng = getattr(dl, 'rng', None)
-    return dict(place=dl.state_dict() if hasattr(dl, 'state_dict') else None,
-                rng=rng.getstate() if isinstance(rng, random.Random) else None)
+def loader_state(dl, within=False): # the position in the data, and the loader's own random numbers
+    rng, place = getattr(dl, 'rng', None), dl.state_dict() if hasattr(dl, 'state_dict') else None
+    if place and not within and place.get('epoch') != getattr(dl, 'epoch', None): # a pass that was given up
+        place = place | dict(epoch=int(dl.epoch), batch=0)
+    return dict(place=place, rng=rng.getstate() if isinstance(rng, random.Random) else None)
 
 def set_loader_state(dl, s):
     if s['place'] is not None: dl.load_state_dict(s['place'])
@@ -184,6 +185,9 @@ class Checkpoints:
         save_state(self.folder/self.name_of(state), state)
         for name in self.names()[:-self.keep]: shutil.rmtree(self.folder/name)
 
+    def clear(self): # damaged ones, which have the names of steps to come
+        for n in self.names(): shutil.rmtree(self.folder/n)
+
     def drop_newer(self, state): # these are corrupted, or not to be found in all processes
         for n in self.names():
             if n > self.name_of(state): shutil.rmtree(self.folder/n)
@@ -246,7 +250,9 @@ def before_fit(self:CheckpointCallback):
     self.files = Checkpoints(stage, self.keep, self._say)
     self.what = run_identity(self.learn) | self.identity
     state = self.files.newest()
-    if state is None: self._save(0, 0)
+    if state is None:
+        self.files.clear()
+        self._save(0, 0)
     else: self._resume(state)
 
 # %% ../nbs/internals/10_resume.ipynb #3aaaf5c0
@@ -284,7 +290,7 @@ def _save(self:CheckpointCallback, epoch, it, finished=False):
     self.files.save(dict(what=self.what, epoch=epoch, iter=it, n_iter=learn.n_iter if it else len(learn.dls.train),
         finished=finished, train_iter=learn.train_iter, pct_train=learn.pct_train, model=model.state_dict(),
         hidden=hidden_state(model), opt=learn.opt.state_dict(), scaler=scaler, grads=grads,
-        loaders=[loader_state(dl) for dl in learn.dls.loaders], rng=rng_state(), recorder=fit_record(learn, self.secs),
+        loaders=[loader_state(dl, it > 0 and not i) for i, dl in enumerate(learn.dls.loaders)], rng=rng_state(), recorder=fit_record(learn, self.secs),
         cbs={cb.name: callback_state(cb) for cb in learn.cbs}))
     self.last = learn.train_iter
 

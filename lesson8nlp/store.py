@@ -9,7 +9,7 @@ __all__ = ['format_version', 'atomic_file', 'finish_replace', 'atomic_folder', '
            'CorruptedError', 'sealed_folder', 'read_manifest', 'is_pickle', 'open_sealed', 'save_state', 'load_state']
 
 # %% ../nbs/internals/01_store.ipynb #49b76c2a
-import glob, hashlib, json, os, secrets, shutil, tempfile
+import glob, hashlib, json, os, secrets, shutil, tempfile, threading
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -49,11 +49,32 @@ def flush_folder(folder): # everything in `folder` onto the disk
         if p.is_file():
             with open(p, 'rb+') as f: os.fsync(f.fileno())
 
+# %% ../nbs/internals/01_store.ipynb #52553e40
+_held = threading.local() # the locks of this thread, so that it does not wait for itself
+
+@contextmanager
+def one_at_a_time(path, busy=None, lock=None): # one process or thread; `busy`: an error in place of waiting
+    key = lambda o: hashlib.sha256(os.fsencode(os.path.realpath(os.path.expanduser(o)))).hexdigest()[:16]
+    if lock is None: lock = Path(tempfile.gettempdir())/f'lesson8nlp-{key("~")}'/f'{key(path)}.lock'
+    mine = vars(_held).setdefault('locks', set())
+    if lock in mine: yield; return
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        taken = FileLock(lock).acquire(timeout=-1 if busy is None else 0)
+    except Timeout: raise BlockingIOError(busy) from None
+    except OSError: taken = nullcontext() # where nothing can be written, nobody writes
+    mine.add(lock)
+    try:
+        with taken: yield
+    finally: mine.discard(lock)
+
 # %% ../nbs/internals/01_store.ipynb #136e9edd
 def finish_replace(path):
     "Complete the replacement of the folder `path` that was interrupted between its two renames."
     new = Path(path).with_name(f'.{Path(path).name}.new')
-    if new.is_dir() and not Path(path).exists(): os.rename(new, path)
+    if new.is_dir() and not Path(path).exists():
+        with one_at_a_time(path): # a writer is between these renames, or it was killed there
+            if new.is_dir() and not Path(path).exists(): os.rename(new, path)
 
 # %% ../nbs/internals/01_store.ipynb #7e916f18
 def put_folder(tmp, path, replace): # give the folder `tmp` the name `path`
@@ -66,16 +87,6 @@ def put_folder(tmp, path, replace): # give the folder `tmp` the name `path`
     try: os.rename(tmp, path)
     except OSError:
         if not path.is_dir(): raise # otherwise somebody else was faster
-
-# %% ../nbs/internals/01_store.ipynb #52553e40
-@contextmanager
-def one_at_a_time(path, busy=None): # in the block is one process or thread; `busy`: an error in place of waiting
-    key = lambda o: hashlib.sha256(os.fsencode(os.path.abspath(os.path.expanduser(o)))).hexdigest()[:16]
-    lock = Path(tempfile.gettempdir())/f'lesson8nlp-{key("~")}'/f'{key(path)}.lock' # a folder for each user
-    lock.parent.mkdir(exist_ok=True)
-    try: held = FileLock(lock).acquire(timeout=-1 if busy is None else 0)
-    except Timeout: raise BlockingIOError(busy) from None
-    with held: yield
 
 # %% ../nbs/internals/01_store.ipynb #2afc5d1d
 @contextmanager

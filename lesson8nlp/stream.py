@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/stream.html.md"""
 __all__ = []
 
 # %% ../nbs/internals/15_stream.ipynb #57e0a004
-import codecs, csv, json, re, sys, warnings
+import codecs, csv, json, math, re, sys, warnings
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -72,6 +72,11 @@ def portions(rows, n, faults): # lists of `n`; a fault ends them, after what cam
 class LineEnds: # the csv module puts quotes around what holds its line end; with \r\n, around a lone \r too
     def write(self, row): sys.stdout.write(row.removesuffix('\r\n') + '\n')
 
+def for_json(v): # JSON has no number that is none, or without end
+    if isinstance(v, (list, tuple)): return [*map(for_json, v)]
+    if isinstance(v, dict): return {k: for_json(o) for k, o in v.items()}
+    return None if is_missing(v) or isinstance(v, float) and not math.isfinite(v) else v
+
 def as_written(v): # a cell of CSV or TSV
     if isinstance(v, (bool, list, dict)): return json.dumps(v, ensure_ascii=False, default=str)
     return '' if is_missing(v) else str(v)
@@ -104,8 +109,8 @@ class AnswerWriter: # of rows with their answers, to standard output
 
     def write_row(self, cells, values):
         if self.format == 'json':
-            row = zip(self.names, [*(None if is_missing(v) else v for v in cells), *values])
-            print(json.dumps(dict(row), ensure_ascii=False, default=str, allow_nan=False))
+            row = dict(zip(self.names, map(for_json, [*cells, *values])))
+            print(json.dumps(row, ensure_ascii=False, default=str, allow_nan=False))
         elif self.format == 'bare': print(*map(as_answer, values), *cells, sep='\t')
         else: self.table.writerow([*map(as_written, cells), *map(as_answer, values)])
 

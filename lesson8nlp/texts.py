@@ -154,7 +154,7 @@ _not_of_files = 'idna', 'punycode', 'undefined'
 
 def check_encoding(encoding): # is there such an encoding, and can it be that of a file?
     try: known = codecs.lookup(encoding).name not in _not_of_files and bytes(4).decode(encoding, 'replace')
-    except LookupError: known = False # base64 and others are no encodings of texts
+    except (LookupError, TypeError): known = False # base64 and others are no encodings of texts
     if not known:
         raise ValueError(f'There is no encoding {encoding!r} for texts: try utf-8, cp1252, latin-1 or utf-16.')
 
@@ -183,7 +183,8 @@ def newlines(
     text:str
 ) -> str:
     "The text with `\\n` for every line end, whichever system wrote it."
-    return re.sub('\r+\n|\r', '\n', text) if '\r' in text else text # \r\r\n: written twice by Windows
+    if '\r' not in text: return text
+    return re.sub('\r+\n?', lambda m: '\n' if m[0][-1] == '\n' else '\n'*len(m[0]), text) # \r\r\n: by Windows, twice
 
 # %% ../nbs/internals/02_texts.ipynb #f273914e
 def shown(
@@ -561,7 +562,8 @@ def labels_for(
     if isinstance(texts, pd.Series) and isinstance(labels, pd.Series) and not texts.index.equals(labels.index):
         raise ValueError('texts and labels are columns with different indexes, so labels would be paired with texts of '
                          'other rows: take both from one table, or pass .tolist() of each if their order is the same.')
-    return labels.tolist() if hasattr(labels, 'tolist') else list(labels)
+    if hasattr(labels, 'tolist'): return labels.tolist()
+    return [o.item() if getattr(o, 'ndim', None) == 0 else o for o in labels] # numbers of NumPy and PyTorch
 
 # %% ../nbs/internals/02_texts.ipynb #1840d2f3
 def read_table(

@@ -241,12 +241,27 @@ def _value_key(o, seen): # a text that is the same for values that act the same,
     if isinstance(o, partial):
         return f'partial {_value_key(o.func, seen)} {_value_key(o.args, seen)} {_value_key(o.keywords, seen)}'
     if hasattr(o, '__code__'):
-        kept = [c.cell_contents for c in o.__closure__ or ()] + [o.__defaults__]
-        return _code_key(o.__code__, o.__globals__, seen) + _value_key(kept, seen)
+        f = getattr(o, '__func__', o) # a method has its object, too
+        if id(f) in seen: return f.__name__ # it calls itself
+        kept = [c.cell_contents for c in f.__closure__ or ()] + [f.__defaults__]
+        kept += [v for v in (f.__kwdefaults__, getattr(o, '__self__', None)) if v is not None]
+        return _code_key(f.__code__, f.__globals__, seen) + _value_key(kept, seen | {id(f)})
     if isinstance(o, (list, tuple)): return f'[{", ".join(_value_key(v, seen) for v in o)}]'
     if isinstance(o, (set, frozenset)): return f'{{{", ".join(sorted(_value_key(v, seen) for v in o))}}}'
     if isinstance(o, dict): return f'{{{", ".join(f"{k!r}: {_value_key(v, seen)}" for k, v in o.items())}}}'
-    return o.__name__ if isinstance(o, ModuleType) else repr(o)
+    return o.__name__ if isinstance(o, ModuleType) else _object_key(o, seen)
+
+def _object_key(o, seen): # as above, for what has values of its own: a repr may be an address, or leave out the middle
+    if hasattr(o, 'dtype') and hasattr(o, 'tolist'): return f'{o.dtype} {_value_key(o.tolist(), seen)}'
+    if hasattr(o, '__wrapped__'): return f'{type(o).__qualname__} {_value_key(o.__wrapped__, seen)}'
+    owner = None if isinstance(o, type) else getattr(o, '__self__', None)
+    if owner is not None and not isinstance(owner, (ModuleType, type)):
+        return f'{o.__qualname__} of {_value_key(owner, seen)}' # re.compile(...).sub
+    if type(o).__repr__ is not object.__repr__ or not hasattr(o, '__dict__'): return repr(o)
+    if id(o) in seen: return type(o).__qualname__
+    call = next((vars(c)['__call__'] for c in type(o).__mro__ if '__call__' in vars(c)), None)
+    kept = _value_key([vars(o), call], seen | {id(o)})
+    return f'{type(o).__module__}.{type(o).__qualname__} {kept}'
 
 def _code_key(code, env, seen): # as above, for code: its instructions, constants, and the module's values that it names
     if code in seen: return code.co_name
@@ -260,7 +275,7 @@ def tokenizer_config(
     tok # a tokenizer, of this package or of another
 ) -> dict: # plain values
     "What decides which tokens `tok` gives: its own `config()`, or its class and all its settings."
-    if hasattr(tok, 'config'): return tok.config()
+    if callable(getattr(tok, 'config', None)) and not hasattr(tok, 'pipe_names'): return tok.config() # not spaCy's
     settings = {k: _value_key(v, frozenset()) for k, v in sorted(vars(tok).items())}
     return {'tokenizer': f'{type(tok).__module__}.{type(tok).__qualname__}', 'settings': settings}
 
@@ -317,6 +332,8 @@ def _tokenize_table(tok, dsets): # puts the tokens into `dsets.items`, the count
     cols = [df.columns[c] if isinstance(c, int) and c < len(df.columns) else c for c in L(tok.text_cols)]
     if lacks := [c for c in cols if c not in df.columns]:
         raise ValueError(f'The table has no column {lacks[0]!r}; it has {list(df.columns)}.')
+    if twice := [c for c in cols if list(df.columns).count(c) > 1]:
+        raise ValueError(f'Two columns of the table are called {twice[0]!r}: rename one of them.')
     res = df.drop(columns=cols)
     if col in res: raise ValueError(f'The tokens would replace the column {col!r}: use another tok_text_col.')
     texts = _row_texts(df, cols, len(cols) > 1 if tok.mark_fields is None else tok.mark_fields)

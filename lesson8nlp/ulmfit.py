@@ -46,7 +46,7 @@ from .resume import rng_state, set_rng_state
 from .generate import *
 from .generate import model_lock, not_finite
 from .classifier import *
-from .classifier import fast_numbers
+from .classifier import fast_numbers, similar_lengths
 
 # %% ../nbs/internals/13_ulmfit.ipynb #702581d9
 architectures = {}
@@ -146,7 +146,8 @@ class TextModel:
         self.model, self.codec, self.info = model.eval(), codec, dict(info or {})
         is_number = n_class == 1 or self.config.get('y_range')
         self.activation = ('none' if is_number else activation or 'softmax') if n_class else None
-        self.labels = list(labels) if labels is not None else [str(i) for i in range(n_class)] if n_class else None
+        if labels is not None: labels = [o.item() if isinstance(o, np.generic) else o for o in labels]
+        self.labels = labels if labels is not None else [str(i) for i in range(n_class)] if n_class else None
 
     @property
     def device(self): return next(self.model.parameters()).device
@@ -258,18 +259,18 @@ def generate(self:TextModel,
 def mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their first ones
     if not docs: raise ValueError('There is no text with two tokens or more, so there is nothing to predict.')
     loss, total, n = ChunkedCrossEntropy(reduction='sum'), 0., 0 # it leaves out the targets -100
-    docs = sorted((torch.as_tensor(np.asarray(o)).long() for o in docs), key=len)
+    docs = [torch.as_tensor(np.asarray(o)).long() for o in docs]
     with keep_state(lm.model):
         lm.model.eval()
-        for i in bar(range(0, len(docs), bs), 'Reading', unit='batches'):
-            ids = nn.utils.rnn.pad_sequence(docs[i:i+bs], batch_first=True, padding_value=-100).to(lm.device)
+        for some in bar(similar_lengths([len(o) for o in docs], bs), 'Reading', unit='batches'):
+            ids = nn.utils.rnn.pad_sequence([docs[i] for i in some], True, padding_value=-100).to(lm.device)
             x = ids.clamp(min=0) # nothing is read after a text, so any token may stand there
             getattr(lm.model, 'reset', list)()
             for k in range(0, x.shape[1] - 1, seq_len):
                 y = ids[:, k+1:k+1+seq_len]
                 out = lm.model(x[:, k:k+y.shape[1]])
                 total += loss(out[0] if isinstance(out, tuple) else out, y).item()
-            n += sum(len(o) - 1 for o in docs[i:i+bs])
+            n += sum(len(docs[i]) - 1 for i in some)
     return total/n
 
 # %% ../nbs/internals/13_ulmfit.ipynb #d30e0485
@@ -421,6 +422,18 @@ def save(self:TextModel,
                                            info=self.info, activation=self.activation))
     return path
 
+# %% ../nbs/internals/13_ulmfit.ipynb #443d6621
+def check_saved(path): # is there a saved model, and every file as it was written?
+    finish_replace(path)
+    if path.is_file():
+        raise ValueError(f"{path.name} is a file, and TextModel.load reads a folder that TextModel.save wrote. "
+                         "fastai's .pth files go into learn.load or learn.load_encoder, which read tensors only.")
+    if not path.exists(): raise FileNotFoundError(f'There is no {path}: give the path that TextModel.save wrote.')
+    if not (names := sorted(p.name for p in path.iterdir())) or not {*names} & {*_model_files}:
+        raise ValueError(f'{path} holds no model ({first_few(names, 5) or "it is empty"}): give the folder that '
+                         + for_reader('TextModel.save wrote.', 'lesson8nlp finetune or classify has written.'))
+    open_sealed(path, 'model', remedy=_model_remedy)
+
 # %% ../nbs/internals/13_ulmfit.ipynb #8a6af219
 @patch(cls_method=True)
 def load(cls:TextModel,
@@ -431,18 +444,11 @@ def load(cls:TextModel,
     "Read a saved model, after checking that every file is as it was written."
     if not str(path).strip(): raise ValueError('The path is empty: give the one that TextModel.save wrote.')
     path = Path(path).expanduser().resolve()
-    finish_replace(path)
-    if path.is_file():
-        raise ValueError(f"{path.name} is a file, and TextModel.load reads a folder that TextModel.save wrote. "
-                         "fastai's .pth files go into learn.load or learn.load_encoder, which read tensors only.")
-    if not path.exists(): raise FileNotFoundError(f'There is no {path}: give the path that TextModel.save wrote.')
-    if not (names := sorted(p.name for p in path.iterdir())) or not {*names} & {*_model_files}:
-        raise ValueError(f'{path} holds no model ({first_few(names, 5) or "it is empty"}): give the folder that '
-                         + for_reader('TextModel.save wrote.', 'lesson8nlp finetune or classify has written.'))
-    open_sealed(path, 'model', remedy=_model_remedy)
-    try: return load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:
-        raise CorruptedError(f'{path.name} is not complete ({type(e).__name__}: {e}). {_model_remedy}') from e
+    with one_at_a_time(path): # nobody replaces the folder meanwhile
+        check_saved(path)
+        try: return load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:
+            raise CorruptedError(f'{path.name} is not complete ({type(e).__name__}: {e}). {_model_remedy}') from e
 
 # %% ../nbs/internals/13_ulmfit.ipynb #443d6622
 def load_checked(cls, path, device, tok=None):
@@ -510,9 +516,14 @@ sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, 
              medium=dict(emb_sz=400, n_hid=600, n_layers=2), full=dict(emb_sz=400, n_hid=1152, n_layers=3))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #d05ec4df
-def order_by_content(texts, seed): # their positions
-    keys = [fingerprint(seed, o if isinstance(o, str) else np.asarray(o).tobytes()) for o in texts]
-    return np.array(sorted(range(len(keys)), key=keys.__getitem__), int)
+def order_by_content(texts, seed): # their positions; the copies of a text are drawn one by one
+    data, copies, keys = lambda o: o if isinstance(o, str) else np.asarray(o, '<i8').tobytes(), Counter(), []
+    for o in map(data, texts):
+        keys.append(fingerprint(seed, o, *[copies[o]]*(o in copies)))
+        copies[o] += 1
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+def number_aside(n, valid): return max(1, int(n*valid)) if valid else 0 # of `n` texts
 
 def split_aside(texts, valid, seed): # positions for training, and those set aside
     n = len(texts)
@@ -520,7 +531,7 @@ def split_aside(texts, valid, seed): # positions for training, and those set asi
         if isinstance(valid, bool) or not 0 <= valid < 1:
             raise ValueError(f'valid is {valid}; it must be the fraction of texts to set aside, or a list of '
                              'positions.')
-        valid = order_by_content(texts, seed)[:max(1, int(n*valid)) if valid else 0]
+        valid = order_by_content(texts, seed)[:number_aside(n, valid)]
     at = np.asarray(valid)
     if at.ndim != 1 or at.size and at.dtype.kind not in 'iu':
         raise ValueError(f'valid is {valid!r:.60}; it must be the fraction of texts to set aside, or a list of '
@@ -566,26 +577,34 @@ def lm_learner(dls, codec, config, how, start):
         drop_mult=how['drop_mult'], pretrained=False, metrics=lm_metrics(), **strength,
         loss_func=SampledCrossEntropy(counts) if sampled else None)
     if start:
-        weights = match_embeds(dict(plain_model(start.model).state_dict()), list(start.codec.vocab), dls.vocab)
+        was, vocab = dict(plain_model(start.model).state_dict()), list(start.codec.vocab)
+        weights = match_embeds(dict(was), vocab, dls.vocab)
+        if not start.config['tie_weights']: # the decoder has rows of its own
+            rows = {'0.encoder.weight': was['1.decoder.weight']}
+            weights['1.decoder.weight'] = match_embeds(rows, vocab, dls.vocab)['0.encoder.weight']
         learn.model.load_state_dict(weights)
     return in_fast_dtype(learn)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #fa030002
 def check_own(path): # a folder for checkpoints goes when the run is over, so it may hold nothing else
-    is_checkpoint = re.compile(r'\.?\d{8}\.\d{4}|rank\d+of\d+$|stage\d+$').match
+    if path.exists() and not path.is_dir(): raise FileExistsError(f'{path} is a file: give path a folder of its own.')
+    is_checkpoint = re.compile(r'\.?\d{8}\.\d{4}|rank\d+of\d+$|stage\d+$|\.lock$').match
     if others := sorted(p.name for p in path.iterdir() if not is_checkpoint(p.name)) if path.is_dir() else []:
         raise FileExistsError(f'{path} holds {first_few(others, 3)}, which would be lost with the checkpoints at the '
                               'end of the run: give path a folder of its own, or none.')
 
+def check_places(kind, out, path): # before the work: can a model of this kind be saved there, and its checkpoints?
+    if out is not None: check_model_path(out, kind)
+    if path is not None: check_own(Path(path).expanduser())
 
 # %% ../nbs/internals/13_ulmfit.ipynb #faadf561
 def fit_or_go_on(learn, fit, path, identity, every, verbose): # checkpoints are in a folder that `identity` names
-    work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path)
+    work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path).expanduser()
     check_own(work)
     keep = CheckpointCallback(work, every=every, verbose=verbose, identity=identity)
     busy = f'The same call is running already, with its checkpoints in {work}: wait until it has ended' + for_reader(
         ', or give path a folder of its own.', '.')
-    with one_at_a_time(work, busy) if not rank_distrib() else nullcontext():
+    with one_at_a_time(work, busy, work/'.lock') if not rank_distrib() else nullcontext():
         if verbose: fit(cbs=keep)
         else:
             with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
@@ -666,7 +685,7 @@ def pretrain(
 ) -> TextModel:
     "Train a language model from random weights; if a call is interrupted, the same call continues."
     config = sizes_of(size)
-    if out is not None: check_model_path(out, 'language_model')
+    check_places('language_model', out, path)
     if hasattr(texts, 'offsets'): check_codec_of(texts, codec)
     else: texts = check_texts(texts)
     how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
@@ -693,8 +712,8 @@ def grow_codec(
     return Codec(codec.tok, list(codec.vocab) + new) if new else codec
 
 # %% ../nbs/internals/13_ulmfit.ipynb #fa020002
-def starting_model(lm, kind, out) -> TextModel: # where a model of this kind starts that is to be saved in `out`
-    if out is not None: check_model_path(out, kind)
+def starting_model(lm, kind, out, path=None) -> TextModel: # where a model of this kind starts, and where it is saved
+    check_places(kind, out, path)
     if lm is None: lm = TextModel.pretrained()
     if not isinstance(lm, TextModel):
         raise TypeError(f'lm is {lm!r:.60} ({type(lm).__name__}); it is a TextModel: load a saved one with '
@@ -721,7 +740,7 @@ def finetune(
     out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
     "Let a language model read your texts; if a call is interrupted, the same call continues."
-    lm = starting_model(lm, 'language_model', out)
+    lm = starting_model(lm, 'language_model', out, path)
     if hasattr(texts, 'offsets'):
         raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, but a Corpus '
                         'holds only ids: pass the list of texts. pretrain takes a Corpus.')
@@ -730,7 +749,7 @@ def finetune(
     texts = check_texts(texts)
     codec = grow_codec(lm.codec, texts, min_freq)
     if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, texts)}')
-    config = {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers')}
+    config = {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'bidir', 'tie_weights', 'out_bias')}
     return train_lm(texts, codec, lm, config, how, path, device, verbose, out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #aafd6c8b
@@ -797,13 +816,14 @@ def one_label_each(texts, labels): # as strings, with their classes
     return labels, classes
 
 # %% ../nbs/internals/13_ulmfit.ipynb #1584537a
-def split_by_class(texts, labels, valid, seed): # as `split_aside`, with a part of each class set aside
+def split_by_class(texts, labels, valid, seed): # as `split_aside`, but some of each class on both sides
     aside = valid
-    if isinstance(valid, (int, float)):
-        order = order_by_content(texts, seed)
-        y = np.asarray(labels)[order]
-        parts = [order[y == c] for c in sorted(set(labels))]
-        aside = np.concatenate([p[:int(round(len(p)*valid))] for p in parts]) if 0 <= valid < 1 else valid
+    if isinstance(valid, (int, float)) and 0 <= valid < 1:
+        order, of, aside = order_by_content(texts, seed), {}, []
+        first = set(order[:number_aside(len(order), valid)])
+        for i in order: of.setdefault(labels[i], []).append(i)
+        for at in of.values():
+            if round(len(at)*valid): aside += ([i for i in at if i in first] or at[:1])[:len(at) - 1]
     train, aside = split_aside(texts, aside, seed)
     if lacks := set(labels) - {labels[i] for i in train}:
         raise ValueError(f'All texts with the label {min(lacks)!r} are set aside, so it cannot be learned: take a '
@@ -908,7 +928,7 @@ def train_classifier(
     out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
     "Train a classifier on top of a language model; if a call is interrupted, the same call continues."
-    lm = starting_model(lm, 'text_classifier', out)
+    lm = starting_model(lm, 'text_classifier', out, path)
     begin, labels, texts = time.time(), labels_for(texts, labels), check_texts(texts)
     labels, classes = one_label_each(texts, labels)
     how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs or 1, bs=bs or 16)

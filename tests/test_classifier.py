@@ -334,3 +334,31 @@ def test_loaders_refuse_what_the_codec_cannot_read():
     with pytest.raises(ValueError, match='100% of the tokens of these texts are unknown'):
         class_dataloaders(['a b c d']*20, ['x', 'y']*10, codec)
     assert len(class_dl(['a b c d'], codec=codec)) == 1 # to predict, a single text may be strange
+
+
+def test_batches_of_similar_lengths():
+    "One book among 63 sentences made all of them as long as the book."
+    from lesson8nlp.classifier import similar_lengths
+    g = torch.Generator().manual_seed(0)
+    for n in (0, 1, 7, 300):
+        lens = (10**(torch.rand(n, generator=g)*5)).long().tolist()
+        batches = similar_lengths(lens, 16)
+        assert sorted(i for b in batches for i in b) == list(range(n)) and all(len(b) <= 16 for b in batches)
+        order = [lens[i] for b in batches for i in b]
+        assert order == sorted(order, reverse=True)
+        for b in batches:
+            size = len(b)*lens[b[0]]
+            assert len(b) == 1 or size <= min(2*sum(lens[i] for i in b), 2**17)
+
+
+def test_a_bidirectional_encoder_reads_no_padding():
+    "Its way back began with the padding, so that an answer depended on the longest document of the batch."
+    torch.manual_seed(0)
+    m = get_text_classifier(AWD_LSTM, 40, 3, seq_len=5, config=config | dict(bidir=True)).eval()
+    docs = [torch.randint(2, 40, (n,)) for n in (3, 17, 5, 17, 1, 5)]
+    together = m(torch.nn.utils.rnn.pad_sequence(docs, True, padding_value=1))[0]
+    alone = torch.cat([m(d[None])[0] for d in docs])
+    assert torch.allclose(together, alone, atol=1e-5)
+    m.train()
+    m(torch.nn.utils.rnn.pad_sequence(docs, True, padding_value=1))[0].sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in m.parameters())

@@ -269,3 +269,32 @@ def test_a_vocab_of_texts_of_one_token_is_not_empty_in_silence():
 def test_a_table_is_no_list_of_texts(tok, what):
     "A function as tokenizer was given the names of the columns, and read them as two texts."
     with expect_fail(TypeError, 'with text'): Codec(tok, ['xxunk', 'text', 'label']).encode_all(what)
+
+
+def test_a_tokenizer_that_gives_no_strings_is_refused():
+    "spaCy's pipe gives its own tokens, and every one of them was unknown."
+    import spacy
+    nlp = spacy.blank('en')
+    c = Codec(nlp, ['xxunk', 'a', 'film'])
+    for call in (lambda: c.encode('a film'), lambda: c.encode_all(['a film'])):
+        with expect_fail(TypeError, 'expected a list of strings'): call()
+    assert Codec(lambda t: [o.text for o in nlp(t)], ['xxunk', 'a', 'film']).encode('a film').tolist() == [1, 2]
+
+
+def test_the_ids_of_one_text_hold_no_others():
+    ids = Codec(None, ['xxunk', 'a', 'film']).encode_all(['a film '*200]*300)
+    assert len(pickle.dumps(ids[:2])) < 30_000
+
+
+def test_a_function_as_tokenizer_gets_checked_texts(tmp_path):
+    (tmp_path/'b.txt').write_text('one')
+    c = Codec(str.split, ['xxunk', 'one'])
+    assert c.encode_all([tmp_path/'b.txt'])[0].tolist() == [1]
+    with expect_fail(TypeError, 'Text 1'): c.encode_all(['one', None])
+
+
+def test_a_long_text_is_decoded_in_a_moment():
+    "Each article was looked at with all of the text before it: the time grew with the square, here to many minutes."
+    tokens = 'xxbos xxmaj this is a film with a plot and a cast xxrep 3 a .'.split()
+    c = Codec(None, ['xxunk', *dict.fromkeys(tokens)])
+    assert len(c.decode([c.o2i[t] for t in tokens]*20_000)) > 500_000

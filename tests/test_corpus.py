@@ -1,6 +1,6 @@
 """What a notebook cannot show well about the corpus: kills at any moment, full disks, damaged files, other processes
 and clusters."""
-import json, multiprocessing, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
+import copy, json, multiprocessing, os, pickle, random, signal, subprocess, sys, tempfile, time, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -748,3 +748,21 @@ def test_a_daemonic_process_builds_alone(whole, tmp_path):
     p.start()
     assert queue.get(timeout=60) == content(whole)
     p.join()
+
+
+def test_a_vocab_without_unk_and_a_tokenizer_without_pipe(tmp_path):
+    plain = Tokenizer(rules=[])
+    with pytest.raises(ValueError, match="has no xxunk and does not know bad: add xxunk"):
+        Corpus.from_texts(['a film', 'a bad film'], plain, vocab=['a', 'film'], path=tmp_path/'c', **quiet)
+    c = Corpus.from_texts(['a film'], plain, vocab=['a', 'film'], path=tmp_path/'d', **quiet)
+    assert c[0].tolist() == [0, 1]
+    with pytest.raises(TypeError, match='takes a Tokenizer'):
+        Corpus.from_texts(['a'], str.split, path=tmp_path/'e', **quiet)
+
+
+def shout(t): return t.upper()
+
+def test_a_copy_of_a_corpus_keeps_its_tokenizer(tmp_path):
+    c = Corpus.from_texts(['a film', 'a bad film'], Tokenizer(rules=[shout]), min_freq=1, path=tmp_path/'c', **quiet)
+    for again in (copy.copy(c), pickle.loads(pickle.dumps(c))):
+        assert again.codec.encode('a film').tolist() == c[0].tolist()

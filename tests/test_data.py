@@ -106,3 +106,21 @@ def test_written_files_have_ordinary_permissions(tmp_path):
     with atomic_file(tmp_path/'a.txt') as f: f.write('a')
     (tmp_path/'b.txt').write_text('b')
     assert (tmp_path/'a.txt').stat().st_mode == (tmp_path/'b.txt').stat().st_mode
+
+
+def test_one_flipped_bit_of_an_archive_is_noticed(tmp_path):
+    "tarfile stops at its own end, before the checksum of what it was packed in."
+    from lesson8nlp.data import extract_folder
+    folder = tmp_path/'src'/'one'
+    folder.mkdir(parents=True)
+    (folder/'a.bin').write_bytes(os.urandom(20_000))
+    for ext, way in (('tgz', 'w:gz'), ('txz', 'w:xz')):
+        archive = tmp_path/f'one.{ext}'
+        with tarfile.open(archive, way) as t: t.add(folder, 'one')
+        whole = archive.read_bytes()
+        for i in range(300, len(whole) - 300, 2_999):
+            archive.write_bytes(whole[:i] + bytes([whole[i] ^ 4]) + whole[i+1:])
+            with expect_fail(ValueError, 'is damaged'): extract_folder(archive, tmp_path/f'{ext}{i}'/'one')
+        archive.write_bytes(whole)
+        out = extract_folder(archive, tmp_path/ext/'one')
+        assert (out/'a.bin').read_bytes() == (folder/'a.bin').read_bytes()

@@ -336,6 +336,21 @@ def test_resume_counts_what_was_handed_out(num_workers):
     del it
 
 
+def test_a_look_draws_no_random_numbers():
+    "Without a seed the order comes from Python's: a look at a batch gave the next epochs another one."
+    docs = make([90]*30, 4)
+    first = lambda: LMDataLoader(docs, bs=4, seq_len=30, shuffle=True)
+    random.seed(0)
+    want = [b for dl in [first()] for _ in range(2) for b in dl]
+    random.seed(0)
+    dl, got = first(), []
+    look = dl.one_batch()
+    for _ in range(2):
+        for b in dl: got.append(b); dl.one_batch()
+    assert_same(got, want)
+    assert torch.equal(look[0], got[0][0])
+
+
 @pytest.mark.parametrize('kw', [dict(), dict(var_len=True), dict(shuffle=True), dict(num_workers=2),
                                 dict(shuffle=True, after_item=ft.noop)],
                          ids='plain lengths shuffled workers items'.split())

@@ -295,3 +295,9 @@ def test_names_of_short_curves_are_in_no_curve_s_way():
     of = {t.get_text(): t for t in ax.texts}
     box, end = (lambda s: Text.get_window_extent(of[s])), lambda y: ax.transData.transform((100, y))[1]
     assert box('pretrained, fine-tuned').y0 > end(81 + 100**.25) and box('random\nweights').y1 < end(40 + 100**.25)
+
+
+def test_a_row_of_one_seed():
+    learn = lambda seed: (None, dict(accuracy=50., params=3, valid_loss=1., seconds=2.))
+    row = ex.seed_row('m', learn, 'python x', seeds=(i for i in [7]))
+    assert row['seeds'] == [7] and 'sd' not in row and '**50.0** |' in ladder_markdown([row])

@@ -883,3 +883,15 @@ def test_no_prompts_give_no_texts():
         assert generate(m, none, codec=vocab) == generate(m, none, n=3, details=True, codec=vocab) == []
     with pytest.raises(ValueError, match='is empty'): generate(m, np.zeros(0, np.int64), codec=vocab)
     with pytest.raises(TypeError, match="no argument 'foo'"): generate(m, [], foo=1, codec=vocab)
+
+
+@pytest.mark.parametrize('k', ['LMModel7', 'ours', 'lazy'])
+def test_prompts_of_any_length_are_written_as_alone(k):
+    "One long prompt made all short ones wait for it, a token at a time."
+    from lesson8nlp.generate import by_length
+    torch.manual_seed(0)
+    m, g = make[k]().eval(), torch.Generator().manual_seed(1)
+    prompts = [torch.randint(2, V, (n,), generator=g).tolist() for n in (3, 60, 1, 8, 2, 64)]
+    assert [sorted(o) for o in by_length(prompts, 5)] == [[0, 2, 3, 4], [1, 5]]
+    kw = dict(codec=Codec(None, vocab), max_tokens=5, seed=4, n=2)
+    assert generate(m, prompts, **kw) == [generate(m, p, **kw) for p in prompts]

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from lesson8nlp.all import *
 from lesson8nlp.interchange import HFTokenizer, OnnxGraph
 from lesson8nlp.tokenizer import special_tokens
+from lesson8nlp.ulmfit import random_model
 
 texts = [f'{a} film number {n}, and {b} it!' for n in range(15)
          for a, b in (('A GREAT', 'I loved'), ('A dull', 'nobody liked'))]
@@ -119,3 +120,13 @@ def test_a_whole_table_is_refused(name):
     table = (m.Dataset.from_dict(dict(text=texts)) if name == 'datasets' else
              m.table(dict(text=texts)) if name == 'pyarrow' else m.DataFrame(dict(text=texts)))
     with pytest.raises(TypeError, match="one column.*'text'"): Corpus.from_texts(table)
+
+
+def test_a_tokenizer_is_saved_beside_a_model(tmp_path):
+    "It replaced the folder, and with it the weights."
+    pytest.importorskip('tokenizers')
+    m = random_model(words, 'tiny')
+    m.save(tmp_path/'m')
+    m.to_hf_tokenizer().save(tmp_path/'m')
+    assert (tmp_path/'m'/'tokenizer.json').is_file()
+    assert TextModel.load(tmp_path/'m', 'cpu').fingerprint() == m.fingerprint()

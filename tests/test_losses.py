@@ -305,3 +305,10 @@ def test_sampled_loss_drops_the_targets_to_ignore():
             y[0, 1] = bad
             with expect_fail(ValueError, 'this model knows 0 to 139'): f(LazyLogits(h, w, b), y)
         with expect_fail(ValueError, '150 predictions for 50 targets'): f(LazyLogits(h, w, b), y[0])
+
+
+def test_argmax_of_the_scores_after_one_position():
+    m = get_language_model(AWD_LSTM, V, small, lazy=True).eval()
+    out = m(torch.randint(0, V, (2, 5)))[0]
+    for one in (out[0, -1], out[1, 2]):
+        for dim in (-1, 0, None): assert one.argmax(dim) == one.full().argmax(dim)

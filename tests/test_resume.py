@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np, pytest, safetensors.torch, torch
 from fastai.basics import (Adam, Callback, Categorize, CrossEntropyLossFlat, DataLoaders, Datasets, F, L, Learner,
                            OptimWrapper, SGD, accuracy, nn, ranger, set_seed)
+from fastai.callback.core import CancelTrainException, CancelValidException
 from fastai.callback.hook import *
 from fastai.callback.schedule import *
 from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
@@ -658,3 +659,42 @@ def test_how_often_and_how_many_checkpoints_without_a_word(tmp_path):
     cb._save = lambda epoch, it, **kw: (steps.append(cb.learn.train_iter), save(epoch, it, **kw))
     fit(learn := learner(dls=loaders(bs=4, seq_len=2)), cb, epochs=1)
     assert sorted({*steps}) == [0, 100, len(learn.dls.train)] and len(list((tmp_path/'run').iterdir())) == 2
+
+
+def test_damaged_checkpoints_make_room(tmp_path, whole):
+    "They had the names of later steps: what was saved after them was removed at once, until the run had passed them."
+    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'c', every=2), Cut(15))
+    for p in (tmp_path/'c').iterdir(): (p/'state.json').write_text('{')
+    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'c', every=2), Cut(9))
+    assert sorted(p.name for p in (tmp_path/'c').iterdir()) == ['00000006.0000', '00000008.0000']
+    assert_same_run(fit(learner(), CheckpointCallback(tmp_path/'c', every=2)), whole)
+
+
+class Limit(Callback): # ends each epoch, or each validation, early
+    def __init__(self, train=None, valid=None): self.train, self.valid = train, valid
+    def after_batch(self):
+        if self.training and self.iter + 1 == self.train: raise CancelTrainException
+        if not self.training and self.iter + 1 == self.valid: raise CancelValidException
+
+
+@pytest.mark.parametrize('limit', [dict(train=10), dict(valid=2), dict(train=9, valid=1)], ids=str)
+def test_epochs_that_are_ended_early_resume_as_well(tmp_path, limit):
+    "The position in the data was that of the batch at which they ended."
+    again = lambda *cbs, seed=42: fit(learner(seed=seed), Limit(**limit), *cbs, epochs=3)
+    first = again()
+    n = limit.get('train', n_steps)
+    with pytest.raises(Accident): again(CheckpointCallback(tmp_path/'c', every=7), Cut(n + 1))
+    with pytest.raises(Accident): again(CheckpointCallback(tmp_path/'c', every=7), Cut(2*n - 2), seed=1)
+    assert_same_run(again(CheckpointCallback(tmp_path/'c', every=7), seed=2), first)
+
+
+@pytest.mark.parametrize('wrap', ['AttentionLSTM', 'PointerSentinel', 'ContinuousCache'])
+def test_models_with_a_memory_resume(tmp_path, wrap):
+    "What they had seen was not in the checkpoint."
+    from lesson8nlp import beyond
+    def make(seed=42):
+        set_seed(seed, reproducible=True)
+        inner = lm.LMModel7(len(vocab), 16, 1, .1)
+        model = getattr(beyond, wrap)(inner, *[16]*(wrap != 'ContinuousCache'), window=8)
+        return TextLearner(loaders(), model, loss_func=CrossEntropyLossFlat())
+    assert_same_run(run_cut(tmp_path/'c', Cut(9), make=make), fit(make()))

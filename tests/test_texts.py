@@ -728,3 +728,21 @@ def test_messages_name_arguments_in_the_words_of_their_reader(tmp_path, monkeypa
     assert "Try --sep ';'" in m and 'a  sep=1.csv' in m
     assert (tx.setting('sep', '\t') == "--sep '\\t'" and tx.setting('label', 'a b') == "label='a b'"
             and tx.for_reader('a', 'b') == 'b')
+
+
+def test_labels_of_other_libraries_are_plain_values():
+    import torch
+    from lesson8nlp.texts import labels_for
+    for labels in (torch.tensor([1, 0]), list(torch.tensor([1, 0])), list(np.array([1, 0])), np.array([1, 0])):
+        found = labels_for(['a', 'b'], labels)
+        assert found == [1, 0] and {*map(type, found)} == {int}
+
+
+def test_line_ends_of_every_system():
+    from lesson8nlp.texts import newlines
+    assert newlines('a\r\nb\rc\r\r\nd\r\r\re\nf\r') == 'a\nb\nc\nd\n\n\ne\nf\n'
+    assert len(newlines('\r'*300_000 + 'x')) == 300_001  # took a minute
+
+
+def test_an_encoding_that_is_none_is_said(tmp_path):
+    refuses('no encoding None', read_text, put(tmp_path/'a.txt', 'a'), None)

@@ -1,10 +1,12 @@
 """What a notebook cannot show well about the tokenizer: random text, known answers for every rule, broken models,
 other processes."""
-import itertools, json, os, pickle, random, subprocess, sys
+import itertools, json, os, pickle, random, re, subprocess, sys
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
+from types import SimpleNamespace
 
-import pytest
+import numpy as np, pandas as pd, pytest
 from fastai.text import core as theirs
 from hypothesis import given, settings, strategies as st
 
@@ -694,3 +696,48 @@ def test_from_folder_reads_each_real_folder_once(tmp_path, name, to):
                                         n_workers=1).lengths)[-1] == 'pos/note.md'
     with pytest.raises(FileNotFoundError, match="no folder 'train'"):
         Tokenizer.from_folder(tmp_path/'t', folders=['train'])
+
+
+class Cased:
+    def __init__(self, low): self.low = low
+    def __call__(self, t): return t.lower() if self.low else t.upper()
+    def method(self, t): return self(t)
+
+
+def with_default(n):
+    def f(t, *, n=n): return t*n
+    return f
+
+
+def with_array(i):
+    a = np.arange(5000)
+    a[2500] = i
+    return lambda t: t*int(a[2500])
+
+
+def calls_itself():
+    def f(t): return f(t[1:]) if t.startswith('x') else t
+    return f
+
+
+def of_expression(pattern): return partial(re.compile(pattern).sub, '')
+
+
+@pytest.mark.parametrize('make', [Cased, lambda o: Cased(o).method, with_default, with_array, of_expression],
+                         ids=['object', 'method', 'default', 'array', 'expression'])
+def test_the_settings_of_a_rule_are_in_the_key(make):
+    "Another setting had the same key, or an address was in it: old tokens came out of the cache, or none ever did."
+    one, two = ('<.>', '<..>') if make is of_expression else (1, 0)
+    key = lambda o: json.dumps(Tokenizer(rules=[make(o)]).config(), default=str)
+    keep = [make(two) for _ in range(50)]  # other addresses
+    assert key(one) == key(one) != key(two) and '0x' not in key(one) and keep
+
+
+def test_a_rule_may_call_itself():
+    assert Tokenizer(rules=[calls_itself()]).config() == Tokenizer(rules=[calls_itself()]).config()
+
+
+def test_two_columns_of_one_name_are_refused():
+    df = pd.DataFrame([['a', 'b', 1], ['c', 'd', 0]], columns=['text', 'text', 'label'])
+    with pytest.raises(ValueError, match="Two columns of the table are called 'text'"):
+        tk._tokenize_table(Tokenizer.from_df('text'), SimpleNamespace(items=df))

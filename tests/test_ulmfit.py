@@ -319,9 +319,53 @@ def test_the_same_call_twice_at_once_is_refused(reviews, lm, tmp_path):
     "Both wrote their checkpoints into one folder, which the first to end removed."
     texts, labels = reviews
     call = lambda: train_classifier(texts, labels, lm, epochs=1, bs=16, verbose=False, path=tmp_path/'work')
-    with one_at_a_time(tmp_path/'work'), ThreadPoolExecutor(1) as pool:
+    with one_at_a_time(tmp_path/'work', lock=tmp_path/'work'/'.lock'), ThreadPoolExecutor(1) as pool:
         with pytest.raises(BlockingIOError, match='running already.*work.*path'): pool.submit(call).result()
     assert call().kind == 'text_classifier'
+
+
+def test_a_decoder_of_its_own_is_kept_by_finetune(reviews):
+    "It was thrown away in silence, or torch said which keys were missing."
+    codec = make_codec(reviews[0], min_freq=2)
+    for how in (dict(tie_weights=False), dict(out_bias=False), dict(bidir=True)):
+        net = get_language_model(AWD_LSTM, len(codec.vocab), small | how | dict(pad_token=codec.pad_id), lazy=True)
+        lm = TextModel(net, codec)
+        if 'tie_weights' in how: nn.init.normal_(net[1].decoder.weight, std=3)
+        tuned = finetune(reviews[0], lm, epochs=1, lr=1e-9, bs=4, seq_len=20, min_freq=1000, valid=list(range(20)),
+                         verbose=False)
+        assert {k: tuned.config[k] for k in how} == how
+        assert tuned.perplexity(reviews[0][:9]) == pytest.approx(lm.perplexity(reviews[0][:9]), rel=1e-2)
+
+
+def test_labels_of_numpy_are_saved(tmp_path, lm):
+    net = get_text_classifier(AWD_LSTM, len(lm.codec.vocab), 2, config=dict(emb_sz=8, n_hid=12, n_layers=1),
+                              pad_idx=lm.codec.pad_id)
+    m = TextModel(net, lm.codec, labels=list(np.array([0, 1])))
+    assert TextModel.load(m.save(tmp_path/'m')).labels == [0, 1] and m.fingerprint()
+
+
+def test_places_are_checked_before_the_texts(reviews, lm, tmp_path, monkeypatch):
+    (tmp_path/'file').write_text('x')
+    monkeypatch.setattr(ulmfit, 'check_texts', None)  # whoever reads them fails
+    for call in (lambda **kw: finetune(reviews[0], lm, **kw), lambda **kw: train_classifier(*reviews, lm, **kw),
+                 lambda **kw: pretrain(reviews[0], lm.codec, **kw)):
+        with pytest.raises(FileExistsError, match='file is a file'): call(path=tmp_path/'file')
+
+
+def test_a_model_that_is_replaced_while_it_is_read(lm, tmp_path):
+    "A reader got files of two versions, or heard that its model had been altered."
+    a, b = lm, lm.untrained(seed=9)
+    kinds = {a.fingerprint(), b.fingerprint()}
+    a.save(tmp_path/'m')
+    def write():
+        for i in range(12): (b if i % 2 else a).save(tmp_path/'m')
+    with ThreadPoolExecutor(1) as pool:
+        done, n = pool.submit(write), 0
+        while not done.done():
+            assert TextModel.load(tmp_path/'m', 'cpu').fingerprint() in kinds
+            n += 1
+        done.result()
+    assert n
 
 
 def test_settings_left_open_go_by_the_number_of_texts():
@@ -371,14 +415,21 @@ def test_the_texts_set_aside_are_the_same_in_every_step(reviews, monkeypatch):
     mixed = [texts[i] for i in order]
     assert lm == {mixed[i] for i in ulmfit.split_aside(mixed, .1, 42)[1]} and len(lm) == len(texts)//10
     clf = {texts[i] for i in ulmfit.split_by_class(texts, labels, .1, 42)[1]}
-    assert len(clf - lm) < .2*len(clf) and len(clf) == len(lm)
+    assert clf == lm
     some = mixed[:300]
     part = {some[i] for i in ulmfit.split_aside(some, .1, 42)[1]}
     assert len(part - lm) < .5*len(part)
     other = {texts[i] for i in ulmfit.split_aside(texts, .1, 43)[1]}
     assert len(other & lm) < .3*len(lm)
-    twice = texts + texts
-    assert all(twice[i] in lm for i in ulmfit.split_aside(twice, .1, 42)[1])
+    stock = [*texts[:200], *['good', 'bad', 'ok', 'fine']*50]  # as in a survey: no answer fills the part set aside
+    part = [stock[i] for i in ulmfit.split_aside(stock, .1, 42)[1]]
+    assert len(part) == 40 and max(map(part.count, part)) < 20
+    many = [f'l{i % 40}' for i in range(400)]  # of each class one text or more on both sides
+    train, aside = ulmfit.split_by_class(texts[:400], many, .1, 42)
+    assert {many[i] for i in aside} == {many[i] for i in train} == set(many)
+    assert {*map(int, ulmfit.split_aside(texts[:400], .1, 42)[1])} <= {*map(int, aside)} and len(aside) < 80
+    as_ids = [[np.array([i, i + 1], t) for i in range(50)] for t in (np.uint16, np.int64)]
+    assert ulmfit.split_aside(as_ids[0], .1, 1)[1].tolist() == ulmfit.split_aside(as_ids[1], .1, 1)[1].tolist()
 
 
 def test_training_leaves_all_random_states(reviews, lm):
