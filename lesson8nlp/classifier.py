@@ -252,7 +252,9 @@ def similar_lengths(lens, bs, most=2**17): # lists of at most `bs` positions, th
     batches, total = [], 0
     for i in sorted(range(len(lens)), key=lambda i: -lens[i]):
         padded = (len(batches[-1]) + 1)*lens[batches[-1][0]] if batches else 0
-        if not batches or len(batches[-1]) == bs or padded > min(2*(total + lens[i]), most): batches.append([]); total = 0
+        if not batches or len(batches[-1]) == bs or padded > min(2*(total + lens[i]), most):
+            batches.append([])
+            total = 0
         batches[-1].append(i)
         total += lens[i]
     return batches

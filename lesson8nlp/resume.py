@@ -286,11 +286,12 @@ def _save(self:CheckpointCallback, epoch, it, finished=False):
             f'checkpoints in {self.files.root} stay as they are. Try a lower learning rate or gradient clipping, '
             'in another folder.')
     grads = {n: 0 if self.stepped else p.grad for n, p in model.named_parameters() if p.grad is not None}
+    places = [loader_state(dl, it > 0 and not i) for i, dl in enumerate(learn.dls.loaders)]
     scaler = scaler.state_dict() if isinstance(scaler, torch.amp.GradScaler) else None
     self.files.save(dict(what=self.what, epoch=epoch, iter=it, n_iter=learn.n_iter if it else len(learn.dls.train),
         finished=finished, train_iter=learn.train_iter, pct_train=learn.pct_train, model=model.state_dict(),
         hidden=hidden_state(model), opt=learn.opt.state_dict(), scaler=scaler, grads=grads,
-        loaders=[loader_state(dl, it > 0 and not i) for i, dl in enumerate(learn.dls.loaders)], rng=rng_state(), recorder=fit_record(learn, self.secs),
+        loaders=places, rng=rng_state(), recorder=fit_record(learn, self.secs),
         cbs={cb.name: callback_state(cb) for cb in learn.cbs}))
     self.last = learn.train_iter
 
