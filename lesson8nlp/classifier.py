@@ -96,11 +96,12 @@ def read_documents(self:DocumentEncoder, x, lens): # padded at the end (bs, L) i
 @patch
 def forward(self:DocumentEncoder, x): # (bs, L) int64 -> outputs (bs, longest, n), and a mask, True at padding
     x, lens = to_left(x, self.pad_idx)
-    same = [torch.arange(len(x), device=x.device)] # rows to read side by side
-    if getattr(self.module, 'n_dir', 1) > 1: same = [(lens == n).nonzero()[:, 0] for n in lens.unique()]
-    outs = [self.read_documents(x[rows, :lens[rows].max()], lens[rows]) for rows in same]
-    out = torch.cat([F.pad(o, (0, 0, 0, x.shape[1] - o.shape[1])) for o in outs])[torch.cat(same).argsort()]
-    return out, torch.arange(x.shape[1], device=x.device) >= lens[:, None]
+    mask = torch.arange(x.shape[1], device=x.device) >= lens[:, None]
+    if getattr(self.module, 'n_dir', 1) == 1: return self.read_documents(x, lens), mask
+    same = [(lens == n).nonzero()[:, 0] for n in lens.unique()] # rows that are equally long
+    outs = [self.read_documents(x[rows, :lens[rows[0]]], lens[rows]) for rows in same]
+    out = torch.cat([F.pad(o, (0, 0, 0, x.shape[1] - o.shape[1])) for o in outs])
+    return out[torch.cat(same).argsort()], mask
 
 # %% ../nbs/internals/12_reader.ipynb #fa7e0071
 def repeat_last(out, mask): # padding repeats the last output: TAR, which is for changes, sees none there
@@ -294,7 +295,6 @@ def check_answers(readers): # may their answers be averaged?
     if any(not torch.allclose(r.activation(some), readers[0].activation(some)) for r in readers):
         raise ValueError('The models turn what they compute into answers in different ways (one label, several labels, '
                          'or numbers), so their answers cannot be averaged.')
-
 
 # %% ../nbs/internals/12_reader.ipynb #d7c96eab
 def classify(

@@ -374,7 +374,7 @@ def check_writable(path): # can a folder be made there?
         raise PermissionError(f'Nothing can be written to {above} ({e.strerror}): give another path.') from None
 
 # %% ../nbs/internals/13_ulmfit.ipynb #d61935c3
-def kind_at(path): # of the model that is there; None if there is none, or it is damaged
+def kind_at(path): # of the model that is there; None if there is none, or it cannot be read
     try: return json.loads((path/'config.json').read_text(encoding='utf-8'))['architecture']
     except (OSError, ValueError, KeyError, TypeError): return None
 
