@@ -221,10 +221,11 @@ class Reader:
     def set_outputs(self, model, vocab): # what the numbers that come out of `model` mean
         self.labels = getattr(model, 'labels', None) or (list(vocab[1]) if not isinstance(vocab[0], str) else None)
         self.n_out = [m for m in self.net.modules() if isinstance(m, nn.Linear)][-1].out_features
-        self.numbers = self.n_out == 1 or any(isinstance(m, SigmoidRange) for m in self.net.modules())
+        as_numbers = self.n_out == 1 or any(isinstance(m, SigmoidRange) for m in self.net.modules())
         kept = getattr(model, 'activation', None) # of a TextModel
-        usual = _activations['none' if self.numbers else kept if isinstance(kept, str) else 'softmax']
-        self.activation = getattr(getattr(model, 'loss_func', None), 'activation', usual)
+        if not isinstance(kept, str): kept = 'none' if as_numbers else 'softmax'
+        self.activation = getattr(getattr(model, 'loss_func', None), 'activation', _activations[kept])
+        self.numbers = as_numbers and kept == 'none'
 
 # %% ../nbs/internals/12_reader.ipynb #49e1f911
 @patch

@@ -161,7 +161,8 @@ class Codec:
         if tok is None: tok = _default_tokenizer() if BOS in self.o2i else str.split
         self._fast = tok if isinstance(tok, FastTokenizer) else None
         self.tok = self._fast.tok if self._fast else tok
-        self._lock, self._seen, self._ids = threading.RLock(), None, np.zeros(0, np.int64)
+        self._lock = self._fast.lock if self._fast else threading.RLock()
+        self._seen, self._ids = None, np.zeros(0, np.int64)
 
     @property
     def _pieces(self): return isinstance(getattr(self.tok, 'tok', None), (CharTokenizer, SubwordTokenizer)) or None

@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/fasttok.html.md"""
 __all__ = ['FastTokenizer']
 
 # %% ../nbs/internals/05_fasttok.ipynb #aff36b64
-import gc, re
+import gc, re, threading
 from contextlib import contextmanager
 from enum import IntFlag
 from itertools import chain
@@ -660,7 +660,7 @@ class FastTokenizer:
     ):
         check_whole(max_chunks=max_chunks)
         self.tok, self.max_chunks = Tokenizer() if tok is None else tok, max_chunks
-        self.n_texts = self.n_slow = 0
+        self.n_texts, self.n_slow, self.lock = 0, 0, threading.RLock()
         self.by_chunk = splits_at_spaces(self.tok)
         if self.by_chunk: self._cases = SpecialCases(self.tok.tok.nlp.tokenizer)
         self.forget()

@@ -144,8 +144,8 @@ class TextModel:
         n_class = self.config.get('n_class')
         if hasattr(model, 'reset'): model.reset()
         self.model, self.codec, self.info = model.eval(), codec, dict(info or {})
-        is_number = n_class == 1 or self.config.get('y_range')
-        self.activation = ('none' if is_number else activation or 'softmax') if n_class else None
+        usual = 'none' if n_class == 1 or self.config.get('y_range') else 'softmax'
+        self.activation = (activation or usual) if n_class else None
         if labels is not None: labels = [o.item() if isinstance(o, np.generic) else o for o in labels]
         self.labels = labels if labels is not None else [str(i) for i in range(n_class)] if n_class else None
 

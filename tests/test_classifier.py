@@ -267,12 +267,12 @@ def test_models_with_other_labels_are_not_averaged(trained):
 def test_saliency_has_a_name_for_each_output(trained):
     with pytest.raises(ValueError, match='1 classes for 2 outputs'): saliency(trained.model, texts[0], codec, ['x'])
 
-@pytest.mark.parametrize('kind', ['several', 'number', 'range'])
+@pytest.mark.parametrize('kind', ['several', 'tag', 'number', 'range'])
 def test_a_saved_model_answers_as_its_learner(kind, tmp_path):
     """Labels that do not exclude each other were softmaxed after saving; a number came back as the probability of
-    label 0."""
+    label 0; of a single tag that a text has or has not, it gave what goes into the sigmoid."""
     from lesson8nlp.ulmfit import TextModel
-    labels = ([[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)] if kind == 'several' else
+    labels = ([['pos']*(o == 'pos') for o in sides] if kind == 'tag' else [[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)] if kind == 'several' else
               [4.*(o == 'pos') for o in sides])
     learn = fit(learner(labels, **(dict(y_range=(0, 5)) if kind == 'range' else {})), 15)
     m = TextModel.load(TextModel.from_learner(learn).save(tmp_path/'m', own_tok=True), 'cpu', tok=words)
@@ -285,6 +285,9 @@ def test_a_saved_model_answers_as_its_learner(kind, tmp_path):
         assert df.labels.tolist() == [[o for o, v in zip(['long', 'neg', 'pos'], p) if v > .5] for p in want.tolist()]
         assert m.untrained().activation == m.activation == 'sigmoid'
         with pytest.raises(ValueError, match='can have several'): m.to_onnx(tmp_path/'m.onnx')
+    elif kind == 'tag':
+        assert df['p(pos)'].between(0, 1).all() and df.labels.tolist() == [['pos']*(v > .5) for v in want[:, 0]]
+        assert saliency(m, texts[1]).answer == 'pos'
     else:
         assert list(df) == ['text', 'value'] and df.value.tolist() == pytest.approx(want[:, 0].tolist(), abs=1e-5)
         assert df.value[1] > df.value[0]

@@ -142,13 +142,16 @@ def test_from_loaders_of_every_kind():
     with expect_fail(ValueError, 'neither a codec nor a vocab'): Codec.from_dls(SimpleNamespace())
 
 
-def test_threads_share_a_codec():
+@pytest.mark.parametrize('one', [True, False], ids=['codec', 'tokenizer'])
+def test_threads_share_a_codec(one):
+    "One codec, or four codecs that share a `FastTokenizer`, whose dictionaries are emptied all the time."
     vocab = make_vocab({t: 9 for o in Tokenizer().pipe(texts) for t in o})
-    codec = Codec(Tokenizer(), vocab)
+    fast = FastTokenizer(max_chunks=800_000 if one else 5)
+    codecs = [Codec(Tokenizer(), vocab)]*4 if one else [Codec(fast, vocab) for _ in range(4)]
     many = [[f'{t} w{i} {"ab"[j]}{i*j}' for i in range(300) for t in texts[:3]] for j in range(2)]*2
     want = [[o.tolist() for o in Codec(Tokenizer(), vocab).encode_all(m)] for m in many]
     got = [None]*4
-    def work(i): got[i] = [o.tolist() for o in codec.encode_all(many[i])]
+    def work(i): got[i] = [o.tolist() for o in codecs[i].encode_all(many[i])]
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for t in threads: t.start()
     for t in threads: t.join()
