@@ -44,7 +44,7 @@ def tools(app, docname):
     if secs and p.get('reference'): time += ' the notebook'
     hw = f' title="{html.escape("measured on " + p["hardware"])}"' if p['hardware'] else ''
     colab = repo.replace('https://github.com/', 'https://colab.research.google.com/github/')
-    links = [(f'{colab}/blob/main/{nb}', 'Open in Colab', ''),
+    links = [*[(f'{colab}/blob/main/{nb}', 'Open in Colab', '')]*(nb != 'nbs/index.ipynb'), # it reads the checkout
              (f'{up}notebooks/{nb[4:]}', 'Download notebook', ' download'),
              (f'{repo}/blob/main/{nb}', 'Source on GitHub', '')]
     return ('<p class="page-tools">' + ''.join(f'<a href="{h}"{a}>{t}</a>' for h, t, a in links)

@@ -37,7 +37,7 @@ module_order = ('store core texts data rules subwords tokenizer numericalizer re
 # `tokenizer` brings the names of rules and subwords too
 _internals = 'store rules subwords regex training experiments stream cli all'.split()
 # what other functions are made of: import these from their modules
-_parts = set('''bar hardware result_row save_results load_results each_text Table expand sample_review extract_folder
+_parts = set('''bar hardware result_row save_results load_results results_folder measured each_text Table expand sample_review extract_folder
     tokenizer_config training_lines check_readable PadRight ClassDataLoader EncodeText causal_window copy_probs
     attention_weights rotary plain_model run_identity float_type draw penalize model_lock keep_state state_axes
     take_rows Writer to_left architectures sizes describe_model temporary_seed check_model_path grow_codec pooled_states

@@ -219,10 +219,10 @@ def seed_row(
 
 # %% ../nbs/internals/14_experiments.ipynb #4a80b0db
 def ladder_rows(
-    folder='../benchmarks/results' # where the rows of results are
+    folder=None # where the rows of results are; None: those that came with the project
 ) -> list: # of dicts, as `seed_row` gives them
     "The measured rows of the seven models, and of those beyond them."
-    return [r for name in ('ladder', 'beyond') for r in load_results(f'{folder}/{name}.json')]
+    return [r for name in ('ladder', 'beyond') for r in load_results(Path(folder or results_folder())/f'{name}.json')]
 
 def ladder_markdown(
     rows:list, # of dicts, as `ladder_rows` gives them
@@ -240,11 +240,11 @@ def ladder_markdown(
 
 # %% ../nbs/internals/14_experiments.ipynb #5bc3ea02
 def few_labels_rows(
-    folder='../benchmarks/results', # where the rows of results are
+    folder=None, # where the rows of results are; None: those that came with the project
     name:str='few_labels' # 'few_labels': on the test reviews; 'few_labels_tune': on training reviews set aside
 ) -> list: # of dicts: way, n_labels, ours (accuracy, %), sd, n_test, seeds, ...; empty before the first run
     "The measured rows of the experiment with few labels."
-    path = Path(folder)/f'{name}.json'
+    path = Path(folder or results_folder())/f'{name}.json'
     return load_results(path) if path.exists() else []
 
 def few_labels_caption(
@@ -255,10 +255,11 @@ def few_labels_caption(
     some = [f'{k} with {", ".join(f"{n:,}" for n in draws if draws[n] == k)} labels'
             for k in sorted({*draws.values()}, reverse=True)]
     r = rows[0]
-    kind = 'test' if r['tested_on'] == 'test' else 'training'
-    return (f'Accuracy on {r["n_test"]:,} {kind} reviews of IMDB. Each point is the mean over random draws of the '
-            f'labelled reviews ({"; ".join(some)}), and the shade is ± one standard deviation. '
-            f'Measured on {r["hardware"]} ({max(r["date"] for r in rows)}) by `{r["command"]}`.')
+    kind = 'of the 25,000 test' if r['tested_on'] == 'test' else 'training'
+    days = ' to '.join(sorted({min(r['date'] for r in rows), max(r['date'] for r in rows)}))
+    return (f'Accuracy on {r["n_test"]:,} {kind} reviews of IMDB, the same ones for every point. Each point is the mean '
+            f'over random draws of the labelled reviews ({"; ".join(some)}), and the shade is ± one standard deviation. '
+            f'Measured on {r["hardware"]} ({days}) by `{r["command"]}`.')
 
 # %% ../nbs/internals/14_experiments.ipynb #1726bc63
 _curves = { # of each way: what it is called in the figure, color, marker
