@@ -774,17 +774,18 @@ def bag_of_words(
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     if weigh not in ('tfidf', 'ratios'): raise ValueError(f"weigh is {weigh!r}; it must be 'tfidf' or 'ratios'.")
-    how = dict(min_df=2, ngram_range=(1, n_words), analyzer='char' if characters else 'word')
+    how = dict(min_df=2, ngram_range=(1, n_words), analyzer='char' if characters else 'word',
+               token_pattern=r'\w+|[^\w\s]') # scikit-learn's own leaves out "!", "?" and words of one letter
     counts = TfidfVectorizer(sublinear_tf=True, **how) if weigh == 'tfidf' else CountVectorizer(binary=True, **how)
+    texts, others = check_texts(texts), check_texts(others)
     if len(texts) != len(labels): raise ValueError(f'There are {len(texts):,} texts and {len(labels):,} labels.')
-    y, fit = np.asarray(labels), LogisticRegression
-    try: x = counts.fit_transform(texts) if len(set(labels)) > 1 else None
+    (classes, y), fit, scores = np.unique(labels, return_inverse=True), LogisticRegression, []
+    try: x = counts.fit_transform(texts) if len(classes) > 1 else None
     except ValueError: x = None # nothing comes in two texts
     if x is None: return np.full(len(others), Counter(labels).most_common(1)[0][0])
     tx = counts.transform(others)
-    if weigh == 'tfidf': return fit(C=10, max_iter=1000).fit(x, y).predict(tx)
-    classes, scores = np.unique(y), []
-    for c in classes[1:] if len(classes) == 2 else classes: # each against the others
+    if weigh == 'tfidf': return classes[fit(C=10, max_iter=1000).fit(x, y).predict(tx)]
+    for c in range(len(classes) == 2, len(classes)): # each against the others
         p, q = (np.asarray(x[m].sum(0)).ravel() + 1 for m in (y == c, y != c))
         r = np.log((p/p.sum())/(q/q.sum()))
         xr, txr = x.multiply(r).tocsr(), tx.multiply(r).tocsr()
@@ -792,7 +793,7 @@ def bag_of_words(
     return classes[(scores[0] > 0).astype(int)] if len(classes) == 2 else classes[np.argmax(scores, 0)]
 
 # %% ../nbs/internals/13_ulmfit.ipynb #7486ff50
-def one_label_each(texts, labels): # as strings, with their classes
+def one_label_each(texts, labels): # all of one type, as they are or else as strings, with their classes
     n = len(labels)
     if n != len(texts):
         raise ValueError(f'There are {len(texts):,} texts and {n:,} labels: give one label for each text.')
@@ -807,7 +808,8 @@ def one_label_each(texts, labels): # as strings, with their classes
         for j in (first.setdefault(str(o), i), values.setdefault(o, i)):
             if labels[j] != o or str(labels[j]) != str(o):
                 raise ValueError(f'Label {i} of {n} is {o!r}, and label {j} is {labels[j]!r}: write them alike.')
-    labels = check_labels([str(o) for o in labels], [f'Label {i} of {n}' for i in range(n)])
+    names = check_labels([str(o) for o in labels], [f'Label {i} of {n}' for i in range(n)])
+    if len(kinds := {type(o) for o in labels}) > 1 or not kinds <= {str, int, float, bool}: labels = names
     classes = sorted(set(labels))
     if len(classes) == 1:
         raise ValueError(f'All texts have the label {classes[0]!r}; a classifier needs at least two labels.')
@@ -913,7 +915,7 @@ def fit_classifier(parts, classes, lm, how, device, path, identity, verbose): # 
 # %% ../nbs/internals/13_ulmfit.ipynb #41ed4a5e
 def train_classifier(
     texts, # a list of texts
-    labels, # a label for each text; kept as strings
+    labels, # a label for each text: strings or numbers
     lm:TextModel=None, # language model whose encoder it starts from; default: the one that ships with the package
     epochs:int=0, # epochs with everything unfrozen; 0: chosen by the number of texts
     lr:float=2e-3, # highest learning rate

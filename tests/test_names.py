@@ -169,6 +169,15 @@ def test_bag_of_words_learns_what_is_plain():
         bag_of_words(texts, (['pos', 'neg']*6)[:11], texts)
 
 
+def test_bag_of_words_counts_marks_and_letters_and_takes_texts_alone():
+    "An exclamation mark and *I* are all that tells these texts apart; what is no text was a bare AttributeError."
+    for weigh in ('tfidf', 'ratios'):
+        assert bag_of_words(['A film !', 'A film ?']*6, [1, 0]*6, ['?', '!'], weigh=weigh).tolist() == [0, 1]
+        assert bag_of_words(['I film', 'U film']*6, [1, 0]*6, ['U', 'I'], weigh=weigh).tolist() == [0, 1]
+    for bad in (None, 7, b'film'):
+        with pytest.raises(TypeError, match='Text 1 of 2'): bag_of_words(['a', bad], [0, 1], ['a'])
+
+
 def test_linear_probe_separates_what_the_encoder_separates():
     from fastai.basics import DataLoaders
     from fastai.text.models.awdlstm import AWD_LSTM as _  # noqa: F401 (registers fastai's metadata)

@@ -663,9 +663,17 @@ def test_labels_that_would_be_merged_or_misread(reviews, lm, labels, err, match)
     with pytest.raises(err, match=match): train_classifier(reviews[0], labels, lm)
 
 
-def test_labels_that_are_numbers(reviews, lm):
+def test_labels_that_are_numbers_are_answered_as_numbers(reviews, lm, tmp_path):
+    "Answers are compared with a column of labels: '0' == 0 is False, and every answer was wrong without a word."
     for labels in (np.array([0, 1]*40), pd.Series([1, 0]*40), [np.int64(1), 0]*40, torch.tensor([0, 1]*40)):
-        assert train_classifier(reviews[0], labels, lm, bs=16, **quiet).labels == ['0', '1']
+        clf = train_classifier(reviews[0], labels, lm, bs=16, **quiet)
+        assert clf.labels == [0, 1] and {type(o) for o in clf.labels} == {int}
+    for labels, want in ((np.array([10., 9.5]*40), [9.5, 10.]), ([True, False]*40, [False, True])):
+        clf = train_classifier(reviews[0], labels, lm, bs=16, **quiet)
+        again = TextModel.load(clf.save(tmp_path/'m'), 'cpu')
+        assert again.labels == clf.labels == want and set(again.predict(reviews[0]).label) <= set(want)
+        assert clf.explain(reviews[0][0]).answer in want and f'p({want[0]})' in clf.predict('a', all_labels=True)
+    assert train_classifier(reviews[0], [1, 'no']*40, lm, bs=16, **quiet).labels == ['1', 'no']
 
 
 wrong = [(k, v) for k, vs in dict(
