@@ -226,6 +226,23 @@ def test_runner_reports_a_failing_lesson(tmp_path):
     assert "'42'" in str(nbformat.read(tmp_path/'out'/'good.ipynb', as_version=4).cells[0].outputs)
 
 
+def test_runner_goes_on_when_a_kernel_dies(tmp_path, monkeypatch, capsys):
+    "The lesson whose process ends has failed; the others still run, and their times are kept."
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_notebook
+    for n, s in {'bad': 'import os; os._exit(1)', 'good': '6*7'}.items():
+        nbformat.write(new_notebook(cells=[new_code_cell('1'), new_code_cell(s)]), tmp_path/f'{n}.ipynb')
+    kept = {}
+    monkeypatch.setattr(run_notebooks, 'save_times', kept.update)
+    monkeypatch.setattr(sys, 'argv', ['run_notebooks.py', '--times', '--out', str(tmp_path/'out'),
+                                      *(str(tmp_path/f'{n}.ipynb') for n in ('bad', 'good'))])
+    with pytest.raises(SystemExit, match='Failed: bad.ipynb'): run_notebooks.main()
+    out = capsys.readouterr().out
+    assert 'Kernel died in cell 2 of 2' in out and 'os._exit(1)' in out and '1 of 2 notebooks ran' in out
+    assert list(kept) == ['good']
+    assert "'42'" in str(nbformat.read(tmp_path/'out'/'good.ipynb', as_version=4).cells[1].outputs)
+
+
 def test_readers_of_reviews_are_found():
     "By what they call, through fixtures, variables and code in strings; what reads none is left alone."
     source = """
