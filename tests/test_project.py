@@ -332,6 +332,18 @@ def test_one_notebook_that_does_not_exist():
     assert r.returncode == 1 and 'no notebook 99_nothing' in r.stderr
 
 
+@pytest.mark.parametrize('wrong, says', [
+    ('02_tokeniser', ', such as 02_tokenizer'), ('02_tokenizer-checkpoint', ', such as 02_tokenizer'),
+    ('*', f'{lessons[0].stem}, '), ('_x', f'{lessons[0].stem}, ')])
+def test_a_name_of_no_notebook_is_an_error(wrong, says, monkeypatch):
+    "nbdev finds nothing to test then, and calls that a success."
+    monkeypatch.setattr(run_tests, 'call', lambda *args: 0)
+    with pytest.raises(SystemExit, match=re.escape(says)): run_tests.test_one(wrong)
+    with pytest.raises(SystemExit, match=f'no notebook {re.escape(wrong)}'):
+        run_tests.test_notebooks([lessons[0], root/'nbs'/f'{wrong}.ipynb'])
+    assert run_tests.test_notebooks([lessons[0]]) == 0
+
+
 def imports_of(p):
     "The top-level names that a file imports, wherever in it."
     for node in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
