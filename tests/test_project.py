@@ -417,10 +417,16 @@ def test_the_first_cell_is_hidden_and_written_once(tmp_path):
 def texts_of_project():
     "Every text of the project with its path, as git lists them."
     files = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=root,
-                           capture_output=True, text=True).stdout.split('\0')
+                           stdout=subprocess.PIPE, text=True, check=True).stdout.split('\0')
     for f in filter(None, files):
         if (root/f).is_file() and Path(f).suffix not in ('.npz', '.png') and f != 'LICENSE':
             yield f, (root/f).read_text(encoding='utf-8')
+
+
+def test_texts_are_not_looked_for_in_vain(monkeypatch, tmp_path):
+    "Where git refuses to list the files, nothing would be checked."
+    monkeypatch.setenv('GIT_DIR', str(tmp_path/'nowhere'))
+    with pytest.raises(subprocess.CalledProcessError): list(texts_of_project())
 
 
 def test_the_address_stands_in_one_place():
