@@ -44,6 +44,11 @@ def test_archives_hold_what_they_should(archives):
     assert {'LICENSE', 'README.md', 'settings.ini', 'lesson8nlp/py.typed'} <= inside
 
 
+def test_source_archive_holds_no_tests(archives):
+    "They read notebooks, tools and benchmarks, which it lacks; setuptools would add some of them."
+    assert not [n for n in tarfile.open(archives[0]).getnames() if n.split('/')[1:2] == ['tests']]
+
+
 def test_wheel_works_elsewhere(archives, tmp_path):
     py, _ = release.environment(tmp_path, ('pip', 'ipykernel', 'nbclient'))
     release.install(py, archives[1])
