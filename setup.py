@@ -1,5 +1,6 @@
-"Fill the dynamic fields of pyproject.toml from settings.ini, and the version from the package."
-import re
+"""Fill the dynamic fields of pyproject.toml from settings.ini, the version from the package, the description from
+README.md."""
+import re, tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -13,9 +14,17 @@ name = cfg["lib_name"]
 lines = lambda key: [o.strip() for o in cfg.get(key, "").splitlines() if o.strip()]
 statuses = ["Planning", "Pre-Alpha", "Alpha", "Beta", "Production/Stable", "Mature", "Inactive"]
 init = (here / name / "__init__.py").read_text(encoding="utf-8")
+toml = tomllib.loads((here / "pyproject.toml").read_text(encoding="utf-8"))
+repo = toml["project"]["urls"]["Repository"]
+
+def whole(link):
+    "The start of a link in README.md, with the address of the repository: PyPI shows it without the files beside it."
+    return f"{link[1]}{repo}/{'raw' if link[1].startswith('!') else 'blob'}/main/"
 
 setup(
     version=re.search(r'^__version__ = "(.+)"', init, re.M)[1],
+    long_description=re.sub(r"(!?\[[^]]*\]\()(?![a-z]+:|#)", whole, (here / "README.md").read_text(encoding="utf-8")),
+    long_description_content_type="text/markdown",
     install_requires=lines("requirements"),
     extras_require={k: lines(f"{k}_requirements") for k in ("dev", "docs", "cluster")},
     classifiers=[

@@ -226,6 +226,23 @@ def test_runner_reports_a_failing_lesson(tmp_path):
     assert "'42'" in str(nbformat.read(tmp_path/'out'/'good.ipynb', as_version=4).cells[0].outputs)
 
 
+def test_runner_goes_on_when_a_kernel_dies(tmp_path, monkeypatch, capsys):
+    "The lesson whose process ends has failed; the others still run, and their times are kept."
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_notebook
+    for n, s in {'bad': 'import os; os._exit(1)', 'good': '6*7'}.items():
+        nbformat.write(new_notebook(cells=[new_code_cell('1'), new_code_cell(s)]), tmp_path/f'{n}.ipynb')
+    kept = {}
+    monkeypatch.setattr(run_notebooks, 'save_times', kept.update)
+    monkeypatch.setattr(sys, 'argv', ['run_notebooks.py', '--times', '--out', str(tmp_path/'out'),
+                                      *(str(tmp_path/f'{n}.ipynb') for n in ('bad', 'good'))])
+    with pytest.raises(SystemExit, match='Failed: bad.ipynb'): run_notebooks.main()
+    out = capsys.readouterr().out
+    assert 'Kernel died in cell 2 of 2' in out and 'os._exit(1)' in out and '1 of 2 notebooks ran' in out
+    assert list(kept) == ['good']
+    assert "'42'" in str(nbformat.read(tmp_path/'out'/'good.ipynb', as_version=4).cells[1].outputs)
+
+
 def test_readers_of_reviews_are_found():
     "By what they call, through fixtures, variables and code in strings; what reads none is left alone."
     source = """
@@ -315,6 +332,18 @@ def test_one_notebook_that_does_not_exist():
     assert r.returncode == 1 and 'no notebook 99_nothing' in r.stderr
 
 
+@pytest.mark.parametrize('wrong, says', [
+    ('02_tokeniser', ', such as 02_tokenizer'), ('02_tokenizer-checkpoint', ', such as 02_tokenizer'),
+    ('*', f'{lessons[0].stem}, '), ('_x', f'{lessons[0].stem}, ')])
+def test_a_name_of_no_notebook_is_an_error(wrong, says, monkeypatch):
+    "nbdev finds nothing to test then, and calls that a success."
+    monkeypatch.setattr(run_tests, 'call', lambda *args: 0)
+    with pytest.raises(SystemExit, match=re.escape(says)): run_tests.test_one(wrong)
+    with pytest.raises(SystemExit, match=f'no notebook {re.escape(wrong)}'):
+        run_tests.test_notebooks([lessons[0], root/'nbs'/f'{wrong}.ipynb'])
+    assert run_tests.test_notebooks([lessons[0]]) == 0
+
+
 def imports_of(p):
     "The top-level names that a file imports, wherever in it."
     for node in ast.walk(ast.parse(p.read_text(encoding='utf-8'))):
@@ -388,10 +417,16 @@ def test_the_first_cell_is_hidden_and_written_once(tmp_path):
 def texts_of_project():
     "Every text of the project with its path, as git lists them."
     files = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=root,
-                           capture_output=True, text=True).stdout.split('\0')
+                           stdout=subprocess.PIPE, text=True, check=True).stdout.split('\0')
     for f in filter(None, files):
         if (root/f).is_file() and Path(f).suffix not in ('.npz', '.png') and f != 'LICENSE':
             yield f, (root/f).read_text(encoding='utf-8')
+
+
+def test_texts_are_not_looked_for_in_vain(monkeypatch, tmp_path):
+    "Where git refuses to list the files, nothing would be checked."
+    monkeypatch.setenv('GIT_DIR', str(tmp_path/'nowhere'))
+    with pytest.raises(subprocess.CalledProcessError): list(texts_of_project())
 
 
 def test_the_address_stands_in_one_place():

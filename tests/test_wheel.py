@@ -1,5 +1,5 @@
 "The wheel and the source archive, installed where the repository cannot be seen, work in a notebook elsewhere."
-import ast, os, re, sys, tarfile, zipfile
+import ast, os, re, sys, tarfile, tomllib, zipfile
 
 import nbformat, pytest
 import first_cell, release, run_notebooks
@@ -42,6 +42,26 @@ def test_archives_hold_what_they_should(archives):
     for extra in ('dev', 'docs', 'cluster'): assert f'Provides-Extra: {extra}' in meta
     inside = {n.split('/', 1)[1] for n in tarfile.open(sdist).getnames() if '/' in n}
     assert {'LICENSE', 'README.md', 'settings.ini', 'lesson8nlp/py.typed'} <= inside
+
+
+def test_source_archive_holds_no_tests(archives):
+    "They read notebooks, tools and benchmarks, which it lacks; setuptools would add some of them."
+    assert not [n for n in tarfile.open(archives[0]).getnames() if n.split('/')[1:2] == ['tests']]
+
+
+def test_description_links_to_the_repository(archives):
+    "PyPI shows the README without the files beside it: links and pictures have whole addresses."
+    sdist, wheel = archives
+    with tarfile.open(sdist) as t, zipfile.ZipFile(wheel) as z:
+        found = [t.extractfile(n).read().decode() for n in t.getnames() if n.endswith('PKG-INFO')]
+        found += [z.read(n).decode() for n in z.namelist() if n.endswith('/METADATA')]
+    repo = tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']['Repository']
+    relative = re.compile(r'(!?)\[[^]]*\]\((?![a-z]+:|#)([^)]+)\)')
+    links = relative.findall((root/'README.md').read_text(encoding='utf-8'))
+    assert len(found) == 3 and len(links) > 40 and any(picture for picture, _ in links)
+    for meta in found:
+        assert 'Description-Content-Type: text/markdown' in meta and not re.search(r'\]\((?![a-z]+:|#)', meta)
+        for picture, to in links: assert f']({repo}/{"raw" if picture else "blob"}/main/{to})' in meta
 
 
 def test_wheel_works_elsewhere(archives, tmp_path):

@@ -52,25 +52,42 @@ def python(*args, **kw):
     return subprocess.run([sys.executable, '-P', *args], cwd=root, capture_output=True, text=True, **kw)
 
 
-def noticed(module, mutant, timeout=600):
-    "Do the tests of the module fail with this change?"
+def passes(module, mutant=None, timeout=600):
+    "Do the tests of the module pass, with this change if there is one?"
     with tempfile.TemporaryDirectory() as tmp:
         shutil.copytree(root/'lesson8nlp', Path(tmp)/'lesson8nlp', ignore=shutil.ignore_patterns('__pycache__'))
         f = Path(tmp)/'lesson8nlp'/f'{module}.py'
-        f.write_text(apply(f.read_text(encoding='utf-8'), mutant), encoding='utf-8')
+        if mutant: f.write_text(apply(f.read_text(encoding='utf-8'), mutant), encoding='utf-8')
         env = os.environ | dict(PYTHONPATH=tmp, OMP_NUM_THREADS='1')
         where = python('-c', 'import lesson8nlp; print(lesson8nlp.__file__)', env=env).stdout
         if tmp not in where: raise RuntimeError(f'The changed package is in {tmp}, and Python imports {where}')
-        try:
-            return python('-m', 'pytest', '-x', '-q', '-m', 'not slow', f'tests/test_{module}.py', env=env,
-                          timeout=timeout).returncode != 0
-        except subprocess.TimeoutExpired: return True  # an endless loop is noticed
+        # if the change breaks an import, pytest goes on with what it could collect: status 1, as for any failed test
+        r = python('-m', 'pytest', '-x', '-q', '-m', 'not slow', '--continue-on-collection-errors',
+                   f'tests/test_{module}.py', env=env, timeout=timeout)
+    if r.returncode not in (0, 1):
+        raise RuntimeError(f'pytest ended with status {r.returncode} on the tests of {module}, not with 0 (all passed) '
+                           f'or 1 (some failed). Mend what it says:\n{r.stdout}{r.stderr}')
+    return r.returncode == 0
+
+
+def noticed(module, mutant, timeout=600):
+    "Do the tests of the module fail with this change?"
+    try: return not passes(module, mutant, timeout)
+    except subprocess.TimeoutExpired: return True  # an endless loop is noticed
+
+
+def check_unchanged(modules):
+    "The tests of each module pass in time without a change, or a failure would say nothing."
+    for m in modules:
+        if not passes(m): raise RuntimeError(f'Tests of {m} fail without a change: mend what '
+                                             f'"pytest -m \'not slow\' tests/test_{m}.py" finds first.')
 
 
 def survivors(n=20, seed=42):
     "Print each mutant and what became of it; the ones that no test noticed."
-    left = []
-    for i, (module, mutant) in enumerate(draw(n, seed), 1):
+    left, drawn = [], draw(n, seed)
+    check_unchanged(sorted({module for module, _ in drawn}))
+    for i, (module, mutant) in enumerate(drawn, 1):
         start, source = time.time(), (root/'lesson8nlp'/f'{module}.py').read_text(encoding='utf-8')
         ok = noticed(module, mutant)
         before, after = (s.split('\n')[mutant[0]-1].strip() for s in (source, apply(source, mutant)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 root = Path(__file__).resolve().parent.parent
 skip_flags = {'slow', 'cuda', 'notest'}  # as tst_flags in pyproject.toml
@@ -82,9 +82,10 @@ class Runner(NotebookClient):
     outputs."""
     def __init__(self, nb, flags, tick=None, **kw):
         super().__init__(nb, **kw)
-        self.flags, self.tick = flags, tick
+        self.flags, self.tick, self.at = flags, tick, 0
 
     async def async_execute_cell(self, cell, cell_index, **kw):
+        self.at = cell_index
         if skipped(cell, self.flags): return cell
         if self.tick: self.tick(cell_index + 1, len(self.nb.cells))
         return await super().async_execute_cell(cell, cell_index, **kw)
@@ -99,6 +100,9 @@ def run(path, flags=skip_flags, tick=None, cwd=None):
     start, err = time.time(), None
     try: client.execute(env=env)
     except CellExecutionError as e: err = str(e)
+    except DeadKernelError as e:
+        err = (f'{e} in cell {client.at + 1} of {len(nb.cells)}, which ended the process or took more memory than '
+               f'there is:\n{nb.cells[client.at].source}')
     stderr = [(i, w) for i, c in enumerate(nb.cells) if c.cell_type == 'code' and (w := clean(c))]
     nb.metadata.pop('language_info', None)
     return nb, time.time() - start, err, stderr
@@ -147,7 +151,7 @@ def with_time(source, seconds):
 
 
 def save_times(times):
-    "Keep how long each page took, for the table of lessons and its own head; a page that was not run keeps its row."
+    "Keep how long each page took, for the table of lessons and its own head; one that did not run keeps its row."
     from lesson8nlp.core import load_results, result_row, save_results
     path, pages = root/'benchmarks'/'results'/'lessons.json', {p.stem: p for p in lessons()}
     rows = {r['what']: r for r in (load_results(path) if path.exists() else [])}
@@ -182,13 +186,13 @@ def main():
               f'{" "*8 if live else ""}', flush=True)
         if args.save:
             for k, w in stderr: print(f'    stderr of cell {k}, not kept: {w.strip()[:300]}')
-        times[p.stem] = secs
         if err: failed.append(p.name); print(f'\n{err}\n')
+        else: times[p.stem] = secs
         table = results_table(nb) or table
     print(f'{len(files) - len(failed)} of {len(files)} notebooks ran in {time.time() - begun:.0f} s'
           + ('' if args.save else '; with their outputs they are in '
              f'{args.out.relative_to(Path.cwd()) if args.out.is_relative_to(Path.cwd()) else args.out}/'))
-    if args.times and not failed: save_times(times)
+    if args.times: save_times(times)
     if failed: sys.exit(f'Failed: {", ".join(failed)}')
     if table and not args.save:
         print(f'\nHuman Numbers, what this run reached:\n\n{table}\n\n'

@@ -6,7 +6,7 @@
     python tools/run_tests.py --offline --slow  # the same of the long tests: make test-slow-offline
     python tools/run_tests.py --coverage     # notebooks and tests, and how much of the package they run: make coverage
 """
-import argparse, ast, functools, json, os, re, struct, subprocess, sys, tempfile
+import argparse, ast, difflib, functools, json, os, re, struct, subprocess, sys, tempfile
 from pathlib import Path
 
 import first_cell
@@ -78,17 +78,24 @@ def call(*args):
                           env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')).returncode
 
 
+def no_notebook(name):
+    "End with the names of notebooks that are like this one, or with all names."
+    there = [p.stem for p in first_cell.notebooks()]
+    sys.exit(f'There is no notebook {name} to test: NB is the name of a file in nbs/ without .ipynb, such as '
+             f'{", ".join(difflib.get_close_matches(name, there) or there)}.')
+
+
 def test_notebooks(paths):
     "Run notebooks as nbdev does, two at a time."
+    for name in {p.stem for p in paths} - {p.stem for p in first_cell.notebooks()}: no_notebook(name)
     names = '|'.join(re.escape(p.name) for p in paths)
     return call('-c', f'from nbdev.test import nbdev_test; nbdev_test(file_re={f"^({names})$"!r}, do_print=True)')
 
 
 def test_one(name):
     "A notebook, its answers, and the tests of the module that it exports."
-    found = list((root/'nbs').rglob(f'{name}.ipynb'))
-    if not found:
-        sys.exit(f'There is no notebook {name}: NB is the name of a file in nbs/ without .ipynb, such as 02_tokenizer.')
+    found = [p for p in first_cell.notebooks() if p.stem == name and name[0] != '_']  # nbdev leaves out _drafts
+    if not found: no_notebook(name)
     exported = re.search(r'#\| (?:default_exp|export) (\w+)', found[0].read_text(encoding='utf-8'))
     about = [exported[1]] if exported else []
     about.append(re.sub(r'^[0-9]+[a-z]?_', '', name))  # the lesson 02_tokenizer exports `rules`
