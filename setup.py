@@ -1,10 +1,11 @@
 """Fill the dynamic fields of pyproject.toml from settings.ini, the version from the package, the description from
 README.md."""
-import re, tomllib
+import re, shutil, tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 ini = ConfigParser(delimiters=["="])
@@ -21,7 +22,17 @@ def whole(link):
     "The start of a link in README.md, with the address of the repository: PyPI shows it without the files beside it."
     return f"{link[1]}{repo}/{'raw' if link[1].startswith('!') else 'blob'}/main/"
 
+class WithResults(build_py):
+    "The wheel brings a copy of the measured rows, which lessons show where there is no checkout."
+    def run(self):
+        super().run()
+        if self.editable_mode: return
+        to = Path(self.build_lib) / name / "results"
+        to.mkdir(parents=True, exist_ok=True)
+        for f in (here / "benchmarks" / "results").glob("*.json"): shutil.copy(f, to)
+
 setup(
+    cmdclass={"build_py": WithResults},
     version=re.search(r'^__version__ = "(.+)"', init, re.M)[1],
     long_description=re.sub(r"(!?\[[^]]*\]\()(?![a-z]+:|#)", whole, (here / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",

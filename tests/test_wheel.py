@@ -44,6 +44,24 @@ def test_archives_hold_what_they_should(archives):
     assert {'LICENSE', 'README.md', 'settings.ini', 'lesson8nlp/py.typed'} <= inside
 
 
+def test_measured_rows_come_with_the_package(archives):
+    "Lessons show them where there is no checkout, on Colab for example."
+    sdist, wheel = archives
+    rows = {f.name for f in (root/'benchmarks'/'results').glob('*.json')}
+    assert rows and rows == {n.removeprefix('lesson8nlp/results/') for n in zipfile.ZipFile(wheel).namelist()
+                             if n.startswith('lesson8nlp/results/')}
+    assert rows == {n.split('/')[-1] for n in tarfile.open(sdist).getnames() if '/benchmarks/results/' in n}
+
+
+def test_no_lesson_reads_a_checkout():
+    "What only runs beside the repository fails on Colab; slow cells, which measure, may write there."
+    for p in sorted((root/'nbs').glob('**/*.ipynb')):
+        if p.name == 'index.ipynb' or '.ipynb_checkpoints' in p.parts: continue
+        for c in nbformat.read(p, as_version=4).cells:
+            if c.cell_type != 'code' or run_notebooks.skipped(c, run_notebooks.skip_flags): continue
+            assert not re.search(r'\.\./(benchmarks|lesson8nlp|pyproject)', c.source), f'{p.name}: {c.source:.80}'
+
+
 def test_source_archive_holds_no_tests(archives):
     "They read notebooks, tools and benchmarks, which it lacks; setuptools would add some of them."
     assert not [n for n in tarfile.open(archives[0]).getnames() if n.split('/')[1:2] == ['tests']]
@@ -73,6 +91,8 @@ def test_wheel_works_elsewhere(archives, tmp_path):
         "assert not any(p.rstrip('/').endswith('/nbs') for p in sys.path)",
         "tok = Tokenizer()\ntoks = list(tok.pipe(['The film was GREAT!!!', 'A dull film.']))\n"
         "num = Numericalize(min_freq=1)\nnum.setup(toks)",
+        "from lesson8nlp.core import measured\nfrom lesson8nlp.experiments import *\n"
+        "assert measured('baseline') and len(ladder_rows()) > 7 and few_labels_rows()",
         "lm = TextModel.pretrained(); assert lm.perplexity('This film was a waste of time.') < 200",
         "print(*toks[0])\nprint(num.decode(num(toks[1])))\nprint(lesson8nlp.__file__)"), tmp_path)
     assert 'xxbos xxmaj the film was xxup great xxrep 3 !' in out
