@@ -2,12 +2,11 @@
 
 TF-IDF and logistic regression (scikit-learn) on the 25,000 training reviews of IMDB, tested on the 25,000 test reviews,
 with words alone and with pairs of words. Rows go to results/baseline.json; nothing is tuned on the test part."""
-from common import Clock, results
+from common import Clock, real_reviews, results
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from lesson8nlp.core import result_row, save_results
-from lesson8nlp.data import get_imdb
 from lesson8nlp.texts import read_text, text_files
 
 command = 'python benchmarks/baseline.py'
@@ -26,8 +25,7 @@ def bag_of_words(train, test, pairs):
     return accuracy, c.s, len(bag.vocabulary_)
 
 def main():
-    path = get_imdb(download=False)
-    if path.name != 'imdb': raise SystemExit('IMDB is not on this machine: this baseline is for the real reviews.')
+    path = real_reviews()
     train, test = reviews(path, 'train'), reviews(path, 'test')
     rows = []
     for what, pairs in (('words', False), ('words and pairs of words', True)):

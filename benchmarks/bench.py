@@ -11,7 +11,7 @@ from statistics import median
 from fastcore.foundation import L
 
 import measures
-from common import Clock, results
+from common import Clock, real_reviews, results
 
 here = Path(__file__).resolve().parent
 command = 'make bench'
@@ -73,18 +73,17 @@ class Bench:
         return L(self.found.get((name, 0 if n >= self.total else n, threads, mem), []))
 
 # ---- what is run
-def lay_out(work, quick):
-    "Write the reviews and the names of their files into the folder `work`, in random order; this warms the page cache."
-    from lesson8nlp.data import get_imdb
+def lay_out(path, work, quick):
+    """Write the reviews in `path` and the names of their files into the folder `work`, in random order, and return how
+    many they are; this warms the page cache."""
     from lesson8nlp.texts import read_text, text_files
-    path = get_imdb(download=False)
     files = text_files(path, 'train' if quick else None)
     random.Random(42).shuffle(files)
     if quick: files = files[:2000]
     with open(work/'reviews.jsonl', 'w', encoding='utf-8') as f:
         f.writelines(json.dumps(read_text(o)) + '\n' for o in files)
     (work/'files.json').write_text(json.dumps([str(o) for o in files]), encoding='utf-8')
-    return path.name == 'imdb', len(files)
+    return len(files)
 
 def sizes(total, quick):
     "Numbers of reviews: for fastai, for the peers that need no more, for the fastai loader, and for the growth curve."
@@ -265,17 +264,19 @@ def plot(rows, path, reviews):
 def main(a):
     "Run everything, keep it and show it."
     from lesson8nlp.core import save_results
+    from lesson8nlp.data import get_imdb
     out = Path(a.out) if a.out else results
-    if a.quick and out.resolve() == results.resolve():
-        raise SystemExit('--quick writes no results of record: give another folder, --out DIR.')
+    of_record = out.resolve() == results.resolve()
+    if a.quick and of_record: raise SystemExit('--quick writes no results of record: give another folder, --out DIR.')
+    path = real_reviews(or_else=', or give another folder, --out DIR') if of_record else get_imdb(download=False)
     with Clock() as clock, tempfile.TemporaryDirectory() as work:
-        real, total = lay_out(Path(work), a.quick)
+        real, total = path.name == 'imdb', lay_out(path, Path(work), a.quick)
         b = Bench(work, total)
         run_all(b, a.quick)
     rows = rate_rows(b, a.quick)
     rows = figure_rows(b, a.quick) + rows + cost_rows(b, a.quick)
     name = f'{total:,} reviews of IMDB' if real else f'{total:,} made-up reviews: IMDB is not on this machine'
-    how = f'python benchmarks/bench.py --quick --out {out.name}' if a.quick else command
+    how = command if of_record else f'python benchmarks/bench.py{" --quick"*a.quick} --out {out.name}'
     for o in rows:
         o |= dict(reviews=name, command=how)
         if a.quick or not real: # the goal is for all of IMDB
@@ -289,7 +290,7 @@ def main(a):
 def parse():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument('--quick', action='store_true', help='2,000 reviews, two processes at a time; needs --out')
-    p.add_argument('--out', help='folder for the results; benchmarks/results without it')
+    p.add_argument('--out', help='folder for the results; benchmarks/results without it, for the real reviews alone')
     p.add_argument('--one', choices=list(measures.measures),
                    help='run one measurement only, as this program does by itself')
     p.add_argument('--n', type=int, default=0, help='reviews for --one; 0 for all')

@@ -33,8 +33,8 @@ class Bundle:
     def docs(self, numbers): return [self.ids[self.offsets[i]:self.offsets[i+1]] for i in numbers]
 
     @classmethod
-    def make(cls, path, files, texts, max_vocab):
-        "From `files` below the folder `texts`, which has the parts of IMDB."
+    def make(cls, path, files, texts, n, max_vocab):
+        "From `files` below the folder `texts`, which has the parts of IMDB: `n` of each part, or all (None)."
         with Clock() as c: corpus = Corpus.from_files(files, max_vocab=max_vocab, progress=sys.stderr.isatty())
         where = [f.relative_to(texts).parts for f in files]
         labels = np.array([255 if w[0] == 'unsup' else classes.index(w[1]) for w in where], np.uint8)
@@ -44,7 +44,8 @@ class Bundle:
                                 part=np.array([parts.index(w[0]) for w in where], np.uint8))
             write_json(tmp/'vocab.json', list(corpus.vocab))
             write_json(tmp/'info.json', dict(dtype=str(corpus.ids.dtype), n_docs=len(corpus), n_tokens=len(corpus.ids),
-                                             n_vocab=len(corpus.vocab), seconds=round(c.s, 1), machine=machine()))
+                                             n_vocab=len(corpus.vocab), n=n, max_vocab=max_vocab,
+                                             seconds=round(c.s, 1), machine=machine()))
         return cls(path)
 
 

@@ -1,4 +1,5 @@
-"What the benchmarks share: one timer, the card, made-up words, and modules that stand in for missing tokenizers."
+"""What the benchmarks share: one timer, the card, the real reviews, rows of a run that has not ended, made-up words,
+and modules that stand in for missing tokenizers."""
 import gc, platform, subprocess, sys, time
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -19,6 +20,33 @@ def stand_ins():
     for name in ('spacy', 'sentencepiece'):
         if name in sys.modules or find_spec(name): continue
         for p in parts: sys.modules[name + p] = Empty(name + p)
+
+
+def real_reviews(download=False, or_else=''):
+    "The folder of IMDB; without the real reviews the program ends, and says what to do (`or_else`: or what else)."
+    from lesson8nlp.data import get_imdb
+    path = get_imdb(download)
+    if path.name != 'imdb':
+        raise SystemExit('Results of record need the real reviews of IMDB, and here are only made-up ones: get the '
+                         f'real ones with lesson8nlp.data.get_imdb(){or_else}.')
+    return path
+
+
+def started(path): return path.with_suffix('.started')  # rows of a run that has not ended, which no page shows
+
+
+def end_run(path, rows):
+    "Save all `rows` of a run that has ended, and remove those that it kept in `started` on its way."
+    from lesson8nlp.core import save_results
+    save_results(path, rows)
+    started(path).unlink(missing_ok=True)
+
+
+def output(args, what, **kwargs):
+    "What the program `args` printed; if it fails, an error with the end of what it said on stderr."
+    r = subprocess.run(args, capture_output=True, text=True, **kwargs)
+    if r.returncode: raise RuntimeError(f'{what} failed with status {r.returncode}:\n{r.stderr[-2000:]}')
+    return r.stdout
 
 
 def card():

@@ -6,16 +6,18 @@
 
 Each run trains one classifier on one random draw of labelled training reviews, half of them positive, and is at once
 added to its row in benchmarks/results, in few_labels.started until the row has all its draws. Runs that are there,
-with the same model, are not repeated: if you stop the command and run it again, it goes on."""
+with the same model, are not repeated: if you stop the command and run it again, it goes on. With another model, other
+settings or another `--n-test`, rows that are there would go: the command stops and names them, unless `--replace` is
+given."""
 import argparse
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from common import Clock, results
+from common import Clock, real_reviews, results, started
 
 from lesson8nlp.core import load_results, result_row, save_results
-from lesson8nlp.data import get_imdb
-from lesson8nlp.store import fingerprint
+from lesson8nlp.store import fingerprint, one_at_a_time
 from lesson8nlp.texts import read_text, text_files
 from lesson8nlp.ulmfit import TextModel, bag_of_words, finetune, train_classifier
 
@@ -37,8 +39,7 @@ def number(f): return int(f.stem.split('_')[0])
 class Reviews:
     "Labelled reviews to draw from, and those to be tested on."
     def __init__(self, test, n_test):
-        path = get_imdb(download=False)
-        if path.name != 'imdb': raise SystemExit('This experiment needs the real reviews of IMDB.')
+        path = real_reviews()
         train = text_files(path/'train')
         self.aside = [f for f in train if number(f) >= 11_250]  # the shipped model has not read them
         self.pool = train if test == 'test' else [f for f in train if number(f) < 11_250]
@@ -75,6 +76,7 @@ def run(way, n, seed, reviews, lm):
     return 100*float(np.mean(found == np.array(test[1]))), c.s
 
 
+@cache  # the weights of `lm` stay as they are, and to read them takes time
 def start_of(way, n, lm):
     "A key of what a classifier starts from, and of settings that are not the library's; None for a bag of words."
     if way in ('bag', 'ratios'): return None
@@ -82,36 +84,54 @@ def start_of(way, n, lm):
     return how[:12]
 
 
-def started(path): return path.with_suffix('.started')  # rows that lack draws, which no page shows
-
-
 def all_rows(path): return [r for p in (path, started(path)) if p.exists() for r in load_results(p)]
+
+
+def belongs(r, test, n_test, lm):
+    "Is the row `r` of this test, and of what starts from this model?"
+    return (r['tested_on'], r['n_test'], r['start']) == (test, n_test, start_of(r['way'], r['n_labels'], lm))
 
 
 def measured(path, test, n_test, lm):
     "The rows of this test, and of what starts from this model; some may lack draws."
-    return {(r['way'], r['n_labels']): r for r in sorted(all_rows(path), key=lambda r: len(r['seeds']))
-            if (r['tested_on'], r['n_test'], r['start']) == (test, n_test, start_of(r['way'], r['n_labels'], lm))}
+    rows = sorted(all_rows(path), key=lambda r: len(r['seeds']))
+    return {(r['way'], r['n_labels']): r for r in rows if belongs(r, test, n_test, lm)}
 
 
-def row_of(way, n, each, minutes, test, n_test, lm):
-    "The row of results for one way and number of labels, after the draws with the accuracies `each`."
+def check_rows(path, test, n_test, lm, replace):
+    "Stop if the first draw would drop rows of another test or model, unless they are to be replaced."
+    gone = [r for r in all_rows(path) if not belongs(r, test, n_test, lm)]
+    if not gone: return
+    said = f'{len(gone)} rows of another model, or of another number of test reviews, '
+    if replace: return print(f'{said}go from {path.name}.', flush=True)
+    names = '\n'.join(f'  {r["what"]}: {r["n_test"]:,} test reviews, model {r["start"]}' for r in gone)
+    raise SystemExit(f'{said}would go from {path.name}:\n{names}\nThis run has {n_test:,} test reviews and model '
+                     f'{start_of("pretrained", 0, lm)}. Run it with what these rows have, or add --replace if they may '
+                     'go.')
+
+
+def row_of(way, n, draws, minutes, test, n_test, lm):
+    "The row of results for one way and number of labels: `draws` has the accuracy of each seed."
+    seeds = sorted(draws)
+    each = [draws[s] for s in seeds]
     sd = round(float(np.std(each, ddof=1)), 2) if len(each) > 1 else None
     return result_row(f'{ways[way]}, {n} labels', round(float(np.mean(each)), 2), '%',
         f'python benchmarks/few_labels.py --test {test}', way=way, n_labels=n, sd=sd, tested_on=test, n_test=n_test,
-        start=start_of(way, n, lm), seeds=list(range(len(each))), each=each, minutes=round(minutes, 1))
+        start=start_of(way, n, lm), seeds=seeds, each=each, minutes=round(minutes, 1))
 
 
-def add_draw(path, way, n, accuracy, seconds, test, n_test, lm):
-    "Put one more draw into its row, and keep all rows in the order of `ways` and `sizes`."
-    rows = measured(path, test, n_test, lm)  # read again: another process may measure another way
-    old = rows.get((way, n), dict(minutes=0.))
-    each = [*old.get('each', [old['ours']] if 'ours' in old else []), round(accuracy, 2)]
-    rows[way, n] = row_of(way, n, each, old['minutes'] + seconds/60, test, n_test, lm)
-    rows = [rows[k] for k in sorted(rows, key=lambda k: ([*ways].index(k[0]), k[1]))]
-    whole = [r for r in rows if len(r['seeds']) == sizes[r['n_labels']]]
-    save_results(path, whole)
-    save_results(started(path), [r for r in rows if r not in whole])
+def add_draw(path, way, n, seed, accuracy, seconds, test, n_test, lm):
+    "Put the draw `seed` into its row, and keep all rows in the order of `ways` and `sizes`."
+    with one_at_a_time(path):  # another process may measure other draws
+        rows = measured(path, test, n_test, lm)
+        old = rows.get((way, n), dict(minutes=0., seeds=[]))
+        each = old.get('each', [old['ours']] if 'ours' in old else [])  # an older row has only its mean
+        draws = dict(zip(old['seeds'], each)) | {seed: round(accuracy, 2)}
+        rows[way, n] = row_of(way, n, draws, old['minutes'] + seconds/60, test, n_test, lm)
+        rows = [rows[k] for k in sorted(rows, key=lambda k: ([*ways].index(k[0]), k[1]))]
+        whole = [r for r in rows if len(r['seeds']) == sizes[r['n_labels']]]
+        save_results(path, whole)
+        save_results(started(path), [r for r in rows if r not in whole])
 
 
 def fine_tuned(reviews, lm, work):
@@ -127,21 +147,21 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--test', choices=('tune', 'test'), default='tune')
     ap.add_argument('--n-test', type=int, default=5_000, help='at most so many test reviews, the same ones for all')
+    ap.add_argument('--replace', action='store_true', help='rows of another model or another --n-test may go')
     ap.add_argument('--ways', nargs='+', choices=ways, default=list(ways))
     ap.add_argument('--sizes', nargs='+', type=int, choices=sizes, default=list(sizes))
     a = ap.parse_args()
     reviews, lm = Reviews(a.test, a.n_test), TextModel.pretrained()
     work = root/'build'/'few_labels'/f'{a.test}_{lm.fingerprint()[:12]}'
     out = results/('few_labels.json' if a.test == 'test' else 'few_labels_tune.json')
-    if other := len(all_rows(out)) - len(measured(out, a.test, len(reviews.test), lm)):
-        print(f'{other} rows of another model, or of another number of test reviews, go from {out.name}.', flush=True)
+    check_rows(out, a.test, len(reviews.test), lm, a.replace)
     for n in a.sizes:
         for way in a.ways:
             row = measured(out, a.test, len(reviews.test), lm).get((way, n), dict(seeds=[]))
-            for seed in range(len(row['seeds']), sizes[n]):
+            for seed in sorted({*range(sizes[n])} - {*row['seeds']}):
                 start = fine_tuned(reviews, lm, work) if way == 'finetuned' else lm
                 accuracy, seconds = run(way, n, seed, reviews, start)
-                add_draw(out, way, n, accuracy, seconds, a.test, len(reviews.test), lm)
+                add_draw(out, way, n, seed, accuracy, seconds, a.test, len(reviews.test), lm)
                 print(f'{ways[way]:<50}{n:>6} labels, draw {seed}: {accuracy:.1f} %', flush=True)
 
 

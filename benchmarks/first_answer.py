@@ -5,13 +5,12 @@
 What somebody does right after the installation: a new process imports the library, reads 200 labelled reviews, calls
 `train_classifier` with nothing but texts and labels, saves the model and asks it for one answer. Everything is in the
 clock, also the start of Python and what `train_classifier` does to compare itself with a bag of words."""
-import subprocess, sys, tempfile
+import sys, tempfile
 from statistics import median
 
-from common import results, seconds
+from common import output, real_reviews, results, seconds
 
 from lesson8nlp.core import hardware, result_row, save_results
-from lesson8nlp.data import get_imdb
 from lesson8nlp.ulmfit import TextModel
 
 program = '''
@@ -24,19 +23,20 @@ print(clf.predict('One of the best films of the year.').label[0], clf.info['accu
 '''
 
 
-def once(seed):
+def once(seed, path):
     "Train and answer in a new process; what it printed."
     with tempfile.TemporaryDirectory() as tmp:
-        args = [sys.executable, '-W', 'ignore', '-c', program, str(get_imdb(download=False)/'train'), tmp, str(seed)]
-        return subprocess.run(args, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        args = [sys.executable, '-W', 'ignore', '-c', program, str(path/'train'), tmp, str(seed)]
+        return output(args, f'The answer of the classifier with seed {seed}').splitlines()[-1]
 
 
 def main():
+    path = real_reviews()
     load = median(seconds(lambda: TextModel.pretrained('cpu'), rounds=5, warm=1))
     print(f'The model that ships is loaded in {load:.2f} s, the median of five.', flush=True)
     said, runs = [], []
     for seed in range(3):
-        runs += seconds(lambda: said.append(once(seed)))
+        runs += seconds(lambda: said.append(once(seed, path)))
         print(f'{hardware()}: {runs[-1]/60:.2f} minutes; it says {said[-1]}', flush=True)
     minutes = median(runs)/60
     save_results(results/'first_answer.json', [

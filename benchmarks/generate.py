@@ -10,7 +10,7 @@ import argparse, random
 from statistics import median
 
 import pandas as pd, torch
-from common import made_up_words, results, seconds
+from common import end_run, made_up_words, results, seconds, started
 from fastai.text.all import (AWD_LSTM, ColReader, DataBlock, RandomSplitter, TextBlock, awd_lstm_lm_config, defaults,
                              language_model_learner, set_seed)
 
@@ -70,11 +70,14 @@ def main():
     parser.add_argument('--quick', action='store_true', help='the small model only, nothing is written')
     a = parser.parse_args()
     todo = {'small': 5} if a.quick else {'full': 1, 'small': 5}
-    rows = [r for size, rounds in todo.items() for r in measure(size, rounds)]
+    rows, out = [], results/'generate.json'
+    for size, rounds in todo.items():
+        rows += measure(size, rounds)
+        if not a.quick: save_results(started(out), rows)
     print(hardware())
     for r in rows:
         print(f'{r["what"]:<75}{r["ours"]:>9.3f} s   fastai {r["peer_value"]:>8.2f} s   {r["ratio"]:>6.1f}×')
-    if not a.quick: save_results(results/'generate.json', rows)
+    if not a.quick: end_run(out, rows)
 
 
 if __name__ == '__main__': main()

@@ -193,44 +193,58 @@ def too_large(e): # did the card run out of memory?
 contestants = {'fastai fp16': ('fastai', 'fp16', None), 'fastai fp16, loader of ours': ('fastai', 'fp16', 'ours'),
                'ours fp16': ('ours', 'fp16', None), 'ours bf16': ('ours', 'bf16', None)}
 
-def step(a, rows):
-    "By turns, and every other time in the other order; then larger batches until they no longer help."
-    c, text, got = a.c, a.text, defaultdict(list)
-    def one(name, bs=None, chunk=None):
+class Steps:
+    "Training steps of the contestants: `runs[name, bs]` has the seconds and the memory of each round."
+    def __init__(self, a, rows): self.a, self.rows, self.runs = a, rows, defaultdict(list)
+
+    def run(self, name, bs):
+        "One round more."
         who, prec, loader = contestants[name]
-        return timed(lambda: lm_learner(who, prec, text, a, loader, bs, chunk), c['warm'], c['steps'])
-    def tokens(res, bs): return [bs*c['seq_len']/s for s, _ in res]
-    def memory(res): return short(max(gb for _, gb in res)) if res[0][1] is not None else None
-    def add(name, res, bs, **more):
-        peer = got['fastai fp16']
-        ratio = statistics.median(tokens(res, bs))/statistics.median(tokens(peer, c['bs']))
-        less = memory(peer)/memory(res) if memory(res) else None
-        ms = statistics.median(s for s, _ in res)*1000
-        return rows.add(f'training step, {name}, bs {bs}', tokens(res, bs), 'tokens/s', who=name, batch=bs,
-                        ms=short(ms), gb=memory(res), ratio=round(ratio, 2), memory_ratio=less and round(less, 2),
-                        peer='fastai fp16', text=text.said, **more)
+        make = lambda: lm_learner(who, prec, self.a.text, self.a, loader, bs)
+        self.runs[name, bs].append(timed(make, self.a.c['warm'], self.a.c['steps']))
+
+    def tokens(self, *of): return [of[1]*self.a.c['seq_len']/s for s, _ in self.runs[of]]
+    def rate(self, *of): return statistics.median(self.tokens(*of))
+    def gb(self, *of): return None if self.runs[of][0][1] is None else short(max(gb for _, gb in self.runs[of]))
+
+    def add(self, name, bs, **more):
+        "A row, beside fastai with the usual batch."
+        of, peer = (name, bs), ('fastai fp16', self.a.c['bs'])
+        less = self.gb(*peer)/self.gb(*of) if self.gb(*of) else None
+        ms = statistics.median(s for s, _ in self.runs[of])*1000
+        self.rows.add(f'training step, {name}, bs {bs}', self.tokens(*of), 'tokens/s', who=name, batch=bs,
+                      ms=short(ms), gb=self.gb(*of), ratio=round(self.rate(*of)/self.rate(*peer), 2),
+                      memory_ratio=less and round(less, 2), peer=peer[0], peer_batch=peer[1], text=self.a.text.said,
+                      **more)
+
+    def fastest(self, name, gain=0.):
+        "The batch with most tokens a second; larger ones are tried until there is no room, or less than `gain` times."
+        done = [self.a.c['bs']]
+        for bs in self.a.c['more_bs']:
+            try:
+                for _ in range(self.a.rounds): self.run(name, bs)
+            except RuntimeError as e:
+                if not too_large(e): raise
+                print(f'  {name}, bs {bs}: no room')
+                break
+            self.add(name, bs)
+            done.append(bs)
+            if self.rate(name, bs) < gain*self.rate(name, done[-2]): break
+        return max(done, key=lambda bs: self.rate(name, bs))
+
+def step(a, rows):
+    "By turns, and every other time in the other order; then larger batches, ours until they no longer help."
+    steps, bs = Steps(a, rows), a.c['bs']
     for i in range(a.rounds):
-        for name in list(contestants)[::1 if i % 2 == 0 else -1]: got[name].append(one(name))
+        for name in list(contestants)[::1 if i % 2 == 0 else -1]: steps.run(name, bs)
         for name in contestants:
-            add(name, got[name], c['bs'], **(dict(at_least=2, memory_at_least=2) if name.startswith('ours') else {}))
-    ours_names = [n for n in contestants if n.startswith('ours')]
-    best = max(ours_names, key=lambda n: statistics.median(tokens(got[n], c['bs'])))
-    rate, top = statistics.median(tokens(got[best], c['bs'])), (best, got[best], c['bs'])
-    for bs in c['more_bs']:
-        try: res = [one(best, bs) for _ in range(a.rounds)]
-        except RuntimeError as e:
-            if not too_large(e): raise
-            print(f'  bs {bs}: no room')
-            break
-        add(best, res, bs)
-        now = statistics.median(tokens(res, bs))
-        if now > rate: top = (best, res, bs)
-        if now < 1.03*rate: break
-        rate = now
-    name, res, bs = top
-    ratio = statistics.median(tokens(res, bs))/statistics.median(tokens(got['fastai fp16'], c['bs']))
-    rows.add('the largest batch that helps', tokens(res, bs), 'tokens/s', who=name, batch=bs, gb=memory(res),
-             at_least=4, peer='fastai fp16', ratio=round(ratio, 2))
+            steps.add(name, bs, **(dict(at_least=2, memory_at_least=2) if name.startswith('ours') else {}))
+    best = max((n for n in contestants if n.startswith('ours')), key=lambda n: steps.rate(n, bs))
+    of = best, steps.fastest(best, gain=1.03)
+    peer = 'fastai fp16', steps.fastest('fastai fp16')
+    rows.add('the largest batch that helps', steps.tokens(*of), 'tokens/s', who=best, batch=of[1], gb=steps.gb(*of),
+             at_least=4, peer=peer[0], peer_batch=peer[1], peer_value=short(steps.rate(*peer)),
+             ratio=round(steps.rate(*of)/steps.rate(*peer), 2))
 
 # ---- floor
 def operations(c):

@@ -115,7 +115,6 @@ class Run:
         if f.exists() and (wrong := differences(read_json(f), self.c)):
             raise SystemExit(f'{self.out.name} belongs to another run: {"; ".join(wrong)}. '
                              'Give the settings that it was begun with, or another --out.')
-        write_json(f, self.c)
 
     def minutes(self): return self.whole.stop()/60
     def left(self): return math.inf if self.a.minutes is None else 60*(self.a.minutes - self.minutes())
@@ -390,7 +389,12 @@ def go(run, a):
     if (bundle/'manifest.json').is_file(): b = Bundle(bundle)
     else:
         texts = a.texts or (sample_reviews() if a.small else get_imdb())
-        b = Bundle.make(bundle, review_files(texts, run.c), texts, run.c['max_vocab'])
+        b = Bundle.make(bundle, review_files(texts, run.c), texts, run.c['n'], run.c['max_vocab'])
+    made = {k: b.info.get(k, 'not noted') for k in ('n', 'max_vocab')}
+    if wrong := differences(made, {k: run.c[k] for k in made}):
+        raise SystemExit(f'The bundle {bundle.name} was made with other settings: {"; ".join(wrong)}. '
+                         'Give the settings that it was made with, or another --bundle.')
+    write_json(run.travel/'settings.json', run.c)
     print('{n_docs:,} reviews, {n_tokens:,} tokens, {n_vocab:,} entries in the vocab'.format(**b.info), flush=True)
     kinds = dict(lm=train_lm, choose=choose, clas=clas)
     todo = {f'{s}_{d}': partial(f, run, b, d == 'backward') for d in directions for s, f in kinds.items()}

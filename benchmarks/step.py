@@ -14,12 +14,12 @@ A third contestant, `fast`, is ours with `SampledCrossEntropy` and, where the pr
 what pretraining uses. It and fastai's learner are measured once more with the batch that the course page trains with,
 128 rows of 80 tokens. Its steps have another loss, so it has to show that it learns the same: a small model is trained
 by fastai's learner (all words, float32) and by `fast`, on the same reviews, as many tokens, three seeds, and the
-perplexities on reviews set aside are compared."""
-import argparse, json, os, subprocess, sys
+perplexities on reviews set aside are compared. The rows that are measured wait in step.started until all are there."""
+import argparse, json, os, sys
 from pathlib import Path
 from statistics import median
 
-from common import Clock, results
+from common import Clock, end_run, output, real_reviews, results, started
 
 command = 'python benchmarks/step.py'
 full = dict(vocab_sz=60_000, bs=16, seq_len=72, emb_sz=400, n_hid=1152, n_layers=3, steps=6, warm=2)
@@ -99,8 +99,8 @@ def perplexity(who, c, seed):
     from lesson8nlp.numericalizer import Numericalize
     from lesson8nlp.texts import read_text, text_files
     kw = dict(num=Numericalize(max_vocab=c['max_vocab']), bs=c['bs'], seq_len=c['seq_len'], seed=seed, device='cpu')
-    files = text_files(get_imdb(download=False)/'train')
-    dls = lm_dataloaders([read_text(f) for f in files[::len(files)//c['n_reviews']]], **kw)
+    files = text_files(get_imdb(download=False)/'train', n=c['n_reviews'])
+    dls = lm_dataloaders([read_text(f) for f in files], **kw)
     docs = dls.train.docs
     dls.counts = np.bincount(np.concatenate([docs[i] for i in range(len(docs))]), minlength=len(dls.vocab))
     set_seed(seed)
@@ -113,8 +113,7 @@ def run(who, threads, size):
     "Start a process for `who` with one of `sizes`, and return what it measured."
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     args = [sys.executable, __file__, '--one', who, '--size', size]
-    out = subprocess.run(args, env=env, check=True, capture_output=True, text=True, timeout=1_200).stdout
-    return json.loads(out.splitlines()[-1])
+    return json.loads(output(args, f'{who} with the sizes {size!r}', env=env, timeout=1_200).splitlines()[-1])
 
 def same_losses(ours, theirs):
     "The largest difference between the losses of our steps and fastai's; an error if it is more than rounding."
@@ -162,25 +161,30 @@ def perplexity_row(found, c, cmd):
                       who='fastai language_model_learner(AWD_LSTM), all words, float32', each=each, seeds=[0, 1, 2],
                       sizes=c, at_least=None, spread=None)
 
+def rounds_of(size, threads, n):
+    "What `n` rounds measured, a dict of contestants for each: by turns, and every other time the other one first."
+    runs, all_of = [], ('fastai', 'fast') if size.endswith('large') else ('fastai', 'ours', 'fast')
+    for i in range(n):
+        runs.append({who: run(who, threads, size) for who in all_of[::1 if i % 2 == 0 else -1]})
+        said = ', '.join(f'{w} {o["s"]:.2f} s and {o["mb"]:,.0f} MB' for w, o in sorted(runs[-1].items()))
+        print(f'{threads} thread(s), {sizes[size]["bs"]} rows, round {i + 1}: {said}', flush=True)
+    return runs
+
 def main(a):
     from lesson8nlp.core import save_results
+    if not a.quick: real_reviews(or_else=', or add --quick --out DIR')
     out = Path(a.out) if a.out else results
     cmd = f'{command} --quick --out {out.name}' if a.quick else command
-    rows = []
+    rows, path, c = [], out/'step.json', trial_small if a.quick else small
+    out.mkdir(parents=True, exist_ok=True)
     for threads in a.threads:
         for size in ('trial', 'trial_large') if a.quick else ('full', 'large'):
-            runs, c, large = [], sizes[size], size.endswith('large')
-            for i in range(a.rounds): # by turns, and every other time the other one first
-                order = (('fastai', 'fast') if large else ('fastai', 'ours', 'fast'))[::1 if i % 2 == 0 else -1]
-                runs.append({who: run(who, threads, size) for who in order})
-                said = ', '.join(f'{w} {o["s"]:.2f} s and {o["mb"]:,.0f} MB' for w, o in sorted(runs[-1].items()))
-                print(f'{threads} thread(s), {c["bs"]} rows, round {i + 1}: {said}', flush=True)
-            rows += rows_of(runs, threads, c, a.rounds, cmd, large)
-    c = trial_small if a.quick else small
+            runs = rounds_of(size, threads, a.rounds)
+            rows += rows_of(runs, threads, sizes[size], a.rounds, cmd, size.endswith('large'))
+            save_results(started(path), rows)
     found = {who: [perplexity(who, c, seed) for seed in range(3)] for who in ('fast', 'fastai')}
     rows.append(perplexity_row(found, c, cmd))
-    out.mkdir(parents=True, exist_ok=True)
-    save_results(out/'step.json', rows)
+    end_run(path, rows)
     for o in rows:
         aim = f', at least {o["at_least"]}×' if o['at_least'] else ''
         spread = f' (runs {o["spread"][0]} to {o["spread"][1]}{aim})' if o['spread'] else ''

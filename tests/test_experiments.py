@@ -1,7 +1,9 @@
 "Recipes, loaders, seeds and tables of the experiments: the same runs as in the lessons, and rows that can be trusted."
-import json, math
+import json, math, sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from time import sleep
 from types import SimpleNamespace
 
 import pytest
@@ -234,8 +236,8 @@ def test_the_command_writes_rows_that_can_be_drawn(tmp_path):
     for i, accuracy in enumerate((60., 61., 65., 62., 62.)):
         assert (not few_labels_rows(tmp_path, 'rows')
                 and [r['each'] for r in begun()] == [[60., 61., 65., 62.][:i]]*(i > 0))
-        few_labels.add_draw(tmp_path/'rows.json', 'bag', 50, accuracy, 30, 'test', 25_000, lm=None)
-    few_labels.add_draw(tmp_path/'rows.json', 'ratios', 50, 70., 30, 'test', 25_000, lm=None)
+        few_labels.add_draw(tmp_path/'rows.json', 'bag', 50, i, accuracy, 30, 'test', 25_000, lm=None)
+    few_labels.add_draw(tmp_path/'rows.json', 'ratios', 50, 0, 70., 30, 'test', 25_000, lm=None)
     rows = few_labels_rows(tmp_path, 'rows')
     assert [(r['ours'], r['sd'], r['each'], r['seeds'], r['minutes']) for r in rows] == [
         (62., 1.87, [60., 61., 65., 62., 62.], [0, 1, 2, 3, 4], 2.5)]
@@ -249,7 +251,7 @@ def test_rows_are_kept_for_the_model_that_they_were_measured_with(tmp_path, monk
     out, kept = tmp_path/'rows.json', lambda *args: {
         k: r['start'] for k, r in few_labels.measured(tmp_path/'rows.json', *args).items()}
     for way, n in (('pretrained', 5000), ('bag', 5000), ('pretrained', 50), ('bag', 50)):
-        few_labels.add_draw(out, way, n, 70., 1., 'test', 5_000, 'a')
+        few_labels.add_draw(out, way, n, 0, 70., 1., 'test', 5_000, 'a')
     assert [(r['way'], r['n_labels']) for r in few_labels.load_results(tmp_path/'rows.started')] == [
         ('bag', 50), ('bag', 5000), ('pretrained', 50), ('pretrained', 5000)]
     assert kept('test', 5_000, 'a') == {
@@ -257,8 +259,14 @@ def test_rows_are_kept_for_the_model_that_they_were_measured_with(tmp_path, monk
     assert kept('test', 5_000, 'b') == {('bag', 50): None, ('bag', 5000): None}
     assert (kept('tune', 5_000, 'a') == kept('test', 1_000, 'a')
             == few_labels.measured(tmp_path/'none.json', 'test', 5_000, 'a') == {})
-    few_labels.add_draw(out, 'pretrained', 50, 80., 1., 'test', 5_000, 'b')  # the rows of another model go
+    few_labels.add_draw(out, 'pretrained', 50, 0, 80., 1., 'test', 5_000, 'b')  # the rows of another model go
     assert kept('test', 5_000, 'b') == {('bag', 50): None, ('bag', 5000): None, ('pretrained', 50): 'b'}
+
+
+class Pretrained:
+    "What few_labels.py asks a language model for that nobody trains."
+    config, codec = {}, SimpleNamespace(fingerprint=lambda: 'codec')
+    def fingerprint(self): return 'a language model'
 
 
 def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp_path, monkeypatch, capsys):
@@ -268,7 +276,8 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp
         asked.append((way, n, seed))
         if len(asked) == 3: raise KeyboardInterrupt
         return 70. + seed, 6.
-    for name, o in dict(run=run, results=tmp_path, Reviews=lambda *_: SimpleNamespace(test=[None]*5_000)).items():
+    for name, o in dict(run=run, results=tmp_path, Reviews=lambda *_: SimpleNamespace(test=[None]*5_000),
+                        TextModel=SimpleNamespace(pretrained=Pretrained)).items():
         monkeypatch.setattr(few_labels, name, o)
     monkeypatch.setattr('sys.argv', ['few_labels.py', '--test', 'test', '--ways', 'random', '--sizes', '50', '5000'])
     with pytest.raises(KeyboardInterrupt): few_labels.main()
@@ -278,12 +287,44 @@ def test_an_experiment_that_was_stopped_goes_on_with_the_draws_that_are_left(tmp
         (50, [70., 71., 72., 73., 74.]), (5000, [70., 71.])]
     few_labels.main()
     assert len(asked) == 8 and 'go from' not in capsys.readouterr().out
-    # rows of another test are not dropped in silence
+    # rows of another test are dropped only where somebody said so
     monkeypatch.setattr(few_labels, 'Reviews', lambda *_: SimpleNamespace(test=[None]*300))
+    with pytest.raises(SystemExit, match='(?s)would go.*random weights, 5000 labels: 5,000 test.*--replace'):
+        few_labels.main()
+    assert len(asked) == 8 and [r['n_labels'] for r in few_labels_rows(tmp_path)] == [50, 5000]
+    monkeypatch.setattr('sys.argv', [*sys.argv, '--replace'])
     few_labels.main()
     assert len(asked) == 15 and (
         '2 rows of another model, or of another number of test reviews, go from few_labels.json'
     ) in capsys.readouterr().out
+
+
+def test_draws_of_two_processes_are_all_kept_with_their_seeds(tmp_path, monkeypatch):
+    import few_labels
+    out, load = tmp_path/'rows.json', few_labels.load_results
+    def slowly(path):
+        rows = load(path)
+        sleep(0.05)
+        return rows
+    monkeypatch.setattr(few_labels, 'load_results', slowly)
+    def add(seed): few_labels.add_draw(out, 'bag', 50, seed, 70. + seed, 6., 'test', 5_000, lm=None)
+    add(3)
+    with ThreadPoolExecutor(3) as pool: list(pool.map(add, (4, 0, 2)))
+    row, = load(out.with_suffix('.started'))
+    assert (row['seeds'], row['each'], row['minutes']) == ([0, 2, 3, 4], [70., 72., 73., 74.], 0.4)
+
+
+def test_only_draws_that_are_missing_are_measured(tmp_path, monkeypatch):
+    import few_labels
+    asked, out = [], tmp_path/'few_labels.json'
+    for seed in (0, 3): few_labels.add_draw(out, 'bag', 50, seed, 70., 6., 'test', 5_000, lm=None)
+    for name, o in dict(run=lambda *args: asked.append(args[2]) or (71., 6.), results=tmp_path,
+                        Reviews=lambda *_: SimpleNamespace(test=[None]*5_000),
+                        TextModel=SimpleNamespace(pretrained=Pretrained)).items():
+        monkeypatch.setattr(few_labels, name, o)
+    monkeypatch.setattr('sys.argv', ['few_labels.py', '--test', 'test', '--ways', 'bag', '--sizes', '50'])
+    few_labels.main()
+    assert asked == [1, 2, 4] and few_labels_rows(tmp_path)[0]['each'] == [70., 71., 71., 70., 71.]
 
 
 def test_names_of_short_curves_are_in_no_curve_s_way():

@@ -50,6 +50,24 @@ def test_everybody_took_part(gpu, results):
     assert {(r['who'], r['batch']) for r in results['generate']} == {('fastai', 1), ('ours', 1), ('ours', 64)}
 
 
+def test_the_largest_batch_is_compared_with_fastais_best(gpu, a, monkeypatch):
+    a.c |= dict(more_bs=(8, 16, 32, 64))
+    a.rounds = 2
+    def timed(learner, warm, steps):
+        who, bs = learner()
+        if who == 'fastai' and bs == 64: raise RuntimeError('CUDA out of memory')
+        return (1. if who == 'fastai' or bs < 32 else 4.), None  # fastai gains up to 32 rows, ours up to 16
+    monkeypatch.setattr(gpu, 'lm_learner', lambda who, prec, text, a, loader, bs: (who, bs))
+    monkeypatch.setattr(gpu, 'timed', timed)
+    rows = gpu.Rows('step', a)
+    gpu.step(a, rows)
+    tried = {who: [r['batch'] for r in rows.rows if r['who'] == who and r['what'].startswith('training')]
+             for who in gpu.contestants}
+    assert tried['fastai fp16'] == [4, 8, 16, 32] and tried['ours fp16'] == [4, 8, 16, 32]
+    row = rows.rows[-1]
+    assert (row['what'], row['batch'], row['peer_batch'], row['ratio']) == ('the largest batch that helps', 16, 32, 0.5)
+
+
 def test_the_numbers_are_fastais(gpu, results):
     rows = {r['prec']: r for r in results['same'] if 'prec' in r}
     assert set(rows) == {'fp32', 'fp16', 'bf16'} and all(r['reached'] for r in rows.values())

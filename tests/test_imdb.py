@@ -168,6 +168,14 @@ def test_other_settings_are_another_run(imdb, texts, whole, capsys):
         assert said in capsys.readouterr().err
 
 
+def test_a_bundle_of_other_reviews_or_words_is_refused(imdb, texts, whole, tmp_path):
+    "Before any work: the same folder then takes the settings of the bundle."
+    asked = lambda *more: args(texts, tmp_path/'run', '--bundle', str(whole/'bundle'), '--until', 'prepare', *more)
+    with expect_fail(SystemExit, 'max_vocab was 1500 and is 900'): imdb.main(asked('--set', 'max_vocab=900'))
+    with expect_fail(SystemExit, f'n was {N} and is 40'): imdb.main(asked('--set', 'n=40'))
+    assert imdb.main(asked()) == 0
+
+
 def test_tried_runs_are_compared(imdb, whole, tmp_path, capsys):
     imdb.main(['--tried', str(whole), str(tmp_path), '--results', str(tmp_path)])
     row, = json.loads((tmp_path/'imdb_tried.json').read_text(encoding='utf-8'))

@@ -48,6 +48,16 @@ def test_a_stage_follows_its_schedule_to_the_end_and_stops(pretrain, texts, tmp_
     assert float(torch.stack(again.recorder.losses[:10]).mean()) < first - 0.1  # it went on from there
 
 
+@pytest.mark.parametrize('out', [[], ['--out', str(root/'lesson8nlp'/'pretrained'/'reviews')]])
+def test_fewer_stages_do_not_replace_the_model_that_ships(pretrain, monkeypatch, capsys, out):
+    monkeypatch.setattr('sys.argv', ['pretrain.py', '--stages', '1', *out])
+    monkeypatch.setattr(pretrain, 'corpora', None)
+    with pytest.raises(SystemExit): pretrain.main()
+    assert 'give another folder, --out DIR' in capsys.readouterr().err
+    monkeypatch.setattr('sys.argv', ['pretrain.py', '--stages', '1', '--out', 'build/one'])
+    assert pretrain.parse().out == Path('build/one')
+
+
 def test_the_model_that_ships_has_what_pretrain_says(pretrain):
     lm = TextModel.pretrained()
     assert {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers')} == dict(emb_sz=400, n_hid=600, n_layers=2)

@@ -1,7 +1,7 @@
 """Train the language model that ships with the package, from the reviews of IMDB.
 
     python tools/pretrain.py                 # hours on one core; a run that was stopped goes on
-    python tools/pretrain.py --stages 1      # the first stage alone
+    python tools/pretrain.py --stages 1 --out build/stage_1  # the first stage alone, beside the model that ships
     python tools/pretrain.py --twins         # count the test reviews whose text also stands in what is read
     python tools/pretrain.py --rounding      # what the perplexity would be if the weights were rounded more coarsely
 
@@ -12,7 +12,7 @@ every hundredth review, to measure perplexity, and the last tenth of the films o
 The model was trained in stages. Each of them is a whole schedule, from a low learning rate up and down to zero, and
 begins with the weights that the one before ended with, so after each there is a model that could ship.
 """
-import argparse, io
+import argparse, io, runpy
 from math import ceil
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from lesson8nlp.ulmfit import compact_arrays, load_compact
 
 root = Path(__file__).resolve().parent.parent
 results, shipped = root/'benchmarks'/'results', root/'lesson8nlp'/'pretrained'/'reviews'
+real_reviews = runpy.run_path(str(root/'benchmarks'/'common.py'))['real_reviews']  # that folder is no package
 shape = dict(emb_sz=400, n_hid=600, n_layers=2)
 how = dict(bs=64, seq_len=64, lr=4e-3, clip=1.0, warm_up=0.03, vocab_size=30_000)
 # The tokens are those that the shipped model has read; where stages 1 and 2 began to decay is about right.
@@ -85,9 +86,6 @@ def rounding(texts, fineness=(8, 5, 3, 1.5)):  # what ships is whole eighths: a 
 def corpora(path, work):
     "What is read and what is set aside, with one vocab."
     read, aside, _ = parts(path)
-    if len(read) < 50_000:
-        raise SystemExit('The pretrained model reads the real reviews of IMDB: put them into the data folder of fastai '
-                         'first.')
     corpus = Corpus.from_files(read, max_vocab=how['vocab_size'], path=work/'corpus')
     return corpus, Corpus.from_files(aside, vocab=list(corpus.vocab), path=work/'aside')
 
@@ -160,18 +158,27 @@ def ship(model, codec, to, done, **info):
     print(f'Perplexity {exact:.2f}, rounded {rounded:.2f}, {size/1e6:.1f} MB in {to}.')
 
 
-def main():
+def parse():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--stages', type=int, choices=range(1, len(stages) + 1), default=len(stages),
                     help='how many to run')
-    ap.add_argument('--out', type=Path, default=shipped)
+    ap.add_argument('--out', type=Path, help='folder for the model; that of the model that ships without it')
     ap.add_argument('--twins', action='store_true', help='count reviews that stand twice, and train nothing')
     ap.add_argument('--rounding', action='store_true', help='measure coarser rounding, and train nothing')
     a = ap.parse_args()
-    if a.rounding: return save_results(results/'rounding.json', rounding(check_texts(parts(get_imdb())[1])))
-    if a.twins: return save_results(results/'twins.json', twins(get_imdb()))
+    if a.stages < len(stages) and (not a.out or a.out.resolve() == shipped):
+        ap.error(f'--stages {a.stages} would replace the model that ships, which has {len(stages)} stages: '
+                 'give another folder, --out DIR')
+    a.out = a.out or shipped
+    return a
+
+
+def main():
+    a, path = parse(), real_reviews(download=True)
+    if a.rounding: return save_results(results/'rounding.json', rounding(check_texts(parts(path)[1])))
+    if a.twins: return save_results(results/'twins.json', twins(path))
     work, start, seconds = root/'build'/'pretrain', None, 0.
-    corpus, valid = corpora(get_imdb(), work)
+    corpus, valid = corpora(path, work)
     done = stages[:a.stages]
     for i, stage in enumerate(done, 1):
         print(f'Stage {i} of {a.stages}: {stage["tokens"]:,} tokens, dropout times {stage["drop_mult"]}.')
