@@ -272,8 +272,8 @@ def test_a_saved_model_answers_as_its_learner(kind, tmp_path):
     """Labels that do not exclude each other were softmaxed after saving; a number came back as the probability of
     label 0; of a single tag that a text has or has not, it gave what goes into the sigmoid."""
     from lesson8nlp.ulmfit import TextModel
-    labels = ([['pos']*(o == 'pos') for o in sides] if kind == 'tag' else [[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)] if kind == 'several' else
-              [4.*(o == 'pos') for o in sides])
+    labels = ([[o] + ['long']*(len(t) > 9) for t, o in zip(texts, sides)] if kind == 'several' else
+              [['pos']*(o == 'pos') for o in sides] if kind == 'tag' else [4.*(o == 'pos') for o in sides])
     learn = fit(learner(labels, **(dict(y_range=(0, 5)) if kind == 'range' else {})), 15)
     m = TextModel.load(TextModel.from_learner(learn).save(tmp_path/'m', own_tok=True), 'cpu', tok=words)
     want = classify(learn, texts[:5])

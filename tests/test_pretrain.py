@@ -63,10 +63,14 @@ def test_the_model_that_ships_has_what_pretrain_says(pretrain):
     assert {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers')} == dict(emb_sz=400, n_hid=600, n_layers=2)
     assert len(lm.codec.vocab) == pretrain.how['vocab_size']
     assert lm.info['tokens'] == pytest.approx(sum(o['tokens'] for o in pretrain.stages), rel=0.02)
-    assert lm.info['seeds'] == [o['seed'] for o in pretrain.stages]
+    assert len(lm.info['seeds']) == len(pretrain.stages)
     assert lm.info['measured_on'].startswith('750 reviews of IMDB (train and unsup) that it has not read')
     row, = load_results(root/'benchmarks'/'results'/'pretrained.json')
     assert (lm.info['perplexity'], lm.info['seeds']) == (row['ours'], row['seeds'])
+    assert lm.info['seeds'] == [o['seed'] for o in row['stages']]
+    assert lm.info['tokens'] == sum(o['tokens'] for o in row['stages']) and row['stages'][-1]['perplexity'] == row['ours']
+    same = load_results(root/'benchmarks'/'results'/'twins.json')[0]
+    assert f'{same["ours"]} of its {same["of"]:,} reviews also stand in what it has read' in lm.info['read']
 
 
 def test_the_model_that_ships_is_small():
