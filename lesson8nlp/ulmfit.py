@@ -519,8 +519,9 @@ sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, 
 def order_by_content(texts, seed): # their positions; the copies of a text are drawn one by one
     data, copies, keys = lambda o: o if isinstance(o, str) else np.asarray(o, '<i8').tobytes(), Counter(), []
     for o in map(data, texts):
-        keys.append(fingerprint(seed, o, *[copies[o]]*(o in copies)))
-        copies[o] += 1
+        key = fingerprint(seed, o) # counted in place of the text: a corpus does not fit into memory
+        keys.append(fingerprint(seed, o, copies[key]) if copies[key] else key)
+        copies[key] += 1
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 def number_aside(n, valid): return max(1, int(n*valid)) if valid else 0 # of `n` texts
@@ -920,7 +921,7 @@ def train_classifier(
     bs:int=0, # texts in a batch; 0: chosen by the number of texts
     drop_mult:float=0.5, # factor on all dropout probabilities
     max_len:int=400, # gradients come from that many tokens at the end of a text
-    valid=0.1, # fraction of each class that is set aside, or a list of positions
+    valid=0.1, # fraction of the texts that is set aside, some of each class, or a list of positions
     seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one

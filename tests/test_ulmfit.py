@@ -1,6 +1,6 @@
 """What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving,
 other processes."""
-import inspect, json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, warnings
+import inspect, json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, tracemalloc, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -451,6 +451,20 @@ def test_weights_of_any_precision(reviews, lm, tmp_path, dtype):
     assert len({a.fingerprint(), lm.fingerprint()}) == 2 and a.fingerprint() == a.fingerprint()
     assert (TextModel.load(a.save(tmp_path/'c', compact=True), 'cpu').perplexity(reviews[0][:4])
             == pytest.approx(lm.perplexity(reviews[0][:4]), rel=.05))
+def test_the_order_by_content_stays_and_needs_no_second_copy_of_a_corpus():
+    "All documents were kept as 64-bit numbers: 165 MB for a corpus of 40 MB."
+    words = 'a b c a d b a'.split()
+    ids = [np.array([ord(w), 7], dtype=np.uint16) for w in words]
+    assert ulmfit.order_by_content(words, 42) == [3, 6, 2, 5, 1, 4, 0]
+    assert ulmfit.order_by_content(ids, 42) == [1, 5, 0, 3, 2, 4, 6]
+    docs = [np.full(20_000, i, dtype=np.uint16) for i in range(60)]
+    tracemalloc.start()
+    ulmfit.order_by_content(docs, 42)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000 < 60*20_000*8
+
+
     assert train_classifier(*reviews, a, epochs=1, bs=16, verbose=False).info['accuracy'] >= 0
 
 
