@@ -8,7 +8,7 @@ Docs: https://lesson8nlp.github.io/lesson8nlp/internals/corpus.html.md"""
 __all__ = ['Corpus']
 
 # %% ../nbs/internals/07_corpus.ipynb #29ea3601
-import errno, gc, json, os, re, shutil, sys, threading, time, unicodedata, uuid, warnings, zipfile, zlib
+import errno, gc, json, os, pickle, re, shutil, sys, threading, time, unicodedata, uuid, warnings, zipfile, zlib
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -380,6 +380,11 @@ def run(self:CorpusBuilder): # -> the folder of the corpus
     tidy(path, old, new, self.work, [f for f, _, _ in self.done])
     return path
 
+# %% ../nbs/internals/07_corpus.ipynb #70bf1f22
+def can_pickle(o): # can it be sent to another process?
+    try: return bool(pickle.dumps(o))
+    except Exception: return False # whatever its own code raises
+
 # %% ../nbs/internals/07_corpus.ipynb #70bf1f23
 class Corpus:
     "Many documents as one stream of ids on disk: `Corpus.open` opens one, `from_files` and `from_texts` build one."
@@ -402,7 +407,9 @@ class Corpus:
     def n_tokens(self): return len(self.ids)
     @property
     def skipped(self): return [tuple(o) for o in self.info['skipped']]
-    def __reduce__(self): return Corpus.open, (self.path, False, self._tok) # another process maps the same files
+    def __reduce__(self): # another process maps the same files, and makes the tokenizer from them if they describe it
+        needs_tok = self.info['codec'].get('kind') == 'own' and can_pickle(self._tok)
+        return Corpus.open, (self.path, False, self._tok if needs_tok else None)
     def __repr__(self):
         return (f'Corpus: {len(self):,} documents, {self.n_tokens:,} tokens as {self.ids.dtype}, '
                 f'{len(self.vocab):,} entries in the vocab')

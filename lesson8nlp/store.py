@@ -9,7 +9,7 @@ __all__ = ['format_version', 'atomic_file', 'finish_replace', 'atomic_folder', '
            'CorruptedError', 'sealed_folder', 'read_manifest', 'is_pickle', 'open_sealed', 'save_state', 'load_state']
 
 # %% ../nbs/internals/01_store.ipynb #49b76c2a
-import glob, hashlib, json, os, secrets, shutil, tempfile, threading
+import errno, glob, hashlib, json, os, secrets, shutil, tempfile, threading
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -51,22 +51,32 @@ def flush_folder(folder): # everything in `folder` onto the disk
 
 # %% ../nbs/internals/01_store.ipynb #52553e40
 _held = threading.local() # the locks of this thread, so that it does not wait for itself
+_no_lock = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOLCK, errno.EOPNOTSUPP} # none can be made
+
+def lock_files(path, beside): # where the lock of the folder `path` may be kept, the best one first
+    path = os.path.realpath(os.path.expanduser(path))
+    key = lambda o: hashlib.sha256(os.fsencode(o)).hexdigest()[:16]
+    own = f'lesson8nlp-{key(os.path.realpath(os.path.expanduser("~")))}'
+    return [Path(os.path.dirname(path), f'.{os.path.basename(path)}.lock')]*beside + [
+        Path(tempfile.gettempdir(), own, f'{key(path)}.lock')]
 
 @contextmanager
-def one_at_a_time(path, busy=None, lock=None): # one process or thread; `busy`: an error in place of waiting
-    key = lambda o: hashlib.sha256(os.fsencode(os.path.realpath(os.path.expanduser(o)))).hexdigest()[:16]
-    if lock is None: lock = Path(tempfile.gettempdir())/f'lesson8nlp-{key("~")}'/f'{key(path)}.lock'
+def one_at_a_time(path, busy=None, beside=False): # of those that share a TMPDIR; `busy`: an error in place of waiting
+    files, taken = lock_files(path, beside), nullcontext() # where nothing can be written, nobody writes
     mine = vars(_held).setdefault('locks', set())
-    if lock in mine: yield; return
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        taken = FileLock(lock).acquire(timeout=-1 if busy is None else 0)
-    except Timeout: raise BlockingIOError(busy) from None
-    except OSError: taken = nullcontext() # where nothing can be written, nobody writes
-    mine.add(lock)
+    if files[0] in mine: yield; return
+    for f in files:
+        try:
+            f.parent.mkdir(parents=True, exist_ok=True)
+            taken = FileLock(f).acquire(timeout=-1 if busy is None else 0)
+            break
+        except Timeout: raise BlockingIOError(busy) from None
+        except OSError as e:
+            if e.errno not in _no_lock: raise # such as the TimeoutError of a signal handler
+    mine.add(files[0])
     try:
         with taken: yield
-    finally: mine.discard(lock)
+    finally: mine.discard(files[0])
 
 # %% ../nbs/internals/01_store.ipynb #136e9edd
 def finish_replace(path):
@@ -111,6 +121,22 @@ def atomic_folder(
             flush_folder(tmp)
             put_folder(tmp, path, replace)
         finally: shutil.rmtree(tmp, ignore_errors=True)
+
+# %% ../nbs/internals/01_store.ipynb #52553e45
+def version_at(path): # another one if the folder `path` has been replaced; None if nothing is there
+    try: o = os.stat(path)
+    except OSError: return None
+    return o.st_dev, o.st_ino, o.st_mtime_ns
+
+def read_whole(path, read): # what `read()` returns: it reads the folder `path`, all of it from one version
+    if os.name != 'nt':
+        was = version_at(path)
+        try:
+            found = read()
+            if version_at(path) == was: return found
+        except Exception as e:
+            if isinstance(e, TimeoutError) or was and version_at(path) == was: raise
+    with one_at_a_time(path): return read()
 
 # %% ../nbs/internals/01_store.ipynb #b160eb1f
 def fingerprint(

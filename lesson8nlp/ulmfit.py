@@ -28,7 +28,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from .store import *
-from .store import one_at_a_time
+from .store import one_at_a_time, read_whole
 from .texts import *
 from .texts import check_labels, first_few, for_reader, is_missing, labels_for, setting
 from .tokenizer import *
@@ -378,14 +378,8 @@ def kind_at(path): # of the model that is there; None if there is none, or it ca
     try: return json.loads((path/'config.json').read_text(encoding='utf-8'))['architecture']
     except (OSError, ValueError, KeyError, TypeError): return None
 
-# %% ../nbs/internals/13_ulmfit.ipynb #fb1da0e9
-def check_model_path(
-    path, # where a model is to be saved
-    kind:str=None # of the model: one that is there is replaced, but no language model by a classifier
-) -> Path:
-    "Refuse a path that a model cannot be saved to, before the work and not after it."
-    path = Path(path).expanduser().resolve()
-    check_writable(path)
+# %% ../nbs/internals/13_ulmfit.ipynb #fb1da0e8
+def check_replaceable(path, kind): # is nothing there, or a saved model that one of this kind may replace?
     inside = [p.name for p in path.iterdir() if p.name != '.DS_Store'] if path.is_dir() else [] # macOS makes that
     if path.exists() and not path.is_dir():
         raise FileExistsError(f'{path} is a file; a model is saved as a folder: give another path.')
@@ -398,6 +392,16 @@ def check_model_path(
                               'with the folder: give another path, or move what you want to keep.')
     if kind and (there := kind_at(path)) and (there == 'text_classifier') != (kind == 'text_classifier'):
         raise FileExistsError(f'{path} holds a {there}, which a {kind} would replace: give another path.')
+
+# %% ../nbs/internals/13_ulmfit.ipynb #fb1da0e9
+def check_model_path(
+    path, # where a model is to be saved
+    kind:str=None # of the model: one that is there is replaced, but no language model by a classifier
+) -> Path:
+    "Refuse a path that a model cannot be saved to, before the work and not after it."
+    path = Path(path).expanduser().resolve()
+    check_writable(path)
+    read_whole(path, lambda: check_replaceable(path, kind))
     return path
 
 # %% ../nbs/internals/13_ulmfit.ipynb #f24c4d15
@@ -444,11 +448,12 @@ def load(cls:TextModel,
     "Read a saved model, after checking that every file is as it was written."
     if not str(path).strip(): raise ValueError('The path is empty: give the one that TextModel.save wrote.')
     path = Path(path).expanduser().resolve()
-    with one_at_a_time(path): # nobody replaces the folder meanwhile
+    def read():
         check_saved(path)
         try: return load_checked(cls, path, default_device() if device is None else torch.device(device), tok)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, safetensors.SafetensorError) as e:
             raise CorruptedError(f'{path.name} is not complete ({type(e).__name__}: {e}). {_model_remedy}') from e
+    return read_whole(path, read)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #443d6622
 def load_checked(cls, path, device, tok=None):
@@ -519,8 +524,9 @@ sizes = dict(tiny=dict(emb_sz=32, n_hid=64, n_layers=1), small=dict(emb_sz=128, 
 def order_by_content(texts, seed): # their positions; the copies of a text are drawn one by one
     data, copies, keys = lambda o: o if isinstance(o, str) else np.asarray(o, '<i8').tobytes(), Counter(), []
     for o in map(data, texts):
-        keys.append(fingerprint(seed, o, *[copies[o]]*(o in copies)))
-        copies[o] += 1
+        key = fingerprint(seed, o) # counted in place of the text: a corpus does not fit into memory
+        keys.append(fingerprint(seed, o, copies[key]) if copies[key] else key)
+        copies[key] += 1
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 def number_aside(n, valid): return max(1, int(n*valid)) if valid else 0 # of `n` texts
@@ -587,9 +593,12 @@ def lm_learner(dls, codec, config, how, start):
 
 # %% ../nbs/internals/13_ulmfit.ipynb #fa030002
 def check_own(path): # a folder for checkpoints goes when the run is over, so it may hold nothing else
-    if path.exists() and not path.is_dir(): raise FileExistsError(f'{path} is a file: give path a folder of its own.')
+    try: names = sorted(p.name for p in path.iterdir())
+    except FileNotFoundError: return
+    except NotADirectoryError:
+        raise FileExistsError(f'{path} is a file, or in one: give path a folder of its own.') from None
     is_checkpoint = re.compile(r'\.?\d{8}\.\d{4}|rank\d+of\d+$|stage\d+$|\.lock$').match
-    if others := sorted(p.name for p in path.iterdir() if not is_checkpoint(p.name)) if path.is_dir() else []:
+    if others := [o for o in names if not is_checkpoint(o)]:
         raise FileExistsError(f'{path} holds {first_few(others, 3)}, which would be lost with the checkpoints at the '
                               'end of the run: give path a folder of its own, or none.')
 
@@ -598,23 +607,26 @@ def check_places(kind, out, path): # before the work: can a model of this kind b
     if path is not None: check_own(Path(path).expanduser())
 
 # %% ../nbs/internals/13_ulmfit.ipynb #faadf561
-def fit_or_go_on(learn, fit, path, identity, every, verbose): # checkpoints are in a folder that `identity` names
+@contextmanager
+def run_folder(path, identity): # for the checkpoints of one call at a time; it goes at the end
     work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path).expanduser()
-    check_own(work)
-    keep = CheckpointCallback(work, every=every, verbose=verbose, identity=identity)
     busy = f'The same call is running already, with its checkpoints in {work}: wait until it has ended' + for_reader(
         ', or give path a folder of its own.', '.')
-    with one_at_a_time(work, busy, work/'.lock') if not rank_distrib() else nullcontext():
-        if verbose: fit(cbs=keep)
-        else:
-            with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
-    return work
+    with one_at_a_time(work, busy, beside=True) if not rank_distrib() else nullcontext():
+        check_own(work)
+        yield work
+        distrib_barrier()
+        if not rank_distrib(): shutil.rmtree(work, ignore_errors=True)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #c0a1b102
-def finish_run(model, out, work): # the model, saved in `out` if that is a path; its checkpoints are removed only then
+def fit_or_go_on(learn, fit, work, identity, every, verbose): # with the checkpoints in the folder `work`
+    keep = CheckpointCallback(work, every=every, verbose=verbose, identity=identity)
+    if verbose: return fit(cbs=keep)
+    with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
+
+def finish_run(learn, info, out): # the model, saved in `out` if that is a path
+    model = TextModel.from_learner(learn, **info)
     if out is not None: model.save(out)
-    distrib_barrier()
-    if not rank_distrib(): shutil.rmtree(work, ignore_errors=True)
     return model
 
 # %% ../nbs/internals/13_ulmfit.ipynb #7d8fdf31
@@ -635,18 +647,18 @@ def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     check_readable(docs, codec)
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
                     start=start and start.fingerprint(), config=config, how=how)
-    with temporary_seed(how['seed']):
+    with run_folder(path, identity) as work, temporary_seed(how['seed']):
         dls = lm_loaders(texts, docs, codec, how, device)
         learn = lm_learner(dls, codec, config, how, start)
         before = dict(perplexity_before=perplexity_now(learn, verbose)) if start else {}
         fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
-        work = fit_or_go_on(learn, fit, path, identity, 200, verbose)
-    info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs), **before,
-                perplexity=round(float(learn.recorder.values[-1][3]), 2),
-                seconds=round(time.time() - begin, 1), settings=how)
-    was = f'{info["perplexity_before"]:.1f} before, now ' if start else ''
-    if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {was}{info["perplexity"]:.1f}.')
-    return finish_run(TextModel.from_learner(learn, **info), out, work)
+        fit_or_go_on(learn, fit, work, identity, 200, verbose)
+        info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs), **before,
+                    perplexity=round(float(learn.recorder.values[-1][3]), 2),
+                    seconds=round(time.time() - begin, 1), settings=how)
+        was = f'{info["perplexity_before"]:.1f} before, now ' if start else ''
+        if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {was}{info["perplexity"]:.1f}.')
+        return finish_run(learn, info, out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #455c1e17
 def check_codec_of(corpus, codec): # did `codec` make the ids of `corpus`?
@@ -904,14 +916,15 @@ def by_number(n, epochs, bs): # the settings that you left open, by the number o
     return dict(epochs=epochs or (4 if n < 300 else 3), bs=bs or (16 if n < 300 else 32))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #522e436b
-def fit_classifier(parts, classes, lm, how, device, path, identity, verbose): # the head first, then everything
+def fit_classifier(parts, classes, lm, how, device, work, identity, verbose): # the head first, then everything
     if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, parts[0][0])}\n'
                       f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.')
     with temporary_seed(how['seed']):
         learn = classifier_learner(parts, classes, lm, how, device)
         linear_probe(learn, show=verbose)
         fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
-        return learn, fit_or_go_on(learn, fit, path, identity, 'epoch', verbose)
+        fit_or_go_on(learn, fit, work, identity, 'epoch', verbose)
+    return learn
 
 # %% ../nbs/internals/13_ulmfit.ipynb #41ed4a5e
 def train_classifier(
@@ -923,7 +936,7 @@ def train_classifier(
     bs:int=0, # texts in a batch; 0: chosen by the number of texts
     drop_mult:float=0.5, # factor on all dropout probabilities
     max_len:int=400, # gradients come from that many tokens at the end of a text
-    valid=0.1, # fraction of each class that is set aside, or a list of positions
+    valid=0.1, # fraction of the texts that is set aside, some of each class, or a list of positions
     seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
@@ -941,7 +954,8 @@ def train_classifier(
     check_readable(lm.codec.encode_all(texts), lm.codec)
     how |= by_number(len(parts[0][0]), epochs and how['epochs'], bs and how['bs'])
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
-    learn, work = fit_classifier(parts, classes, lm, how, device, path, identity, verbose)
-    info = dict(n_texts=len(texts)) | compared(learn, parts, lm.codec, verbose)
-    info |= dict(seconds=round(time.time() - begin, 1), settings=how)
-    return finish_run(TextModel.from_learner(learn, **info), out, work)
+    with run_folder(path, identity) as work:
+        learn = fit_classifier(parts, classes, lm, how, device, work, identity, verbose)
+        info = dict(n_texts=len(texts)) | compared(learn, parts, lm.codec, verbose)
+        info |= dict(seconds=round(time.time() - begin, 1), settings=how)
+        return finish_run(learn, info, out)

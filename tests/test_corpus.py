@@ -766,3 +766,13 @@ def test_a_copy_of_a_corpus_keeps_its_tokenizer(tmp_path):
     c = Corpus.from_texts(['a film', 'a bad film'], Tokenizer(rules=[shout]), min_freq=1, path=tmp_path/'c', **quiet)
     for again in (copy.copy(c), pickle.loads(pickle.dumps(c))):
         assert again.codec.encode('a film').tolist() == c[0].tolist()
+
+
+def test_a_corpus_travels_without_its_tokenizer(tmp_path, monkeypatch):
+    "Every tokenizer went along, 148 kB of it, and one that cannot be pickled kept the corpus from being sent."
+    usual = Corpus.from_texts(['a film', 'a bad film'], min_freq=1, path=tmp_path/'c', **quiet)
+    assert len(pickle.dumps(usual)) < 1000 and pickle.loads(pickle.dumps(usual)).codec == usual.codec
+    own = Corpus.from_texts(['a film'], Tokenizer(rules=[lambda t: t.upper()]), min_freq=1, path=tmp_path/'d', **quiet)
+    again = pickle.loads(pickle.dumps(own))
+    assert again[0].tolist() == own[0].tolist()
+    with pytest.raises(ValueError, match='tok='): again.codec

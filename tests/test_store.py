@@ -1,6 +1,7 @@
 "What is written is on the disk before it gets its name, and what was there stays until then."
-import os
+import errno, os, signal, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from lesson8nlp import store
 from lesson8nlp.store import *
+from lesson8nlp.store import one_at_a_time, read_whole
 
 
 @pytest.fixture
@@ -111,3 +113,89 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     with atomic_folder(tmp_path/'d', replace=True) as d: (d/'x').write_text('new')
     assert sorted(p.name for p in tmp_path.iterdir()) == ['.other.new.0123', 'd']
     assert (tmp_path/'d'/'x').read_text() == 'new'
+
+
+@contextmanager
+def held_elsewhere(path, **how): # the lock, by another thread
+    ready, done = threading.Event(), threading.Event()
+    def hold():
+        with one_at_a_time(path, **how): ready.set(); done.wait(60)
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(hold)
+        assert ready.wait(60)
+        try: yield
+        finally: done.set()
+        job.result()
+
+
+@pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='signals of POSIX')
+def test_a_time_limit_ends_the_wait_for_a_lock(tmp_path):
+    "The TimeoutError of a signal handler was taken for a lock that cannot be made: the block ran without one."
+    def late(*args): raise TimeoutError('too late')
+    was, ran = signal.signal(signal.SIGALRM, late), []
+    try:
+        with held_elsewhere(tmp_path/'d'):
+            signal.setitimer(signal.ITIMER_REAL, .2)
+            with pytest.raises(TimeoutError, match='too late'):
+                with one_at_a_time(tmp_path/'d'): ran.append(1)
+    finally: signal.signal(signal.SIGALRM, was)
+    assert not ran
+
+
+@pytest.mark.parametrize('number, runs', [(errno.EROFS, 1), (errno.ENOSPC, 1), (errno.EACCES, 1), (errno.EIO, 0)])
+def test_where_no_lock_can_be_made_nobody_waits(tmp_path, monkeypatch, number, runs):
+    def acquire(self, **how): raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(store.FileLock, 'acquire', acquire)
+    ran = []
+    for beside in (False, True):
+        try:
+            with one_at_a_time(tmp_path/'d', beside=beside): ran.append(1)
+        except OSError as e: assert e.errno == number and not runs
+    assert len(ran) == 2*runs
+
+
+def test_a_lock_beside_the_folder_is_seen_with_another_tmpdir(tmp_path):
+    "Jobs with a TMPDIR of their own did not see each other's lock."
+    code = 'import sys; from lesson8nlp.store import one_at_a_time\nwith one_at_a_time(sys.argv[1], "busy", True): pass'
+    (tmp_path/'other').mkdir()
+    with one_at_a_time(tmp_path/'d', beside=True):
+        p = subprocess.run([sys.executable, '-c', code, tmp_path/'d'], capture_output=True, text=True,
+                           env=dict(os.environ, TMPDIR=str(tmp_path/'other')))
+    assert p.returncode == 1 and 'BlockingIOError: busy' in p.stderr
+
+
+def test_a_lock_that_may_not_be_beside_the_folder_is_elsewhere(tmp_path, monkeypatch):
+    make = Path.mkdir
+    def mkdir(self, *args, **how):
+        if self == tmp_path: raise PermissionError(errno.EACCES, 'not here')
+        make(self, *args, **how)
+    monkeypatch.setattr(Path, 'mkdir', mkdir)
+    with held_elsewhere(tmp_path/'d', beside=True):
+        with pytest.raises(BlockingIOError, match='busy'):
+            with one_at_a_time(tmp_path/'d', 'busy', beside=True): pass
+    assert not (tmp_path/'.d.lock').exists()
+
+
+def test_what_is_read_comes_from_one_folder(tmp_path):
+    "Two files of two versions, where the folder is replaced between them; an error of such a mix counts for nothing."
+    def write(text):
+        with atomic_folder(tmp_path/'d', replace=True) as d:
+            for name in 'ab': (d/name).write_text(text)
+    def read(fail=False):
+        a = (tmp_path/'d'/'a').read_text()
+        if a == 'old': write('new')
+        if (b := (tmp_path/'d'/'b').read_text()) != a and fail: raise ValueError(f'{a} and {b}')
+        return a + b
+    for fail in (False, True):
+        write('old')
+        assert read_whole(tmp_path/'d', lambda: read(fail)) == 'newnew'
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='readers wait, since no folder with an open file can be renamed')
+def test_a_reader_waits_only_if_the_folder_is_replaced(tmp_path):
+    "One that was stopped made all others wait for good."
+    (tmp_path/'d').mkdir()
+    def broken(): raise CorruptedError('it is')
+    with ThreadPoolExecutor(1) as pool, one_at_a_time(tmp_path/'d'):
+        assert pool.submit(read_whole, tmp_path/'d', lambda: 3).result(30) == 3
+        with pytest.raises(CorruptedError, match='it is'): pool.submit(read_whole, tmp_path/'d', broken).result(30)

@@ -1,6 +1,6 @@
 """What a notebook cannot show well about saved models and the main calls: damaged folders, kills while saving,
 other processes."""
-import inspect, json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, warnings
+import inspect, json, os, pickle, random, shutil, signal, subprocess, sys, threading, time, tracemalloc, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -319,9 +319,35 @@ def test_the_same_call_twice_at_once_is_refused(reviews, lm, tmp_path):
     "Both wrote their checkpoints into one folder, which the first to end removed."
     texts, labels = reviews
     call = lambda: train_classifier(texts, labels, lm, epochs=1, bs=16, verbose=False, path=tmp_path/'work')
-    with one_at_a_time(tmp_path/'work', lock=tmp_path/'work'/'.lock'), ThreadPoolExecutor(1) as pool:
+    with one_at_a_time(tmp_path/'work', beside=True), ThreadPoolExecutor(1) as pool:
         with pytest.raises(BlockingIOError, match='running already.*work.*path'): pool.submit(call).result()
     assert call().kind == 'text_classifier'
+
+
+@pytest.mark.parametrize('kind', ['lm', 'clf'])
+def test_a_call_runs_until_its_model_is_saved(reviews, lm, tmp_path, monkeypatch, kind):
+    "A second one that began in the comparison or while the model was saved lost its checkpoints to the first."
+    texts, labels = reviews
+    def call():
+        if kind == 'lm': return pretrain(texts, lm.codec, **kw, path=tmp_path/'work', out=tmp_path/'m')
+        return train_classifier(texts, labels, lm, epochs=1, bs=16, verbose=False, path=tmp_path/'work',
+                                out=tmp_path/'m')
+    real, refused = TextModel.save, []
+    def save(self, path):
+        monkeypatch.undo()
+        with ThreadPoolExecutor(1) as pool: refused.append(type(pool.submit(call).exception()))
+        assert list((tmp_path/'work').glob('0*.end'))
+        return real(self, path)
+    monkeypatch.setattr(TextModel, 'save', save)
+    model = call()
+    assert refused == [BlockingIOError] and not (tmp_path/'work').exists()
+    assert {p.name for p in tmp_path.iterdir()} <= {'m', '.work.lock'}
+    assert call().fingerprint() == model.fingerprint() # the file of the lock is in nobody's way
+
+
+def test_a_folder_of_checkpoints_that_vanishes_while_it_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, 'iterdir', lambda p: os.scandir(tmp_path/'gone'))
+    ulmfit.check_own(tmp_path)
 
 
 def test_a_decoder_of_its_own_is_kept_by_finetune(reviews):
@@ -368,6 +394,26 @@ def test_a_model_that_is_replaced_while_it_is_read(lm, tmp_path):
     assert n
 
 
+def test_a_model_never_mixes_two_versions(lm, tmp_path, monkeypatch):
+    "Replaced after its configuration was read and before its weights: each file was whole, and the model was neither."
+    a, b = (TextModel(m.model, m.codec, info=dict(name=n)) for m, n in ((lm, 'a'), (lm.untrained(seed=9), 'b')))
+    a.save(tmp_path/'m')
+    real = ulmfit.temporary_seed
+    def seeded(seed): # `load` builds the network in it
+        monkeypatch.undo()
+        b.save(tmp_path/'m')
+        return real(seed)
+    monkeypatch.setattr(ulmfit, 'temporary_seed', seeded)
+    m = TextModel.load(tmp_path/'m', 'cpu')
+    assert m.info == b.info and m.fingerprint() == b.fingerprint()
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='readers wait, since no folder with an open file can be renamed')
+def test_readers_of_a_model_do_not_wait(folder):
+    with ThreadPoolExecutor(1) as pool, one_at_a_time(folder):
+        assert pool.submit(load_model, folder).result(60).kind == 'language_model'
+
+
 def test_settings_left_open_go_by_the_number_of_texts():
     from lesson8nlp.ulmfit import by_number
     assert by_number(299, 0, 0) == dict(epochs=4, bs=16) and by_number(300, 0, 0) == dict(epochs=3, bs=32)
@@ -403,6 +449,20 @@ def test_a_label_that_is_not_set_aside_is_said(reviews, lm):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         ulmfit.split_by_class([str(i) for i in range(40)], ['a', 'b']*20, .1, 1)
+
+
+def test_the_order_by_content_stays_and_needs_no_second_copy_of_a_corpus():
+    "All documents were kept as 64-bit numbers: 165 MB for a corpus of 40 MB."
+    words = 'a b c a d b a'.split()
+    ids = [np.array([ord(w), 7], dtype=np.uint16) for w in words]
+    assert ulmfit.order_by_content(words, 42) == [3, 6, 2, 5, 1, 4, 0]
+    assert ulmfit.order_by_content(ids, 42) == [1, 5, 0, 3, 2, 4, 6]
+    docs = [np.full(20_000, i, dtype=np.uint16) for i in range(60)]
+    tracemalloc.start()
+    ulmfit.order_by_content(docs, 42)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000 < 60*20_000*8
 
 
 def test_the_texts_set_aside_are_the_same_in_every_step(reviews, monkeypatch):
