@@ -37,10 +37,10 @@ module_order = ('store core texts data rules subwords tokenizer numericalizer re
 # `tokenizer` brings the names of rules and subwords too
 _internals = 'store rules subwords regex training experiments stream cli all'.split()
 # what other functions are made of: import these from their modules
-_parts = set('''bar hardware result_row save_results load_results results_folder measured each_text Table expand sample_review extract_folder
-    tokenizer_config training_lines check_readable PadRight ClassDataLoader EncodeText causal_window copy_probs
-    attention_weights rotary plain_model run_identity float_type draw penalize model_lock keep_state state_axes
-    take_rows Writer to_left architectures sizes describe_model temporary_seed check_model_path grow_codec pooled_states
-    linear_probe OnnxGraph'''.split())
+_parts = set('''bar hardware result_row save_results load_results results_folder measured each_text Table expand
+    sample_review extract_folder tokenizer_config training_lines check_readable PadRight ClassDataLoader EncodeText
+    causal_window copy_probs attention_weights rotary plain_model run_identity float_type draw penalize model_lock
+    keep_state state_axes take_rows Writer to_left architectures sizes describe_model temporary_seed check_model_path
+    grow_codec pooled_states linear_probe OnnxGraph'''.split())
 _modules = [m for m in module_order if m not in _internals and f'lesson8nlp.{m}' in sys.modules]
 __all__ = [n for m in _modules for n in importlib.import_module(f'lesson8nlp.{m}').__all__ if n not in _parts]

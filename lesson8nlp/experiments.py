@@ -257,8 +257,9 @@ def few_labels_caption(
     r = rows[0]
     kind = 'of the 25,000 test' if r['tested_on'] == 'test' else 'training'
     days = ' to '.join(sorted({min(r['date'] for r in rows), max(r['date'] for r in rows)}))
-    return (f'Accuracy on {r["n_test"]:,} {kind} reviews of IMDB, the same ones for every point. Each point is the mean '
-            f'over random draws of the labelled reviews ({"; ".join(some)}), and the shade is ± one standard deviation. '
+    return (f'Accuracy on {r["n_test"]:,} {kind} reviews of IMDB, the same ones for every point. Each point is the '
+            f'mean over random draws of the labelled reviews ({"; ".join(some)}), and the shade is ± one standard '
+            f'deviation. '
             f'Measured on {r["hardware"]} ({days}) by `{r["command"]}`.')
 
 # %% ../nbs/internals/14_experiments.ipynb #1726bc63
