@@ -868,6 +868,19 @@ def test_pieces_carry_their_spaces(kind, tmp_path):
     eq(decode(t(texts[2])), texts[2])
 
 
+@pytest.mark.parametrize('tokens, text', [
+    (['xxbos', *'The', 'xxbos', 'f'], 'The f'), (['▁xxbos', '▁xxmaj', '▁xxmaj', 'eel', '▁xxbos', 'd', '▁s'], 'Eel d s'),
+    ([*'wa', 'xxwrep', '▁', *'good'], 'wa good'), ([*'wa', 'xxmaj', *'good', 'xxup', *'no'], 'wa Good NO'),
+    ([*'so', 'xxrep', '4', '▁', '!', 'xxpad', 'xxfake', 'xxeos'], 'so!!!!'),
+    (['xxup', 'a', 'xxunk', 'b', '▁', 'xxunk', '▁xxunk', 's'], 'A[?]B [?] [?]s')], ids=str)
+def test_special_tokens_among_pieces_are_never_printed(tokens, text): eq(decode(tokens, pieces=True), text)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(special_tokens + ['▁' + o for o in special_tokens] + ['▁', 'a', 'B', '3', '.', '▁a'])))
+def test_no_piece_is_printed_as_a_special_token(tokens): assert 'xx' not in decode(tokens, pieces=True)
+
+
 # ---- speed
 def test_results_are_rows():
     rows = load_results(Path(__file__).parent.parent/'benchmarks'/'results'/'generate.json')
