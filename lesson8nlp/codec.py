@@ -115,9 +115,12 @@ def looks_like_pieces(tokens): # are they subwords, or all of them characters?
     pieces = any(re.match('▁+[^▁\\s]', t) for t in tokens)
     return pieces or '▁' in tokens and all(len(t) == 1 or t in special_tokens for t in tokens)
 
+_alone = {p + t: f' {t} ' for t in [*special_tokens, 'xxfake'] if t != UNK for p in ('', '▁')} # words of their own
+
 def to_words(tokens, pieces=None): # words, and whether the tokens were pieces: with spaces as ▁
     if pieces is None: pieces = looks_like_pieces(tokens)
-    return [w for w in (re.split(' +', ''.join(tokens).replace('▁', ' ')) if pieces else tokens) if w], pieces
+    if pieces: tokens = re.split(' +', ''.join(_alone.get(t, t) for t in tokens).replace('▁', ' '))
+    return [w for w in tokens if w], pieces
 
 # %% ../nbs/internals/06_codec.ipynb #74755d0e
 def decode(
@@ -127,7 +130,9 @@ def decode(
 ) -> str:
     "Readable text from tokens: special tokens undone, words put together, punctuation where it belongs."
     words, pieces = to_words(list(tokens), pieces)
-    return join_words(undo_marks(words if pieces else mend_contractions(words), unk), pieces)
+    if pieces: words = [w if w == UNK else w.replace(UNK, unk) for w in words] # a part of a word may be unknown
+    else: words = mend_contractions(words)
+    return join_words(undo_marks(words, unk), pieces)
 
 # %% ../nbs/internals/06_codec.ipynb #bf36d6c6
 def vocab_list(vocab):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
-import numpy as np, pandas as pd, torch, torch.nn.functional as F
+import numpy as np, torch, torch.nn.functional as F
 from fastai.torch_core import get_model
 from fastcore.basics import patch
 from fastcore.meta import delegates
@@ -23,6 +23,7 @@ from torch import nn
 
 from .core import *
 from .core import check_value, check_whole
+from .texts import column_of, is_missing, text_fault, text_remedy
 from .tokenizer import *
 from .codec import *
 from .awdlstm import LinearDecoder, SequentialRNN
@@ -252,6 +253,19 @@ def single_tokens(model, columns): # set a CPU up for single tokens; `columns`: 
             _onednn['users'] -= 1
             if not _onednn['users']: switch.enabled = _onednn['was']
 
+# %% ../nbs/internals/11_search.ipynb #c0dec5aa
+_all_marks = 'GOOD Film sooo so so so' # each rule has something to mark here
+
+def never_drawn(codec, stop=None): # ids; without those of pieces in `stop`, which somebody asks for
+    found = lambda tokens: {i for i, t in enumerate(codec.vocab) if t in tokens}
+    never = found({UNK, PAD, 'xxfake'})
+    if not codec._pieces: return never
+    unused = {*special_tokens} - {*codec.tokens(_all_marks)}
+    return never | found({'▁' + UNK, '▁' + PAD} | unused) - (stop or set())
+
+def ends_of_text(codec): # ids of `xxbos` and `xxeos`, as words and as pieces
+    return {codec.o2i[t] for o in (BOS, EOS) for t in (o, '▁' + o) if t in codec.o2i}
+
 # %% ../nbs/internals/11_search.ipynb #eb610bd5
 @dataclass(eq=False)
 class Writer:
@@ -268,15 +282,15 @@ class Writer:
     beams:int=1 # above 1: beam search instead of sampling
     length_penalty:float=0. # of beam search: above 0 favors longer texts
     stop:list=None # tokens that end a text; by default `xxbos` and `xxeos`, where a new document begins
-    banned:list=None # tokens never to write; by default `xxunk`, `xxpad` and `xxfake`
+    banned:list=None # tokens never to write; by default `xxunk`, `xxpad`, `xxfake`, and what `never_drawn` finds
     seed:int=None # the same seed, the same texts
 
     def __post_init__(self):
         self.check()
         self.device, vocab = device_of(self.model), self.codec.vocab
-        self.stop = self.ids('stop', {BOS, EOS} & set(self.codec.o2i) if self.stop is None else self.stop)
-        never = {i for i, t in enumerate(vocab) if t in (UNK, PAD, 'xxfake')}
-        banned = never if self.banned is None else self.ids('banned', self.banned)
+        asked = None if self.stop is None else self.ids('stop', self.stop)
+        self.stop = ends_of_text(self.codec) if asked is None else asked
+        banned = never_drawn(self.codec, asked) if self.banned is None else self.ids('banned', self.banned)
         if len(banned) == len(vocab): raise ValueError('All tokens of the vocab are banned: nothing is left to write.')
         self.banned = torch.tensor(sorted(banned), dtype=torch.int64, device=self.device)
         self.exempt = torch.tensor([t in special_tokens for t in vocab], device=self.device) # from the penalty
@@ -480,6 +494,11 @@ def check_names(settings): # are they settings of a `Writer`?
 
 
 # %% ../nbs/internals/11_search.ipynb #5985e8cf
+def check_prompt(o, name='it'): # what is surely none is refused; `name` for the message
+    if is_missing(o) or isinstance(o, (bytes, numbers.Number)):
+        raise TypeError('A prompt is a text, the ids of one, or a list of these; '
+                        f'{name} {text_fault(o)}. {text_remedy(o)}')
+
 def ids_of_prompt(o, codec): # of a text, or ids that are checked
     found = codec.encode(o).tolist() if isinstance(o, (str, Path)) else codec.checked(o)
     if not found:
@@ -492,15 +511,17 @@ def ids_of_prompt(o, codec): # of a text, or ids that are checked
 # %% ../nbs/internals/11_search.ipynb #f78dd82a
 def read_prompts(prompt, codec): # -> lists of ids, and whether there may be several
     if prompt is None:
-        if BOS not in codec.o2i: raise ValueError(f'Give a prompt: this vocab has no {BOS} to begin a text with.')
-        prompt = [codec.o2i[BOS]]
-    if isinstance(prompt, (bytes, dict, set, numbers.Number, pd.DataFrame)):
-        raise TypeError(f'A prompt is a text, the ids of one, or a list of these; got a {type(prompt).__name__}.')
+        begin = next((codec.o2i[t] for t in ('▁' + BOS, BOS) if t in codec.o2i), None)
+        if begin is None: raise ValueError(f'Give a prompt: this vocab has no {BOS} to begin a text with.')
+        prompt = [begin]
+    check_prompt(prompt)
     if isinstance(prompt, (str, Path)): return [ids_of_prompt(prompt, codec)], False
+    prompt = column_of(prompt, 'prompts')
     if not isinstance(prompt, (torch.Tensor, np.ndarray)): prompt = list(prompt)
     if isinstance(prompt, list) and not prompt: return [], True # no prompts
-    is_number = lambda o: isinstance(o, numbers.Number) or isinstance(o, torch.Tensor) and o.ndim == 0
+    is_number = lambda o: isinstance(o, numbers.Number) and o == o or isinstance(o, torch.Tensor) and o.ndim == 0
     if all(is_number(o) for o in prompt): return [ids_of_prompt(prompt, codec)], False
+    for i, o in enumerate(prompt): check_prompt(o, f'number {i} of {len(prompt)}')
     return [ids_of_prompt(o, codec) for o in prompt], True
 
 # %% ../nbs/internals/11_search.ipynb #d66b98fd
@@ -538,7 +559,7 @@ def write(self:Writer, prompts) -> list:
 @delegates(Writer)
 def generate(
     model, # a language model, or what has one as `.model` with a codec: a `Learner`, a saved model
-    prompt=None, # a text or its ids, or a list of different ones; by default `xxbos`, with which a text begins
+    prompt=None, # a text or its ids, or a list of different ones; None: `xxbos` alone, with which a text begins
     max_tokens:int=50, # at most this many new tokens
     codec=None, # a `Codec`, or a list of tokens; by default that of `model`
     details:bool=False, # return `Generated` objects in place of texts?
@@ -569,8 +590,7 @@ def predict(self:LMLearner,
 ) -> str:
     "`text` and the `n_words` tokens after it, as in fastai, by `generate`; torch's random state decides the sample."
     codec = Codec.from_dls(self.dls)
-    ids, never = codec.encode(text).tolist(), (PAD, 'xxfake', UNK) if no_unk else (PAD, 'xxfake')
-    banned = [i for i, t in enumerate(codec.vocab) if t in never]
+    ids, banned = codec.encode(text).tolist(), never_drawn(codec) - (set() if no_unk else {codec.unk_id})
     if n_words:
         seed = torch.randint(2**62, ()).item()
         ids += generate(self.model, ids, n_words, temperature=temperature, min_p=min_p, stop=[], banned=banned,

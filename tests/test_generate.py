@@ -18,7 +18,7 @@ from lesson8nlp.codec import *
 from lesson8nlp.generate import *
 from lesson8nlp.generate import random_draws
 from lesson8nlp.models import *
-from lesson8nlp.numericalizer import Numericalize
+from lesson8nlp.numericalizer import Numericalize, make_vocab
 from lesson8nlp.tokenizer import *
 from lesson8nlp.rules import _re_caps, _re_maj
 from fastai.text import learner as fl
@@ -384,6 +384,38 @@ def test_what_is_banned_is_not_written():
         assert not {0, 1} & set(o.ids)  # unk and pad, by default
 
 
+def codec_of_pieces(kind, folder):
+    texts = ['A film was good', 'The LONG film was good!!!']*20
+    inner = SubwordTokenizer(vocab_sz=60, cache_dir=folder) if kind == 'subwords' else CharTokenizer()
+    tok = Tokenizer(inner, rules=[] if kind == 'no rules' else None)
+    tok.setup(texts)
+    return Codec(tok, make_vocab({t: 9 for o in tok.pipe(texts) for t in o}))
+
+
+@pytest.mark.parametrize('kind', ['no rules', 'characters', 'subwords'])
+def test_special_tokens_that_no_text_holds_are_not_drawn(kind, tmp_path):
+    "A model of characters wrote 'waxxwrep good', and one of subwords went on after the end of its text."
+    codec = codec_of_pieces(kind, tmp_path)
+    m = LMModel6(len(codec), 8, 1)
+    special = [i for i, t in enumerate(codec.vocab) if t.strip('▁') in special_tokens]
+    with torch.no_grad(): m.h_o.bias[special] += 5 # as likely as can be
+    used = {'no rules': set(), 'characters': {BOS, TK_REP, TK_WREP, TK_UP, TK_MAJ},
+            'subwords': {'▁xxbos', '▁xxrep', '▁xxup', '▁xxmaj'}}[kind]
+    for kw in (dict(seed=1, n=5), dict(beams=3, n=3), dict(seed=1, stop=[], n=5)):
+        written = generate(m, codec.encode('A film'), 30, codec=codec, details=True, **kw)
+        drawn = {t for o in written for t in o.tokens if t.strip('▁') in special_tokens}
+        assert drawn <= used and bool(drawn) == bool(used)
+        assert not any('xx' in o.text for o in written)
+    ends = [o.ids[-1] for o in generate(m, codec.encode('A film'), 90, codec=codec, seed=1, n=9, details=True)
+            if o.stopped]
+    assert {codec.vocab[i] for i in ends} == {o for o in used if BOS in o}
+    asked = generate(m, codec.encode('A film'), 200, codec=codec, seed=1, stop=BOS, details=True)
+    assert asked.tokens[-1] == BOS # a token that ends the text, as somebody asks, may be drawn
+    start = generate(m, None, 1, codec=codec, seed=1, details=True, stop=[])
+    assert start.ids == generate(m, [codec.o2i['▁xxbos' if kind == 'subwords' else BOS]], 1, codec=codec, seed=1,
+                                 details=True, stop=[]).ids
+
+
 # ---- beam search
 def brute(m, prompt, steps, stop=(), penalty=0., V=5):
     "Every text there is, best first: (ids, value)"
@@ -669,9 +701,14 @@ def test_prompts_that_are_none():
     eq(generate(m, max_tokens=9, seed=1, codec=vocab, details=True).ids,
        generate(m, [2], 9, seed=1, codec=vocab, details=True).ids)
     with expect_fail(ValueError, 'Give a prompt'): generate(LMModel6(2, 4, 1), codec=['a', 'b'])
-    for bad in (b'w1', dict(text='w1'), pd.DataFrame(dict(text=['w1'])), {'w1'}, 3, 1.5):
+    for bad in (b'w1', 3, 1.5, pd.NA, pd.NaT, math.nan):
         with expect_fail(TypeError, 'A prompt is'): generate(m, bad, 3, codec=vocab)
-    with expect_fail((TypeError, ValueError)): generate(m, ['w1', None], 3, codec=vocab)
+    for bad in (dict(text='w1'), pd.DataFrame(dict(text=['w1'])), {'w1'}, object(), torch.tensor(3), np.array(3)):
+        with expect_fail(TypeError, 'Expected a list of prompts, got'): generate(m, bad, 3, codec=vocab)
+    for bad in ([None], [math.nan], [pd.NA], np.array([math.nan]), pd.Series([None, 'w1'])):
+        with expect_fail(TypeError, 'The text is missing'): generate(m, bad, 3, codec=vocab)
+    with expect_fail(TypeError, 'number 1 of 2 is None'): generate(m, ['w1', None], 3, codec=vocab)
+    with expect_fail(TypeError, "number 0 of 2 is b'w1' (bytes)"): generate(m, [b'w1', 'w1'], 3, codec=vocab)
     c = dict(codec=Codec(str.split, vocab), seed=1)
     two = generate(m, ['w1', 'w2'], 5, **c)
     for many in (pd.Series(['w1', 'w2']), np.array(['w1', 'w2']), (o for o in ('w1', 'w2')), ('w1', 'w2')):
@@ -866,6 +903,19 @@ def test_pieces_carry_their_spaces(kind, tmp_path):
         t.setup(texts*20)
     for text in texts[:2]: eq(decode(t(text)), text)
     eq(decode(t(texts[2])), texts[2])
+
+
+@pytest.mark.parametrize('tokens, text', [
+    (['xxbos', *'The', 'xxbos', 'f'], 'The f'), (['▁xxbos', '▁xxmaj', '▁xxmaj', 'eel', '▁xxbos', 'd', '▁s'], 'Eel d s'),
+    ([*'wa', 'xxwrep', '▁', *'good'], 'wa good'), ([*'wa', 'xxmaj', *'good', 'xxup', *'no'], 'wa Good NO'),
+    ([*'so', 'xxrep', '4', '▁', '!', 'xxpad', 'xxfake', 'xxeos'], 'so!!!!'),
+    (['xxup', 'a', 'xxunk', 'b', '▁', 'xxunk', '▁xxunk', 's'], 'A[?]B [?] [?]s')], ids=str)
+def test_special_tokens_among_pieces_are_never_printed(tokens, text): eq(decode(tokens, pieces=True), text)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(special_tokens + ['▁' + o for o in special_tokens] + ['▁', 'a', 'B', '3', '.', '▁a'])))
+def test_no_piece_is_printed_as_a_special_token(tokens): assert 'xx' not in decode(tokens, pieces=True)
 
 
 # ---- speed
