@@ -638,6 +638,10 @@ def perplexity_now(learn, show): # on the texts set aside
     shown = bar(total=len(learn.dls.valid), what='Reading', unit='batches', show=show)
     with learn.no_logging(), learn.no_bar(), shown: return round(float(learn.validate(cbs=CountBatches(shown))[2]), 2)
 
+def rows_for(docs, seq_len): # of a batch, if you left them open: at least 20 steps an epoch, where that is possible
+    n = int(docs.offsets[-1]) if hasattr(docs, 'offsets') else sum(map(len, docs))
+    return max(4, min(32, n//(20*seq_len)))
+
 def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
     begin, is_corpus = time.time(), hasattr(texts, 'offsets')
@@ -645,6 +649,7 @@ def train_lm(texts, codec, start, config, how, path, device, verbose, out):
         raise ValueError(f'There are {len(texts)} texts; a language model needs at least 10, better a few thousand.')
     docs = texts if is_corpus else codec.encode_all(texts)
     check_readable(docs, codec)
+    how |= dict(bs=how['bs'] or rows_for(docs, how['seq_len']))
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
                     start=start and start.fingerprint(), config=config, how=how)
     with run_folder(path, identity) as work, temporary_seed(how['seed']):
@@ -685,7 +690,7 @@ def pretrain(
     size='small', # 'tiny', 'small', 'medium' or 'full'; in Python also a dict with emb_sz, n_hid and n_layers
     epochs:int=3, # how often the model reads all texts
     lr:float=5e-3, # the highest learning rate of the cycle
-    bs:int=32, # rows of a batch
+    bs:int=0, # rows of a batch; 0: chosen by the number of tokens, 32 at most
     seq_len:int=72, # tokens of a row
     drop_mult:float=0.3, # factor on all dropout probabilities
     valid=0.1, # fraction of the texts that is set aside to measure perplexity, or a list of their positions
@@ -700,10 +705,10 @@ def pretrain(
     check_places('language_model', out, path)
     if hasattr(texts, 'offsets'): check_codec_of(texts, codec)
     else: texts = check_texts(texts)
-    how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
+    how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs or 1, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
                                 seed=seed))
     codec = make_codec(texts) if codec is None else codec
-    return train_lm(texts, codec, None, config, how, path, device, verbose, out)
+    return train_lm(texts, codec, None, config, how | dict(bs=bs and how['bs']), path, device, verbose, out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #c0a1b103
 def all_tokens(codec, texts): # an iterator of the tokens of each text; a tokenizer may be a plain function
@@ -740,7 +745,7 @@ def finetune(
     lm:TextModel=None, # language model to start from; default: the one that ships with the package
     epochs:int=3, # how often the model reads all texts
     lr:float=3e-3, # the highest learning rate of the cycle
-    bs:int=32, # rows of a batch
+    bs:int=0, # rows of a batch; 0: chosen by the number of tokens, 32 at most
     seq_len:int=72, # tokens of a row
     drop_mult:float=0.3, # factor on all dropout probabilities
     min_freq:int=3, # a word that the model does not know joins the vocab if it occurs at least this often
@@ -756,13 +761,13 @@ def finetune(
     if hasattr(texts, 'offsets'):
         raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, but a Corpus '
                         'holds only ids: pass the list of texts. pretrain takes a Corpus.')
-    how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
+    how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs or 1, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
                                 seed=seed))
     texts = check_texts(texts)
     codec = grow_codec(lm.codec, texts, min_freq)
     if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, texts)}')
     config = {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'bidir', 'tie_weights', 'out_bias')}
-    return train_lm(texts, codec, lm, config, how, path, device, verbose, out)
+    return train_lm(texts, codec, lm, config, how | dict(bs=bs and how['bs']), path, device, verbose, out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #aafd6c8b
 def known_words(
@@ -843,10 +848,10 @@ def split_by_class(texts, labels, valid, seed): # as `split_aside`, but some of 
     if lacks := set(labels) - {labels[i] for i in train}:
         raise ValueError(f'All texts with the label {min(lacks)!r} are set aside, so it cannot be learned: take a '
                          'smaller fraction, other positions, or more texts of that label.')
-    if unseen := set(labels) - {labels[i] for i in aside}:
-        if len(aside):
-            warnings.warn(f'No text with the label {min(unseen)!r} is set aside, so the accuracy says nothing '
-                          f'about it: {for_reader("take a larger fraction, or", "give")} more texts of that label.')
+    if (unseen := sorted(set(labels) - {labels[i] for i in aside})) and len(aside):
+        names = f'label {unseen[0]!r}' if len(unseen) == 1 else f'labels {first_few(map(repr, unseen))}'
+        warnings.warn(f'No text with the {names} is set aside, so the accuracy says nothing about it: '
+                      f'{for_reader("take a larger fraction, or", "give")} more texts of each label.')
     if not len(aside):
         none = for_reader(f'valid={valid} sets no text of {len(labels)} aside', f'{len(labels)} texts are too few to '
                           'set a part of each label aside')

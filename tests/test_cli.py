@@ -98,7 +98,7 @@ def clas(place, lm):
     (['finetune', '--texts', 'texts', '--out', '.'], 1, 'the folder that you are in'),
     (['finetune', '--texts', 'texts', '--out', 'texts'], 1, 'not a saved model'),
     (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--epochs', '0'], 1, 'epochs'),
-    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--bs', '0'], 1, 'bs'),
+    (['finetune', '--texts', 'texts', '--from', 'scratch', '--out', 'x', '--bs', '-1'], 1, 'bs'),
     (['predict', '--model', 'lm'], 1, 'lesson8nlp classify has written'),
     (['predict', '--model', 'texts.txt'], 1, 'lesson8nlp classify has written'),
     (['generate', 'The', '--model', 'clas'], 1, 'lesson8nlp finetune has written'),

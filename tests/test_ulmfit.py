@@ -442,10 +442,22 @@ def test_what_is_hardly_read_is_said_by_every_call(lm):
         with pytest.warns(UserWarning, match='Most words of 1 of 1 texts are unknown to the vocab'): f()
 
 
+def test_short_texts_get_smaller_batches(reviews, lm):
+    "With 32 rows, the titles of 120 films were one step an epoch, and nothing was learned."
+    rows = lambda n, seq_len=72: ulmfit.rows_for([torch.zeros(n//2), torch.zeros(n - n//2)], seq_len)
+    assert [rows(n) for n in (700, 5760, 11_520, 46_079, 46_080, 10**6)] == [4, 4, 8, 31, 32, 32] and rows(8000, 20) == 20
+    texts = [' '.join(o.split()[:6]) for o in reviews[0][:40]]
+    m = finetune(texts, lm, epochs=1, verbose=False)
+    assert m.info['settings']['bs'] == 4 and finetune(texts, lm, epochs=1, bs=2, verbose=False).info['settings']['bs'] == 2
+    assert pretrain(texts, lm.codec, size='tiny', epochs=1, verbose=False).info['settings']['bs'] == 4
+
+
 def test_a_label_that_is_not_set_aside_is_said(reviews, lm):
     with pytest.warns(UserWarning, match="No text with the label 'rare' is set aside, "
                                          'so the accuracy says nothing about it'):
         train_classifier(reviews[0], ['rare']*2 + ['common']*78, lm, epochs=1, bs=16, verbose=False)
+    with pytest.warns(UserWarning, match="No text with the labels 'odd', 'rare' is set aside"):
+        ulmfit.split_by_class([str(i) for i in range(40)], ['rare', 'odd'] + ['a', 'b']*19, .1, 1)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         ulmfit.split_by_class([str(i) for i in range(40)], ['a', 'b']*20, .1, 1)
