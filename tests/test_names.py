@@ -1,5 +1,5 @@
 "Public names that no other test speaks of, each at what its docstring says."
-import math, random
+import inspect, math, random
 
 import numpy as np, pytest, torch
 from torch import nn
@@ -204,3 +204,27 @@ def test_what_mutants_survived():
         assert inspect.signature(f).parameters['seed'].default == 42
     # as in fastai and in the paper's code
     assert inspect.signature(ulmfit.finetune).parameters['seq_len'].default == 72
+
+
+def test_defaults_are_fastais():
+    "Whoever changes the import gets the same training: rates, dropout, penalties, sizes of batches and pieces."
+    import fastai.basics, fastai.text.data, fastai.text.learner
+    from fastai.text.models import awdlstm, core
+    from lesson8nlp import awdlstm as awd, classifier, dataloader, learner, losses
+    fl = fastai.text.learner
+    for ours, theirs in ((learner.TextLearner.__init__, fl.TextLearner.__init__),
+                         (learner.language_model_learner, fl.language_model_learner),
+                         (classifier.text_classifier_learner, fl.text_classifier_learner),
+                         (classifier.get_text_classifier, core.get_text_classifier),
+                         (awd.AWD_LSTM.__init__, awdlstm.AWD_LSTM.__init__),
+                         (awd.LinearDecoder.__init__, core.LinearDecoder.__init__),
+                         (awd.RNNDropout.__init__, awdlstm.RNNDropout.__init__),
+                         (awd.get_language_model, core.get_language_model),
+                         (dataloader.LMDataLoader.__init__, fastai.text.data.LMDataLoader.__init__),
+                         (losses.fused_adam, fastai.basics.Adam)):
+        has = [{k: p.default for k, p in inspect.signature(f).parameters.items() if p.default is not p.empty}
+               for f in (ours, theirs)]
+        same = has[0].keys() & has[1].keys()
+        assert same and {k: has[0][k] for k in same} == {k: has[1][k] for k in same}, theirs
+    usual = lambda f, k: inspect.signature(f).parameters[k].default
+    assert [usual(classifier.DocumentEncoder.__init__, k) for k in ('seq_len', 'bptt', 'pad_idx')] == [72, 72*20, 1]
