@@ -778,3 +778,29 @@ def test_a_copy_of_a_corpus_keeps_its_tokenizer(tmp_path):
     c = Corpus.from_texts(['a film', 'a bad film'], Tokenizer(rules=[shout]), min_freq=1, path=tmp_path/'c', **quiet)
     for again in (copy.copy(c), pickle.loads(pickle.dumps(c))):
         assert again.codec.encode('a film').tolist() == c[0].tolist()
+
+
+def test_what_killed_runs_have_left_goes_after_a_day(tmp_path):
+    "Before that, it may belong to a run of another process."
+    Corpus.from_texts(texts[:5], path=tmp_path/'c', n_workers=1, **quiet)
+    left = [tmp_path/'c'/f'{hours:016x}-00000000' for hours in (23, 25)]
+    for p, hours in zip(left, (23, 25)):
+        p.mkdir()
+        os.utime(p, (time.time() - 3600*hours,)*2)
+    Corpus.from_texts(texts[:6], path=tmp_path/'c', n_workers=1, **quiet)
+    assert [p.exists() for p in left] == [True, False]
+
+
+def test_a_report_names_twenty_and_counts_the_others(tmp_path):
+    for n, more in ((20, False), (25, True)):
+        with pytest.raises(TypeError) as e: Corpus.from_texts([None]*n, path=tmp_path/'c', n_workers=1, **quiet)
+        assert 'text 19 is None' in str(e.value) and 'text 20 ' not in str(e.value)
+        assert ('and 5 more' in str(e.value)) == more
+
+
+def test_a_small_corpus_needs_no_other_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(cp, 'part_size', 10)
+    for n, want in ((2, 1), (3, None)):
+        b = cp.CorpusBuilder(['ten letter']*n, cp.PartReader(False), cp.CorpusSettings(), tmp_path/'c')
+        assert len(b.parts) == n and b.n_workers == want
+    assert cp.CorpusBuilder(['ten letter']*3, cp.PartReader(False), cp.CorpusSettings(), tmp_path/'c', 2).n_workers == 2

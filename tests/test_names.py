@@ -11,8 +11,9 @@ from lesson8nlp.core import hardware
 from lesson8nlp.data import sample_review
 from lesson8nlp.dataloader import ClassDataLoader, EncodeText, PadRight
 from lesson8nlp.fasttok import GrowingLists
-from lesson8nlp.generate import Writer
+from lesson8nlp.generate import Writer, generate, nucleus
 from lesson8nlp.learner import BitsPerToken, StopOnNaN, TokenPerplexity, VocabMatch, match_report
+from lesson8nlp.models import LMModel7
 from lesson8nlp.resume import run_identity
 from lesson8nlp.store import CorruptedError, is_pickle, read_manifest, sealed_folder
 from lesson8nlp.tokenizer import EOS, FLD, lowercase, special_tokens
@@ -228,3 +229,14 @@ def test_defaults_are_fastais():
         assert same and {k: has[0][k] for k in same} == {k: has[1][k] for k in same}, theirs
     usual = lambda f, k: inspect.signature(f).parameters[k].default
     assert [usual(classifier.DocumentEncoder.__init__, k) for k in ('seq_len', 'bptt', 'pad_idx')] == [72, 72*20, 1]
+
+
+def test_the_nucleus_holds_no_token_more_than_it_needs():
+    assert nucleus(torch.tensor([[0.25, 0.5, 0.25]]), 0.5).tolist() == [[0, 1, 0]]
+    assert nucleus(torch.tensor([[0.25, 0.5, 0.25]]), 0.75).count_nonzero() == 2
+
+
+def test_fifty_tokens_are_written_if_nobody_says_how_many():
+    model = LMModel7(3, 4, 1, 0.)
+    assert len(generate(model, [1], codec=['a', 'b', 'c'], details=True).ids) == 50
+    assert Writer(model, Codec(None, ['a', 'b', 'c'])).max_tokens == 50

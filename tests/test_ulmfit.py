@@ -1117,3 +1117,14 @@ def test_a_class_has_a_text_set_aside_if_its_part_is_more_than_half_a_text():
                 warnings.simplefilter('ignore')
                 aside = ulmfit.split_by_class(texts, labels, .1, seed)[1]
             assert (sum(i < n for i in aside) >= 1) == want, (n, seed)
+
+
+def test_what_is_readable_has_limits():
+    "A fifth of the tokens unknown, half of the texts empty or of one token: as much as that is read, more is not."
+    codec, text = Codec(str.split, ['xxunk', 'a']), [1]*10
+    def docs(n, some): return [np.array(o, np.int64) for o in [some]*n + [text]*(20 - n)]
+    for n, some, words in ((20, [0]*2 + [1]*8, None), (10, [], None), (10, [1], None), (20, [0]*21 + [1]*79, 'unknown'),
+                           (11, [], '55% of these texts are empty'), (11, [1], '55% of these texts are a single')):
+        if words is None: check_readable(docs(n, some), codec)
+        else:
+            with pytest.raises(ValueError, match=words): check_readable(docs(n, some), codec)
