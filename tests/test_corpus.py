@@ -795,7 +795,7 @@ def test_a_report_names_twenty_and_counts_the_others(tmp_path):
     for n, more in ((20, False), (25, True)):
         with pytest.raises(TypeError) as e: Corpus.from_texts([None]*n, path=tmp_path/'c', n_workers=1, **quiet)
         assert 'text 19 is None' in str(e.value) and 'text 20 ' not in str(e.value)
-        assert ('and 5 more' in str(e.value)) == more
+        assert ('and 5 more' in str(e.value)) == ('\n  and ' in str(e.value)) == more
 
 
 def test_a_small_corpus_needs_no_other_processes(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from torch import nn
 
 from lesson8nlp.awdlstm import SequentialRNN
 from lesson8nlp.beyond import TransformerBlock
-from lesson8nlp.codec import Codec
+from lesson8nlp.codec import Codec, is_fragment
 from lesson8nlp.core import hardware
 from lesson8nlp.data import sample_review
 from lesson8nlp.dataloader import ClassDataLoader, EncodeText, PadRight
@@ -240,3 +240,7 @@ def test_fifty_tokens_are_written_if_nobody_says_how_many():
     model = LMModel7(3, 4, 1, 0.)
     assert len(generate(model, [1], codec=['a', 'b', 'c'], details=True).ids) == 50
     assert Writer(model, Codec(None, ['a', 'b', 'c'])).max_tokens == 50
+
+
+def test_a_fragment_has_two_letters_at_most_and_is_no_word():
+    assert [o for o in ('g', 'gr', 'gre', 'so', '1', '!') if is_fragment(o)] == ['g', 'gr']
