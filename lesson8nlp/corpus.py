@@ -27,7 +27,7 @@ from .store import *
 from .core import *
 from .core import check_whole
 from .texts import *
-from .texts import check_encoding, column_of, decode_text, first_few, newlines, shown, text_fault
+from .texts import check_encoding, column_of, decode_text, first_few, newlines, shown, text_fault, text_remedy
 from .tokenizer import *
 from .tokenizer import tokenizer_config
 from .numericalizer import *
@@ -51,8 +51,7 @@ class PartReader:
 # %% ../nbs/internals/07_corpus.ipynb #70b1a743
 @patch
 def checked(self:PartReader, text):
-    fault = text_fault(text) + ', which Corpus.from_files takes'*isinstance(text, Path)
-    if not fault: return text, ''
+    if not (fault := text_fault(text)): return text, ''
     repair = self.errors == 'replace' and isinstance(text, str)
     return text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') if repair else None, fault
 
@@ -252,17 +251,21 @@ def disk_errors(path): # turns an OSError of the disk into a message that helps
 
 # %% ../nbs/internals/07_corpus.ipynb #7278fe06
 remedies = {
-    'raise': 'Save them as UTF-8, set their encoding, or remove them; or set errors to "skip" or "replace". '
-             'What is done is kept, and the next run goes on from there.',
+    'raise': '; or set errors to "skip" or "replace". What is done is kept, and the next run goes on from there.',
     'skip': 'They were left out.',
     'replace': 'Wrong bytes became U+FFFD; what could not be read at all, an empty document.'}
 
-def report(wrong, n, errors): # about documents that could not be read, as an error or a warning
+def remedy_for(item, are_files=False): # what to do about an item that could not be read, and the kind of the error
+    if are_files: return 'Save them as UTF-8, set their encoding, or remove them', ValueError
+    todo = 'Corpus.from_files takes the paths of files.' if isinstance(item, Path) else text_remedy(item)
+    return todo, ValueError if isinstance(item, str) else TypeError
+
+def report(wrong, n, errors, todo): # of documents that could not be read; `todo`: remedies -> kinds of error
     lines = [f'  {o if isinstance(o, str) else f"text {o}"} {why}\n' for o, why in wrong[:20]]
     if len(wrong) > 20: lines.append(f'  and {len(wrong) - 20:,} more\n')
-    message = f'{len(wrong):,} of {n:,} documents could not be read as they are:\n{"".join(lines)}{remedies[errors]}'
-    if errors == 'raise': raise ValueError(message)
-    warnings.warn(message)
+    message = f'{len(wrong):,} of {n:,} documents could not be read as they are:\n{"".join(lines)}'
+    if errors != 'raise': return warnings.warn(message + remedies[errors])
+    raise next(iter(todo.values()))(message + '. '.join(o.rstrip('.') for o in todo) + remedies[errors])
 
 # %% ../nbs/internals/07_corpus.ipynb #1ab60e3f
 def tidy(path, old, new, work, files): # remove what a new corpus replaces, and what killed runs have left behind
@@ -296,6 +299,7 @@ class CorpusBuilder:
         self.parts = split_parts(items, reader) if self.n_items is None else list(split_parts(items, reader))
         self.n_workers = 1 if n_workers is None and self.n_items is not None and len(self.parts) < 3 else n_workers
         self.counts, self.done, self.wrong, self.digests, self.n_read = TokenCounts(), [], [], [], 0
+        self.todo = {}
 
     def key(self, digests): return fingerprint(self.settings.key, digests)
     def map(self, func, *args): return map_parts(func, self.parts, self.n_workers, self.reader, *args)
@@ -319,6 +323,7 @@ def take_part(self:CorpusBuilder, items, part): # `part`: what a worker returned
     else: part |= self.part_again(f, items)
     self.counts.add(part['tokens'], part['ids'])
     self.done.append((f, part['lens'], None if self.n_items is None else items))
+    for i, _ in part['wrong']: self.todo.setdefault(*remedy_for(items[i], self.reader.are_files))
     self.wrong += [(shown(items[i]) if self.reader.are_files else self.n_read + i, why) for i, why in part['wrong']]
     self.digests.append(part['digests'])
     self.n_read += len(items)
@@ -334,7 +339,7 @@ def first_pass(self:CorpusBuilder): # encode, save and count all parts -> the ke
         for items, part in self.map(encode_part, config, tok, have):
             self.take_part(items, part)
             seen.update()
-    if self.wrong: report(self.wrong, self.n_read, self.settings.errors)
+    if self.wrong: report(self.wrong, self.n_read, self.settings.errors, self.todo)
     self.n_items = self.n_read
     return self.key(b''.join(self.digests))
 

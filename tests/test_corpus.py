@@ -10,6 +10,7 @@ from lesson8nlp import corpus as cp
 from lesson8nlp.corpus import *
 from lesson8nlp.data import read_text, sample_reviews, text_files
 from lesson8nlp.numericalizer import *
+from lesson8nlp.texts import check_texts
 from lesson8nlp.tokenizer import *
 
 tok = Tokenizer()
@@ -64,7 +65,7 @@ def assert_straight(c, ts, tok=tok, vocab=None, **kw):
 
 def test_paths_instead_of_texts_are_told_where_they_belong(tmp_path):
     (tmp_path/'a.txt').write_text('A film.')
-    with pytest.raises(ValueError, match='Corpus.from_files takes'):
+    with pytest.raises(TypeError, match='Corpus.from_files takes'):
         Corpus.from_texts([tmp_path/'a.txt'], path=tmp_path/'corpus')
 
 
@@ -346,7 +347,7 @@ def test_a_text_that_changes_while_it_is_read(tmp_path, monkeypatch):
 def test_a_column_with_a_missing_text(tmp_path, missing):
     # Arrow, where it is installed, has no half pairs
     col = pd.Series(['a good one', missing, 'and another', 'half \ud800 pair'], dtype=object)
-    with pytest.raises(ValueError, match='(?s)text 1.*text 3'):
+    with pytest.raises(TypeError, match='(?s)text 1.*text 3'):
         Corpus.from_texts(col, path=tmp_path/'c', n_workers=1, **quiet)
     with pytest.warns(UserWarning, match='text 1'):
         s = Corpus.from_texts(col, path=tmp_path/'s', n_workers=1, errors='skip', min_freq=1, **quiet)
@@ -355,6 +356,17 @@ def test_a_column_with_a_missing_text(tmp_path, missing):
     assert [n for n, _ in s.skipped] == [n for n, _ in r.skipped] == [1, 3]
     assert_straight(s, ['a good one', 'and another'], min_freq=1)
     assert_straight(r, ['a good one', '', 'and another', 'half \ufffd pair'], min_freq=1)
+
+
+@pytest.mark.parametrize('bad', [None, float('nan'), pd.NA, 3, b'bytes', 'half \ud800 pair'], ids=ascii)
+def test_what_is_no_text_is_said_in_the_words_of_check_texts(tmp_path, bad):
+    with pytest.raises((TypeError, ValueError)) as e: check_texts(['fine', bad])
+    fault, remedy = str(e.value).removeprefix('Text 1 of 2 ').split('. ', 1)
+    for source in (list, iter):
+        with pytest.raises(e.type) as e2:
+            Corpus.from_texts(source(['fine', bad]), path=tmp_path/'c', n_workers=1, **quiet)
+        assert e2.type is e.type and fault in str(e2.value) and remedy.rstrip('.') in str(e2.value)
+        assert 'UTF-8' not in str(e2.value)
 
 
 @pytest.mark.parametrize('bad', ['a text', b'bytes'])
@@ -776,3 +788,29 @@ def test_a_corpus_travels_without_its_tokenizer(tmp_path, monkeypatch):
     again = pickle.loads(pickle.dumps(own))
     assert again[0].tolist() == own[0].tolist()
     with pytest.raises(ValueError, match='tok='): again.codec
+
+
+def test_what_killed_runs_have_left_goes_after_a_day(tmp_path):
+    "Before that, it may belong to a run of another process."
+    Corpus.from_texts(texts[:5], path=tmp_path/'c', n_workers=1, **quiet)
+    left = [tmp_path/'c'/f'{hours:016x}-00000000' for hours in (23, 25)]
+    for p, hours in zip(left, (23, 25)):
+        p.mkdir()
+        os.utime(p, (time.time() - 3600*hours,)*2)
+    Corpus.from_texts(texts[:6], path=tmp_path/'c', n_workers=1, **quiet)
+    assert [p.exists() for p in left] == [True, False]
+
+
+def test_a_report_names_twenty_and_counts_the_others(tmp_path):
+    for n, more in ((20, False), (25, True)):
+        with pytest.raises(TypeError) as e: Corpus.from_texts([None]*n, path=tmp_path/'c', n_workers=1, **quiet)
+        assert 'text 19 is None' in str(e.value) and 'text 20 ' not in str(e.value)
+        assert ('and 5 more' in str(e.value)) == ('\n  and ' in str(e.value)) == more
+
+
+def test_a_small_corpus_needs_no_other_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(cp, 'part_size', 10)
+    for n, want in ((2, 1), (3, None)):
+        b = cp.CorpusBuilder(['ten letter']*n, cp.PartReader(False), cp.CorpusSettings(), tmp_path/'c')
+        assert len(b.parts) == n and b.n_workers == want
+    assert cp.CorpusBuilder(['ten letter']*3, cp.PartReader(False), cp.CorpusSettings(), tmp_path/'c', 2).n_workers == 2

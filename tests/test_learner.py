@@ -470,6 +470,19 @@ def test_rates_of_gradual_unfreezing_are_those_of_the_paper():
             and last[-1] == 0.25)
 
 
+def test_what_is_shown_before_gradual_unfreezing_is_what_is_done():
+    "Both have the same settings by themselves: one epoch for each stage, and two for the last."
+    from inspect import signature
+    a, b = ({k: p.default for k, p in signature(f).parameters.items() if k in 'epochs last_epochs factor decay'.split()}
+            for f in (SafeLearner.gradual_schedule, SafeLearner.fit_gradual))
+    assert a == b == dict(epochs=1, last_epochs=2, factor=2.6, decay=0.5)
+
+
+def test_twenty_steps_may_be_lost_to_a_scaler():
+    "The scaler of fp16 begins at 2**16, and halves until nothing overflows."
+    assert StopOnNaN().patience == learner().stop_on_na_n.patience == 20
+
+
 def test_validation_does_not_go_on_with_the_state_of_training():
     learn, resets = learner(), []
     reset = learn.model.reset

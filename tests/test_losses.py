@@ -312,3 +312,11 @@ def test_argmax_of_the_scores_after_one_position():
     out = m(torch.randint(0, V, (2, 5)))[0]
     for one in (out[0, -1], out[1, 2]):
         for dim in (-1, 0, None): assert one.argmax(dim) == one.full().argmax(dim)
+
+
+def test_a_chunk_of_logits_takes_at_most_128_mb_and_not_less_than_it_can():
+    from lesson8nlp.losses import chunk_size
+    for vocab in (100, 1000, 60_000, 2**25, 2**26):
+        n = chunk_size(range(vocab))
+        assert n == 1 or 4*n*vocab <= 2**27 < 4*(n + 1)*vocab
+    assert chunk_size(range(2**25)) == chunk_size(range(2**26)) == 1

@@ -1,18 +1,19 @@
 "Public names that no other test speaks of, each at what its docstring says."
-import math, random
+import inspect, math, random
 
 import numpy as np, pytest, torch
 from torch import nn
 
 from lesson8nlp.awdlstm import SequentialRNN
 from lesson8nlp.beyond import TransformerBlock
-from lesson8nlp.codec import Codec
+from lesson8nlp.codec import Codec, is_fragment
 from lesson8nlp.core import hardware
 from lesson8nlp.data import sample_review
 from lesson8nlp.dataloader import ClassDataLoader, EncodeText, PadRight
 from lesson8nlp.fasttok import GrowingLists
-from lesson8nlp.generate import Writer
+from lesson8nlp.generate import Writer, generate, nucleus
 from lesson8nlp.learner import BitsPerToken, StopOnNaN, TokenPerplexity, VocabMatch, match_report
+from lesson8nlp.models import LMModel7
 from lesson8nlp.resume import run_identity
 from lesson8nlp.store import CorruptedError, is_pickle, read_manifest, sealed_folder
 from lesson8nlp.tokenizer import EOS, FLD, lowercase, special_tokens
@@ -213,3 +214,42 @@ def test_what_mutants_survived():
         assert inspect.signature(f).parameters['seed'].default == 42
     # as in fastai and in the paper's code
     assert inspect.signature(ulmfit.finetune).parameters['seq_len'].default == 72
+
+
+def test_defaults_are_fastais():
+    "Whoever changes the import gets the same training: rates, dropout, penalties, sizes of batches and pieces."
+    import fastai.basics, fastai.text.data, fastai.text.learner
+    from fastai.text.models import awdlstm, core
+    from lesson8nlp import awdlstm as awd, classifier, dataloader, learner, losses
+    fl = fastai.text.learner
+    for ours, theirs in ((learner.TextLearner.__init__, fl.TextLearner.__init__),
+                         (learner.language_model_learner, fl.language_model_learner),
+                         (classifier.text_classifier_learner, fl.text_classifier_learner),
+                         (classifier.get_text_classifier, core.get_text_classifier),
+                         (awd.AWD_LSTM.__init__, awdlstm.AWD_LSTM.__init__),
+                         (awd.LinearDecoder.__init__, core.LinearDecoder.__init__),
+                         (awd.RNNDropout.__init__, awdlstm.RNNDropout.__init__),
+                         (awd.get_language_model, core.get_language_model),
+                         (dataloader.LMDataLoader.__init__, fastai.text.data.LMDataLoader.__init__),
+                         (losses.fused_adam, fastai.basics.Adam)):
+        has = [{k: p.default for k, p in inspect.signature(f).parameters.items() if p.default is not p.empty}
+               for f in (ours, theirs)]
+        same = has[0].keys() & has[1].keys()
+        assert same and {k: has[0][k] for k in same} == {k: has[1][k] for k in same}, theirs
+    usual = lambda f, k: inspect.signature(f).parameters[k].default
+    assert [usual(classifier.DocumentEncoder.__init__, k) for k in ('seq_len', 'bptt', 'pad_idx')] == [72, 72*20, 1]
+
+
+def test_the_nucleus_holds_no_token_more_than_it_needs():
+    assert nucleus(torch.tensor([[0.25, 0.5, 0.25]]), 0.5).tolist() == [[0, 1, 0]]
+    assert nucleus(torch.tensor([[0.25, 0.5, 0.25]]), 0.75).count_nonzero() == 2
+
+
+def test_fifty_tokens_are_written_if_nobody_says_how_many():
+    model = LMModel7(3, 4, 1, 0.)
+    assert len(generate(model, [1], codec=['a', 'b', 'c'], details=True).ids) == 50
+    assert Writer(model, Codec(None, ['a', 'b', 'c'])).max_tokens == 50
+
+
+def test_a_fragment_has_two_letters_at_most_and_is_no_word():
+    assert [o for o in ('g', 'gr', 'gre', 'so', '1', '!') if is_fragment(o)] == ['g', 'gr']

@@ -698,3 +698,16 @@ def test_models_with_a_memory_resume(tmp_path, wrap):
         model = getattr(beyond, wrap)(inner, *[16]*(wrap != 'ContinuousCache'), window=8)
         return TextLearner(loaders(), model, loss_func=CrossEntropyLossFlat())
     assert_same_run(run_cut(tmp_path/'c', Cut(9), make=make), fit(make()))
+
+
+def test_a_schedule_that_differs_only_between_its_ends_is_another_run():
+    from fastai.callback.schedule import ParamScheduler, combined_cos
+    from lesson8nlp.resume import schedule_identity
+    found = []
+    for pct in (.25, .25, .5):
+        learn = learner()
+        learn.create_opt()
+        learn.add_cb(ParamScheduler(dict(lr=combined_cos(pct, .1, 1., .01))))
+        found.append(schedule_identity(learn))
+    a, b, c = found
+    assert a == b != c and all(a['schedule of lr'][i] == c['schedule of lr'][i] for i in (0, -1))

@@ -30,6 +30,15 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, calls):
     assert calls == [('fsync', (tmp_path/'a.txt').stat().st_ino), ('rename', 'a.txt')]
 
 
+def test_all_bytes_of_a_file_are_in_it_when_it_is_brought_to_the_disk(tmp_path, monkeypatch):
+    "What is still in Python's own buffer is not brought to the disk by fsync."
+    sizes, sync = [], os.fsync
+    monkeypatch.setattr(os, 'fsync', lambda fd: (sizes.append(os.fstat(fd).st_size), sync(fd)))
+    with atomic_file(tmp_path/'a.txt') as f: f.write('all of it')
+    with atomic_file(tmp_path/'b', 'wb') as f: f.write(b'bytes')
+    assert sizes == [9, 5]
+
+
 @pytest.mark.parametrize('replace', [False, True])
 def test_every_file_of_a_folder_is_on_the_disk_before_the_folder_has_its_name(tmp_path, calls, replace):
     for _ in range(2 if replace else 1):

@@ -746,3 +746,12 @@ def test_line_ends_of_every_system():
 
 def test_an_encoding_that_is_none_is_said(tmp_path):
     refuses('no encoding None', read_text, put(tmp_path/'a.txt', 'a'), None)
+
+
+def test_what_a_wrong_encoding_is_guessed_from():
+    "Few letters outside ASCII are accents, many another alphabet; many zeros UTF-16; many control characters no text."
+    from lesson8nlp.texts import decode_text, is_garbled
+    for data, guess in ((b'abcdefg\xe9\xe9\xff', 'utf-16-le|cp1251'), (b'abcdefgh\xe9\xff', 'cp1252'),
+                        (b'\xff\xe9ab\0\0\0\0\0\0', 'utf-16-le'), (b'\xff\xe9abcdefg\0\0\0', 'cp1252')):
+        with pytest.raises(ValueError, match=guess): decode_text(data)
+    assert not is_garbled('\x01'*35 + 'a'*65) and is_garbled('\x01'*36 + 'a'*64)

@@ -1131,3 +1131,80 @@ def test_the_settings_of_the_probe_and_of_the_steps(monkeypatch):
         big = Codec(codec.tok, [*codec.vocab, *(f'w{i}' for i in range(n - len(codec.vocab)))])
         dls = ulmfit.lm_loaders(texts, big.encode_all(texts), big, how, 'cpu')
         assert isinstance(ulmfit.lm_learner(dls, big, net, how, None).loss_func, loss), n
+
+
+def test_a_text_is_unread_if_more_than_half_of_its_words_are_unknown():
+    codec = Codec(str.split, ['xxunk', 'xxbos', 'film'])
+    texts = ['film film', 'film odd', 'film film odd odd odd', 'xxbos xxbos xxbos odd odd film', 'odd', '']
+    assert ulmfit.unread(texts, codec) == [2, 3, 4] # not a text of which just half is known
+
+
+def test_penalties_go_with_the_exact_loss():
+    "With the sampled loss, both are 0."
+    texts, net = ['A good film.', 'A bad film.']*10, dict(emb_sz=4, n_hid=4, n_layers=1)
+    codec, how = make_codec(texts, min_freq=1), dict(bs=2, seq_len=5, seed=1, drop_mult=0.1, valid=0.1)
+    for n, want in ((7999, [(2., 1.)]), (8000, [])):
+        big = Codec(codec.tok, [*codec.vocab, *(f'w{i}' for i in range(n - len(codec.vocab)))])
+        learn = ulmfit.lm_learner(ulmfit.lm_loaders(texts, big.encode_all(texts), big, how, 'cpu'), big, net, how, None)
+        assert [(cb.alpha, cb.beta) for cb in learn.cbs if isinstance(cb, RNNRegularizer)] == want, n
+
+
+def test_how_often_a_run_is_kept(monkeypatch):
+    "A language model every 200 steps, a classifier, whose loader has no place within an epoch, after each."
+    found, texts = [], ['A good film.', 'A bad film.']*10
+    def stop(learn, fit, path, identity, every, verbose):
+        found.append(every)
+        raise InterruptedError
+    monkeypatch.setattr(ulmfit, 'fit_or_go_on', stop)
+    lm = ulmfit.random_model(make_codec(texts, min_freq=1), dict(emb_sz=4, n_hid=4, n_layers=1))
+    for call in (lambda: finetune(texts, lm, bs=2, seq_len=5, verbose=False),
+                 lambda: train_classifier(texts, ['pos', 'neg']*10, lm, verbose=False)):
+        with pytest.raises(InterruptedError): call()
+    assert found == [200, 'epoch']
+
+
+def test_labels_above_a_half_are_given():
+    table = ulmfit.answer_columns(torch.tensor([[0.45, 0.55], [0.5, 0.51], [0.1, 0.2]]), ['a', 'b'], 'sigmoid')
+    assert table == dict(labels=[['b'], ['b'], []])
+
+
+def test_a_compact_model_has_the_steps_of_to_steps():
+    net = torch.nn.Linear(400, 2)
+    arrays, (whole, step) = ulmfit.compact_arrays(net), ulmfit.to_steps(net.weight)
+    assert (arrays['weight'] == whole).all() and (arrays['weight/step'] == step).all()
+
+
+def test_a_bag_of_words_counts_what_comes_in_two_texts(monkeypatch):
+    "A word of a single text says nothing about others; without two of any, the commonest label is the answer."
+    from sklearn.feature_extraction import text as counters
+    found, fit = [], counters.TfidfVectorizer.fit_transform
+    def watch(self, texts):
+        x = fit(self, texts)
+        found.append((sorted(self.vocabulary_), self.sublinear_tf))
+        return x
+    monkeypatch.setattr(counters.TfidfVectorizer, 'fit_transform', watch)
+    texts, labels = ['good film here', 'good film', 'bad play', 'bad play there'], ['pos', 'pos', 'neg', 'neg']
+    assert bag_of_words(texts, labels, ['good', 'play']).tolist() == ['pos', 'neg']
+    assert found == [(['bad', 'bad play', 'film', 'good', 'good film', 'play'], True)]
+
+
+def test_a_class_has_a_text_set_aside_if_its_part_is_more_than_half_a_text():
+    texts = [str(i) for i in range(100)]
+    for n, want in ((6, 1), (5, 0)): # a tenth of each
+        labels = ['rare']*n + ['usual']*(100 - n)
+        for seed in range(8):
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                aside = ulmfit.split_by_class(texts, labels, .1, seed)[1]
+            assert (sum(i < n for i in aside) >= 1) == want, (n, seed)
+
+
+def test_what_is_readable_has_limits():
+    "A fifth of the tokens unknown, half of the texts empty or of one token: as much as that is read, more is not."
+    codec, text = Codec(str.split, ['xxunk', 'a']), [1]*10
+    def docs(n, some): return [np.array(o, np.int64) for o in [some]*n + [text]*(20 - n)]
+    for n, some, words in ((20, [0]*2 + [1]*8, None), (10, [], None), (10, [1], None), (20, [0]*21 + [1]*79, 'unknown'),
+                           (11, [], '55% of these texts are empty'), (11, [1], '55% of these texts are a single')):
+        if words is None: check_readable(docs(n, some), codec)
+        else:
+            with pytest.raises(ValueError, match=words): check_readable(docs(n, some), codec)
