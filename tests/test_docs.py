@@ -138,6 +138,12 @@ def test_external_links_are_well_formed(pages):
         assert any(o.startswith('https://colab.research.google.com/github/') for o in pages[site/f'{p}.html'].links)
 
 
+def test_links_into_the_repository_lead_to_its_files(pages):
+    at = f'{urls["Repository"]}/blob/main/'
+    files = {unquote(urlsplit(o.removeprefix(at)).path) for o in external(pages) if o.startswith(at)}
+    assert len(files) > 100 and not [f for f in files if not (root/f).is_file()]
+
+
 def test_nothing_is_loaded_from_elsewhere(pages):
     for p, h in pages.items():
         for o in h.loads: assert not urlsplit(o).netloc, f'{p.name} loads {o}'
