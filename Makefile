@@ -10,7 +10,7 @@ PY := $(BIN)/python
 export PYTHONUTF8 = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
-.PHONY: help install lint lint-fast check-notebooks hooks coverage mutate lock release lesson test test-offline test-slow test-slow-offline lab docs docs-serve export save results bench gpu imdb pretrain clean
+.PHONY: help install lint lint-fast check-notebooks hooks coverage mutate lock release lesson test test-offline test-slow test-slow-offline lab docs docs-serve docs-links export save results bench gpu imdb pretrain clean
 
 help: ## list the targets
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<17} {m[2]}') for m in re.finditer(r'^([\w-]+):.*?## (.+)$$', open('Makefile').read(), re.M)]"
@@ -95,6 +95,9 @@ docs: install ## build the site from the notebooks into build/docs/
 
 docs-serve: install ## build the site, open it in the browser, and build again what changes
 	@$(PY) docs/build.py --serve
+
+docs-links: install ## follow the links to other sites (needs a network), and print those that are broken
+	@$(PY) docs/build.py --links
 
 export: install ## write the package and the README from the notebooks
 	$(PY) tools/first_cell.py

@@ -1,6 +1,6 @@
 """Build the site from the notebooks: `python docs/build.py` writes build/docs; with --serve it is shown, and what
-changes is built again."""
-import argparse, functools, http.server, importlib, json, os, shutil, sys, threading, time, tomllib, webbrowser
+changes is built again; --links follows the links to other sites."""
+import argparse, importlib, json, os, re, shlex, shutil, sys, time, tomllib
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -9,6 +9,8 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 import adapter as ad
 
 source, site = root/'build'/'docs-source', root/'build'/'docs'
+jobs_and_folders = ['-j', '2', '-c', str(root/'docs'), '-d', str(root/'build'/'doctrees'), str(source)]
+strict = ['-W', '--keep-going', '-q', *jobs_and_folders, str(site)]
 
 
 def urls(): return tomllib.loads((root/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
@@ -115,11 +117,9 @@ def exercises(lessons, pages, known):
     return [ad.markdown(o) for o in out]
 
 
-def sphinx(fresh, jobs):
+def sphinx(*args):
     from sphinx.cmd.build import main
-    args = ['-W', '--keep-going', '-q', '-j', str(jobs), '-c', str(root/'docs'), '-d', str(root/'build'/'doctrees'),
-            str(source), str(site)]
-    return main((['-E', '-a'] if fresh else []) + args)
+    return main(list(args))
 
 
 def downloads():
@@ -130,49 +130,48 @@ def downloads():
         shutil.copyfile(p.path, to)
 
 
-def build(fresh=True):
+def build():
     begun = time.time()
-    if fresh: shutil.rmtree(site, ignore_errors=True)
-    stage(force=fresh)
-    if code := sphinx(fresh, jobs=2): return code
+    shutil.rmtree(site, ignore_errors=True)
+    stage()
+    if code := sphinx('-E', '-a', *strict): return code
     downloads()
     print(f'{len(list(site.rglob("*.html")))} pages in {time.time()-begun:.0f} s: '
           f'open {(site/"index.html").relative_to(root)}')
     return 0
 
 
-def watched():
-    return {f: f.stat().st_mtime for d in ('nbs', 'docs', 'benchmarks/results') for f in (root/d).rglob('*')
-            if f.is_file() and not any(o.startswith('.') for o in f.parts) and '__pycache__' not in f.parts}
-
-
 def serve(port, browser):
-    """Show the site on this machine, and build again what changes; a page that fails says so, and the last good one
-    stays."""
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *a): pass
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', port), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f'http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)', flush=True)
-    if browser: webbrowser.open(f'http://127.0.0.1:{server.server_port}/')
-    seen = watched()
-    while True:
-        time.sleep(0.7)
-        if (now := watched()) == seen: continue
-        changed, seen = [f.name for f in now if seen.get(f) != now[f]], now
-        print('changed:', *changed[:5], flush=True)
-        # a fresh process sees the fresh library
-        os.spawnv(os.P_WAIT, sys.executable, [sys.executable, __file__, '--again'])
+    """Show the site on this machine, build again what changes, and reload it in the browser; a page that fails says so,
+    and the last good one stays."""
+    from sphinx_autobuild.__main__ import main
+    # Sphinx, in a process of its own, finds extras.py there
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(root/'docs'), os.environ.get('PYTHONPATH')]))
+    # with / on Windows, too: the command is split as a shell does it. A fresh process sees the fresh library
+    command = [Path(sys.executable).as_posix(), (root/'docs'/'build.py').as_posix(), '--stage']
+    hidden = re.escape(root.as_posix()) + r'/(.*/)?(\.|__pycache__)'
+    watched = [f'--watch={root/d}' for d in ('nbs', 'docs', 'benchmarks/results')]
+    main(['--no-initial', f'--port={port}', *['--open-browser', '--delay=0']*browser, *watched,
+          f'--pre-build={shlex.join(command)}', f'--ignore={root/"build"}', f'--re-ignore={hidden}', *strict])
+
+
+def follow_links(to, *args):
+    "Ask for every link to another site; what is broken is printed, and `to`/output.txt has every answer."
+    return sphinx('-b', 'linkcheck', '-q', *args, *jobs_and_folders, str(to))
 
 
 if __name__ == '__main__':
     arg = argparse.ArgumentParser(description=__doc__)
-    arg.add_argument('--serve', action='store_true', help='show the site and build again what changes')
-    arg.add_argument('--again', action='store_true', help='build only what has changed')
+    what = arg.add_mutually_exclusive_group()
+    what.add_argument('--serve', action='store_true', help='show the site and build again what changes')
+    what.add_argument('--stage', action='store_true', help='only write what Sphinx reads, where it has changed')
+    what.add_argument('--links', action='store_true', help='follow the links to other sites')
     arg.add_argument('--port', type=int, default=8000)
     arg.add_argument('--no-browser', action='store_true')
     a = arg.parse_args()
-    code = build(fresh=not a.again)
+    if a.stage or a.links: stage(force=False)
+    if a.links: sys.exit(follow_links(root/'build'/'links'))
+    if a.stage: sys.exit(downloads())
+    code = build()
     if not a.serve: sys.exit(code)
-    try: serve(a.port, not a.no_browser)
-    except KeyboardInterrupt: pass
+    serve(a.port, not a.no_browser)

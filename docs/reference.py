@@ -71,6 +71,7 @@ def source_of(obj, repo):
     if isinstance(obj, property): obj = obj.fget
     try: line, mod = inspect.getsourcelines(obj)[1], inspect.getmodule(obj).__name__
     except (TypeError, OSError): return None
+    if mod.split('.')[0] != 'lesson8nlp': return None  # inherited: it is in another repository
     return f'{repo}/blob/main/{mod.replace(".", "/")}.py#L{line}'
 
 

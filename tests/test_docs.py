@@ -1,6 +1,6 @@
 "The site: built with warnings as errors, its links followed, and opened in a real browser from its files."
 import ast, contextlib, functools, gzip, html.parser, http.server, importlib.util, json, os, random, re, shutil, \
-    subprocess, sys, threading, time, tomllib
+    socket, subprocess, sys, threading, time, tomllib, urllib.request
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -136,6 +136,38 @@ def test_external_links_are_well_formed(pages):
                 and ' ' not in to), to
     for p in (page_of['core'], 'howto/your_own_texts'):
         assert any(o.startswith('https://colab.research.google.com/github/') for o in pages[site/f'{p}.html'].links)
+
+
+def test_links_into_the_repository_lead_to_its_files(pages):
+    at = f'{urls["Repository"]}/blob/main/'
+    files = {unquote(urlsplit(o.removeprefix(at)).path) for o in external(pages) if o.startswith(at)}
+    assert len(files) > 100 and not [f for f in files if not (root/f).is_file()]
+
+
+def test_linkcheck_sees_every_link_but_those_of_the_tools(pages, tmp_path):
+    "`make docs-links` asks for them. Here all are ignored, so nothing is asked."
+    code = 'import build, sys; build.follow_links(sys.argv[1], "-D", "linkcheck_ignore=.")'
+    subprocess.run([sys.executable, '-c', code, tmp_path], cwd=root/'docs', check=True, timeout=300)
+    lines = (tmp_path/'output.json').read_text(encoding='utf-8').splitlines()
+    tools = {o for p in pages for bar in re.findall(r'<p class="page-tools">.*?</p>', p.read_text(encoding='utf-8'))
+             for o in Html(bar).links}
+    assert {*external(pages)} - {json.loads(l)['uri'] for l in lines} <= tools
+
+
+def test_preview_shows_the_site_and_reloads_it(built):
+    "`make docs-serve`, after the site is built."
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+    p = subprocess.Popen([sys.executable, '-c', f'import build; build.serve({port}, False)'], cwd=root/'docs',
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(120):
+            with contextlib.suppress(OSError):
+                said = urllib.request.urlopen(f'http://127.0.0.1:{port}/exercises.html', timeout=10).read().decode()
+                break
+            assert p.poll() is None, p.stdout.read().decode()
+            time.sleep(0.5)
+        assert 'websocket-reload' in said and 'websocket-reload' not in (site/'exercises.html').read_text('utf-8')
+    finally: p.terminate(); p.communicate()
 
 
 def test_nothing_is_loaded_from_elsewhere(pages):
@@ -595,18 +627,3 @@ def test_screenshots(browser):
                 if kind == 'print': page.pdf(path=screens/'core-print.pdf')
                 else: page.wait_for_timeout(150); page.screenshot(path=screens/f'{name.replace("/", "-")}-{kind}.png')
     assert all(p.stat().st_size > 5000 for p in screens.iterdir()) and len(list(screens.iterdir())) == 3*len(shots) + 1
-
-
-# followed once a week, by .github/workflows/docs.yaml -----------------------------------------------------------------
-@pytest.mark.skipif(not os.environ.get('FOLLOW_LINKS'),
-                    reason='external links are followed by the scheduled workflow: set FOLLOW_LINKS=1')
-def test_external_links_answer(pages):
-    import requests
-    from concurrent.futures import ThreadPoolExecutor
-    def ask(u):
-        try: return requests.get(u, timeout=20, headers={'User-Agent': 'Mozilla/5.0'}, stream=True).status_code
-        except requests.RequestException as e: return type(e).__name__
-    links = [u for u in external(pages) if not u.startswith('https://colab.')]
-    with ThreadPoolExecutor(8) as pool: answers = dict(zip(links, pool.map(ask, links)))
-    gone = {u: a for u, a in answers.items() if a in (404, 410) or not isinstance(a, int)}
-    assert not gone, gone
