@@ -68,7 +68,8 @@ def test_the_model_that_ships_has_what_pretrain_says(pretrain):
     row, = load_results(root/'benchmarks'/'results'/'pretrained.json')
     assert (lm.info['perplexity'], lm.info['seeds']) == (row['ours'], row['seeds'])
     assert lm.info['seeds'] == [o['seed'] for o in row['stages']]
-    assert lm.info['tokens'] == sum(o['tokens'] for o in row['stages']) and row['stages'][-1]['perplexity'] == row['ours']
+    assert lm.info['tokens'] == sum(o['tokens'] for o in row['stages'])
+    assert row['stages'][-1]['perplexity'] == row['ours']
     same = load_results(root/'benchmarks'/'results'/'twins.json')[0]
     assert f'{same["ours"]} of its {same["of"]:,} reviews also stand in what it has read' in lm.info['read']
 
