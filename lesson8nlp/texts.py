@@ -557,7 +557,8 @@ def labels_for(
 ) -> list: # of whatever they are
     "The labels as a list, or say why it is not clear which text each of them belongs to."
     if getattr(labels, 'ndim', 1) > 1:
-        raise TypeError(f'labels has shape {tuple(labels.shape)}: give a list of labels for each text.')
+        raise TypeError(f'labels has shape {tuple(labels.shape)}: give one column, a label for each text. Several '
+                        'labels for a text are a list of names, as the page "Your own texts" shows.')
     labels = column_of(labels, 'labels')
     if isinstance(texts, pd.Series) and isinstance(labels, pd.Series) and not texts.index.equals(labels.index):
         raise ValueError('texts and labels are columns with different indexes, so labels would be paired with texts of '

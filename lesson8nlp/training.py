@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 
-import torch
+import safetensors.torch, torch
 from torch.autograd.graph import increment_version
 from fastai.basics import *
 from fastai.callback import fp16, schedule
@@ -22,7 +22,7 @@ from fastai.text import learner as fl
 from fastai.text.models.core import _model_meta
 from IPython.display import display
 
-from .store import fingerprint
+from .store import fingerprint, open_sealed
 from .tokenizer import PAD
 from .texts import for_reader
 from .awdlstm import *
@@ -273,16 +273,53 @@ def save_encoder(self:SafeLearner,
     "Save the encoder, which is the model without its decoder, in the folder of the learner's models."
     if not rank_distrib(): torch.save(_encoder(self).state_dict(), _model_file(self, file))
 
+# %% ../nbs/internals/11_training.ipynb #3c51f0a3
+def _language_model(learn, file): # the `TextModel` or its folder that `file` stands for; None: it names a .pth file
+    if hasattr(file, 'need'): return file
+    if not isinstance(file, (str, Path)) or _model_file(learn, file).exists(): return None
+    return folder if ((folder := Path(file).expanduser())/'manifest.json').exists() else None
+
+def _lm_state(lm): # configuration, vocab and weights
+    if hasattr(lm, 'need'):
+        lm.need('language_model', 'load_encoder')
+        return lm.config, lm.codec.vocab, plain_model(lm.model).state_dict()
+    open_sealed(lm, 'model')
+    saved, vocab = (json.loads((lm/f).read_text(encoding='utf-8')) for f in ('config.json', 'vocab.json'))
+    if (kind := saved['architecture']) != 'language_model':
+        raise TypeError(f'{lm.name} holds a {kind}, and load_encoder needs a language_model, which finetune or '
+                        'pretrain makes.')
+    if not (lm/'weights.safetensors').exists():
+        raise ValueError(f'{lm.name} was saved with compact=True: give load_encoder the model, '
+                         f'TextModel.load({str(lm)!r}).')
+    return saved['model'], vocab, safetensors.torch.load_file(lm/'weights.safetensors')
+
+# %% ../nbs/internals/11_training.ipynb #3c51f0a4
+def _checked_encoder(learn, config, vocab, wgts): # the weights of the encoder, if it is like that of `learn`
+    enc, words = _encoder(learn), _vocab_of(learn.dls)
+    if list(vocab) != list(words):
+        raise ValueError(f'The vocab of the language model ({len(vocab):,} entries) is not that of the loaders '
+                         f'({len(words):,}), so its rows would stand for other words: make the loaders with the codec '
+                         'of the language model.')
+    mine = {k: getattr(enc, k, None) for k in ('emb_sz', 'n_hid', 'n_layers')}
+    mine['bidir'] = getattr(enc, 'n_dir', 1) == 2
+    if mine != (theirs := {k: config[k] for k in mine}):
+        show = lambda sizes: ', '.join(f'{k}={v}' for k, v in sizes.items())
+        raise ValueError(f'The encoder of the language model has {show(theirs)}, and that of the learner {show(mine)}: '
+                         'give the learner the sizes of the language model as its config.')
+    wgts = {k.removeprefix('0.'): v for k, v in wgts.items() if k.startswith('0.')}
+    return {'encoder_dp.emb.weight': wgts['encoder.weight']} | wgts # one tensor with two names; a file has one of them
+
 # %% ../nbs/internals/11_training.ipynb #91702a68
 @patch
 def load_encoder(self:SafeLearner,
-    file:str, # what `save_encoder` was given
+    file, # what `save_encoder` was given; or a language model: a `TextModel`, or the folder that its `save` wrote
     device=None # where to read it to; by default where the data is
 ):
-    "Load the encoder that `save_encoder` wrote, and freeze all but the last group."
+    "Load the encoder that `save_encoder` wrote, or that of a language model, and freeze all but the last group."
     distrib_barrier()
-    wgts = _read_tensors(_model_file(self, file), self.dls.device if device is None else device)
-    _encoder(self).load_state_dict(fl.clean_raw_keys(wgts))
+    if (lm := _language_model(self, file)) is not None: wgts = _checked_encoder(self, *_lm_state(lm))
+    else: wgts = fl.clean_raw_keys(_read_tensors(_model_file(self, file), ifnone(device, self.dls.device)))
+    _encoder(self).load_state_dict(wgts)
     self.loaded = self.loaded | dict(encoder=_weights_key(_encoder(self)))
     self.freeze()
     return self

@@ -820,7 +820,8 @@ def one_label_each(texts, labels): # all of one type, as they are or else as str
             raise ValueError(f'Label {i} of {n} is missing ({o!r}): remove the text, or give it a label.')
         if isinstance(o, (bytes, list, tuple, set, dict, np.ndarray)):
             raise TypeError(f'Label {i} of {n} is {o!r:.60} ({type(o).__name__}): give each text one label, a string '
-                            'or a number. Classifiers with several labels for a text are made with class_dataloaders.')
+                            'or a number. For several labels for a text, or numbers to predict, the page "Your own '
+                            'texts" shows the steps, with class_dataloaders.')
     first, values = {}, {}
     for i, o in enumerate(labels):
         for j in (first.setdefault(str(o), i), values.setdefault(o, i)):
@@ -866,7 +867,7 @@ def classifier_learner(parts, classes, lm, how, device):
     config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
     learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=how['drop_mult'], max_len=how['max_len'],
                                     lin_ftrs=[], pretrained=False, metrics=accuracy, cbs=GradientClip(1.))
-    learn.model[0].module.load_state_dict(plain_model(lm.model)[0].state_dict())
+    learn.load_encoder(lm).unfreeze()
     return in_fast_dtype(learn)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #342f04d7

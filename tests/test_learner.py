@@ -16,6 +16,7 @@ from fastai.text.all import AWD_LSTM as FastaiAWD, Interpretation, Perplexity, \
 
 from lesson8nlp import models as lm
 from lesson8nlp.awdlstm import *
+from lesson8nlp.classifier import get_text_classifier
 from lesson8nlp.losses import *
 from lesson8nlp.dataloader import *
 from lesson8nlp.fasttok import FastTokenizer
@@ -144,6 +145,43 @@ def test_weights_of_fastai_and_back(tmp_path):
     assert same(weights(ours), weights(theirs))
     learner(seed=2, dls=dls, path=tmp_path).load_encoder('t_enc')
     theirs.load_encoder('o_enc')
+
+
+def as_text_model(learn, words=vocab): # the language model of a learner
+    from lesson8nlp.codec import Codec
+    from lesson8nlp.ulmfit import TextModel
+    learn.dls.codec = Codec(str.split, words)
+    return TextModel.from_learner(learn)
+
+
+def test_the_encoder_of_a_language_model(tmp_path):
+    "Of a TextModel, and of the folder that it was saved in; a file of the learner with that name comes first."
+    lm, want = as_text_model(learner(seed=1)), {k: v.clone() for k, v in learner(seed=1).model[0].state_dict().items()}
+    folder = lm.save(tmp_path/'lm')
+    for file in (lm, folder, str(folder)):
+        ours = learner(seed=2, path=tmp_path).load_encoder(file)
+        assert same(ours.model[0].state_dict(), want) and ours.opt.frozen_idx == 2 and list(ours.loaded) == ['encoder']
+        assert ours.model[1].decoder.weight is ours.model[0].encoder.weight
+    learner(seed=3, path=tmp_path).save_encoder(folder)
+    assert not same(learner(path=tmp_path).load_encoder(folder).model[0].state_dict(), want)
+    with pytest.raises(FileNotFoundError, match='neither.pth'): learner(path=tmp_path).load_encoder('neither')
+
+
+def test_an_encoder_that_does_not_fit_is_refused(tmp_path):
+    from lesson8nlp.ulmfit import TextModel
+    lm, learn = as_text_model(learner()), learner(seed=2, path=tmp_path)
+    before = weights(learn)
+    head = get_text_classifier(AWD_LSTM, len(vocab), 2, config={k: small[k] for k in ('emb_sz', 'n_hid', 'n_layers')})
+    clf = TextModel(head, lm.codec)
+    for file, kind, why in (
+        (as_text_model(learner(config=small | dict(n_hid=16))), ValueError, 'n_hid=16.*n_hid=12.*config'),
+        (as_text_model(learner(), vocab[:2] + vocab[:1:-1]), ValueError, 'stand for other words'),
+        (clf, TypeError, 'needs a language_model'), (clf.save(tmp_path/'c'), TypeError, 'needs a language_model'),
+        (lm.save(tmp_path/'small', compact=True), ValueError, 'compact=True.*TextModel.load')):
+        with pytest.raises(kind, match=why): learn.load_encoder(file)
+    (tmp_path/'small'/'vocab.json').write_text('[]')
+    with pytest.raises(ValueError, match='truncated or altered'): learn.load_encoder(tmp_path/'small')
+    assert same(weights(learn), before)
 
 
 def test_one_epoch_of_fastai():

@@ -491,7 +491,8 @@ def test_labels_belong_to_texts_by_position():
             and tx.labels_for(mixed.text, df.label.tolist()) == ['x', 'y', 'x'])
     refuses('different indexes.*one table', tx.labels_for, mixed.text, df.label)
     for wrong in ('xyx', dict(a='x'), {'x', 'y'}, df):
-        refuses('Expected a list of labels|labels has shape', tx.labels_for, df.text, wrong, kind=TypeError)
+        refuses('Expected a list of labels|labels has shape.*"Your own texts"', tx.labels_for, df.text, wrong,
+                kind=TypeError)
 
 
 def test_threads_read_huge_cells(tmp_path):
