@@ -818,9 +818,9 @@ def one_label_each(texts, labels): # all of one type, as they are or else as str
     for i, o in enumerate(labels):
         if is_missing(o) or isinstance(o, str) and o == '':
             raise ValueError(f'Label {i} of {n} is missing ({o!r}): remove the text, or give it a label.')
-        if isinstance(o, (bytes, list, tuple, set, dict, np.ndarray)):
+        if isinstance(o, (bytes, list, tuple, set, dict, np.ndarray)) or isinstance(o, float) and o % 1:
             raise TypeError(f'Label {i} of {n} is {o!r:.60} ({type(o).__name__}): give each text one label, a string '
-                            'or a number. For several labels for a text, or numbers to predict, the page "Your own '
+                            'or a whole number. For several labels for a text, or numbers to predict, the page "Your own '
                             'texts" shows the steps, with class_dataloaders.')
     first, values = {}, {}
     for i, o in enumerate(labels):
@@ -903,7 +903,7 @@ def linear_probe(
         to[fit.classes_] = torch.from_numpy(np.float32(np.concatenate([-of, of])/2 if len(fit.classes_) == 2 else of))
     with torch.no_grad(): # the layer has no bias of its own: batch normalization carries it
         for o, v in ((bn.running_mean, mean), (bn.running_var, sd**2), (bn.weight, torch.ones_like(mean)),
-                     (bn.bias, torch.linalg.pinv(w, rtol=0.1) @ b), (lin.weight, w)): o.copy_(v)
+                     (bn.bias, torch.from_numpy(np.linalg.pinv(w.numpy(), 0.1)) @ b), (lin.weight, w)): o.copy_(v)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #37e7a4f9
 def compared(learn, parts, codec, verbose): # its accuracy with what can be had for less

@@ -198,6 +198,22 @@ def test_linear_probe_separates_what_the_encoder_separates():
     with torch.no_grad(): assert (learn.model(xb)[0].argmax(1) == yb).all()
 
 
+def test_linear_probe_has_no_large_bias_where_two_labels_are_alike():
+    "It had values over 100, which dropout made into noise: the loss began at 20 and more."
+    from fastai.basics import DataLoaders
+    from lesson8nlp.awdlstm import AWD_LSTM, awd_lstm_clas_config
+    from lesson8nlp.classifier import text_classifier_learner
+    from lesson8nlp.ulmfit import class_dl
+    texts = ['a a a']*20 + ['b b b']*20 + ['a a b']
+    labels = ['x', *['y']*19, *['z']*20, 'x'] # x and y come with the same texts, and not equally often
+    with temporary_seed(1):
+        dls = DataLoaders(*[class_dl(texts, labels, codec=codec, classes=['x', 'y', 'z'], bs=4, device='cpu')]*2)
+        config = awd_lstm_clas_config | dict(emb_sz=8, n_hid=8, n_layers=1)
+        learn = text_classifier_learner(dls, AWD_LSTM, config=config, pretrained=False, n_out=3, lin_ftrs=[], ps=[])
+        linear_probe(learn)
+    assert learn.model[1].layers[0][0].bias.abs().max() < 5
+
+
 def test_what_mutants_survived():
     "Boundaries and defaults that `make mutate` found without a test."
     import inspect
