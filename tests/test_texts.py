@@ -85,7 +85,8 @@ def test_a_column_of_a_split_is_named_where_there_are_several_tables():
 
 def test_the_row_of_a_shuffled_table_is_named():
     for f in (check_texts, lambda o: list(each_text(o))):
-        refuses(r'^Text 1( of 3)? \(index 3\) is nan', f, pd.Series(['a', None, 'b'], index=[17, 3, 99]), kind=TypeError)
+        refuses(r'^Text 1( of 3)? \(index 3\) is nan', f, pd.Series(['a', None, 'b'], index=[17, 3, 99]),
+                kind=TypeError)
     refuses(r'^Text 0 of 1 \(index x\) is 3 ', check_texts, pd.Series([3], index=['x'], dtype=object), kind=TypeError)
 
 
@@ -98,7 +99,8 @@ def test_missing_texts_are_named(missing):
 
 @pytest.mark.parametrize('wrong, remedy', [
     (b'bytes', 'decode'), (3, 'str'), (1.5, 'str'), (['a'], 'the string alone'), (('a', 1), r'[o[0] for o'),
-    (dict(label=1, text='a'), "[o['text'] for o in texts]"), (dict(body='a'), "[o['body'] for o"), (np.array(['a']), 'str')],
+    (dict(label=1, text='a'), "[o['text'] for o in texts]"), (dict(body='a'), "[o['body'] for o"),
+    (np.array(['a']), 'str')],
     ids=repr)
 def test_what_is_no_string_is_named(wrong, remedy):
     assert remedy in refuses('^Text 2 of 3 is', check_texts, ['a', 'b', wrong], kind=TypeError)
