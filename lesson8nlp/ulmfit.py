@@ -777,9 +777,9 @@ def tell_known(codec, texts, show): # how many words of `texts` a language model
     if show: print(f'Words of your texts that the language model knows: {known:.1%}; each counted once, '
                    f'{match_of(codec, seen)}')
     remedy = for_reader("pretrain(texts, make_codec(texts, lang='de'))", 'lesson8nlp finetune --from scratch --lang de')
-    if known < 0.6: warnings.warn(f'The language model knows only {known:.0%} of the running words of your texts. If they '
-                                  f'are in another language than its own, train a new one, for German with {remedy}.',
-                                  stacklevel=3)
+    if known < 0.6:
+        warnings.warn(f'The language model knows only {known:.0%} of the running words of your texts. If they are in '
+                      f'another language than its own, train a new one, for German with {remedy}.', stacklevel=3)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #b62ac303
 def bag_of_words(
