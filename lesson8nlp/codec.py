@@ -297,7 +297,7 @@ def language_of(words): # one that is written in the script of most of them; '' 
 
 def other_language(codec): # that of phrases, or of the words that it has seen last and doesn't know; '' if unclear
     seen = getattr(codec._fast, 'tokens', [])[-1000:]
-    words = [codec.vocab[i] for i in ids_of_phrases(codec)] or [t for t in seen if t not in codec.o2i]
+    words = [codec.vocab[i] for i in ids_of_phrases(codec)] or [t for t in seen if t not in codec.o2i][-20:]
     lang = language_of(words)
     return '' if lang in (language_of(codec.vocab), getattr(getattr(codec.tok, 'tok', None), 'lang', '')) else lang
 
