@@ -9,6 +9,7 @@ __all__ = []
 
 # %% ../nbs/internals/15_cli.ipynb #6703a22a
 import argparse, os, re, sys, warnings
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,10 @@ from typing import get_args
 from . import __version__
 try: # they take seconds, in which somebody may press Ctrl-C
     from fastcore.docments import docments
+    from fastcore.basics import IN_NOTEBOOK, defaults
+    from lesson8nlp.core import show_progress # before fastai: it keeps a warning of its import quiet
+    from fastai.callback.core import Callback, noop
+    from fastai.callback.progress import ProgressCallback
     from lesson8nlp.texts import *
     from lesson8nlp.texts import options, shown
     from lesson8nlp.ulmfit import *
@@ -85,7 +90,7 @@ def _generate(a):
     "Continue a text."
     lm, options = _load(a.model), {k: getattr(a, k) for k in ('max_tokens', 'n', 'temperature', 'seed')}
     texts = lm.generate(a.prompt, **options)
-    print('\n'.join([texts] if a.n == 1 else texts))
+    print('\n---\n'.join([texts] if a.n == 1 else texts))
 
 # %% ../nbs/internals/15_cli.ipynb #25025012
 def _predict(a):
@@ -114,7 +119,7 @@ _own = dict(
         *[signature(f).parameters['lr'].default for f in (finetune, pretrain)])),
     model=dict(required=True, help='the folder that the model was saved in'),
     max_tokens=dict(type=int, default=50, help='write at most this many new tokens'),
-    n=dict(type=int, default=1, help='how many texts to write'),
+    n=dict(type=int, default=1, help='how many texts to write, with a line --- between them'),
     temperature=dict(type=float, default=0.8,
                      help='below 1 more conservative, above 1 more varied; 0: always the most likely token'),
     seed=dict(type=int, help='with the same seed you get the same text'))
@@ -166,6 +171,32 @@ def _one_line(e): # what an error or a warning says
 
 def _complain(a, e): say(f'lesson8nlp {a.verb}: {_one_line(e)}')
 
+# %% ../nbs/internals/15_cli.ipynb #a3b4c5d8
+class EpochTable(Callback): # a line for each epoch, on any standard output
+    order, only_watches = 59, True # after Recorder, before ProgressCallback, which finds no logger for its own table
+    def before_fit(self):
+        self.logger_before, self.learn.logger = self.learn.logger, noop
+        self.write_row(self.recorder.metric_names)
+
+    def after_epoch(self): self.write_row(self.recorder.log)
+    def after_fit(self): self.learn.logger = self.logger_before
+
+    def write_row(self, row):
+        cells = [f'{o:.6f}' if isinstance(o, float) else str(o) for o in row]
+        if self.logger_before != noop: print('  '.join(o.ljust(12) for o in cells).rstrip(), flush=True)
+
+# %% ../nbs/internals/15_cli.ipynb #a3b4c5dc
+@contextmanager
+def _console(): # bars on terminals only: the library's go to standard error, fastai's to standard output
+    if IN_NOTEBOOK: yield; return
+    out, err = (bool(o) and o.isatty() for o in (sys.stdout, sys.stderr))
+    before, were_on = defaults.callbacks, show_progress(err)
+    defaults.callbacks = [o for o in before if out or o is not ProgressCallback] + [EpochTable]
+    try: yield
+    finally:
+        show_progress(were_on)
+        defaults.callbacks = before
+
 # %% ../nbs/internals/15_cli.ipynb #c5d6e7f8
 def _main(argv=None) -> int: # exit code
     "The command `lesson8nlp`."
@@ -174,7 +205,7 @@ def _main(argv=None) -> int: # exit code
     for k in vars(a).keys() & set('texts out start model'.split()):
         if getattr(a, k): setattr(a, k, os.path.expanduser(getattr(a, k)))
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', errors='backslashreplace')
-    with warnings.catch_warnings():
+    with _console(), warnings.catch_warnings():
         warnings.showwarning = lambda what, *_, **__: _complain(a, what)
         options.update(_option_names(a))
         try:

@@ -283,37 +283,66 @@ def ids_of_phrases(codec): # ids of the tokens that are phrases: a tokenizer for
 
 # %% ../nbs/internals/06_codec.ipynb #ff9583ec
 def hard_to_read(docs, codec): # fractions: of unknown tokens, of phrases, of texts of one token, of empty texts
-    if hasattr(docs, 'offsets'): ids, lens = docs.ids, np.diff(docs.offsets)
-    else: ids, lens = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, docs)]), np.array([len(o) for o in docs])
+    if hasattr(docs, 'offsets'): ids, lens = docs.ids, np.diff(docs.offsets) - (BOS in codec.o2i) # one in every text
+    else:
+        docs, counted = [*map(np.asarray, docs)], np.array([t.strip('▁ \t\n') not in ('', BOS) for t in codec.vocab])
+        ids, lens = np.concatenate([np.zeros(0, np.int64), *docs]), np.array([counted[o].sum() for o in docs])
     counts = docs.counts if hasattr(docs, 'counts') else np.bincount(ids, minlength=len(codec.vocab))
     counts, n = np.asarray(counts), max(len(ids), 1)
     unknown = 0 if codec.unk_id is None else counts[codec.unk_id]/n
-    begin = BOS in codec.o2i # a token of every text
-    empty, short = [np.mean(lens <= begin + k) if len(lens) else 0. for k in (0, 1)]
+    empty, short = [np.mean(lens <= k) if len(lens) else 0. for k in (0, 1)]
     return unknown, counts[ids_of_phrases(codec)].sum()/n, short, empty
 
+# %% ../nbs/internals/06_codec.ipynb #79f3d0d4
+_scripts = dict(th='\u0e00-\u0e7f', ja='\u3040-\u30ff', zh='\u3400-\u9fff', ru='\u0400-\u04ff', el='\u0370-\u03ff',
+                ar='\u0600-\u06ff', he='\u0590-\u05ff', hi='\u0900-\u097f')
+
+def language_of(words): # one that is written in the script of most of them; '' if the script says little
+    return next((k for k, s in _scripts.items() if sum(bool(re.search(f'[{s}]', w)) for w in words) > len(words)/2), '')
+
+def other_language(codec): # that of phrases, or of the words that it has seen last and doesn't know; '' if unclear
+    seen = getattr(codec._fast, 'tokens', [])[-1000:]
+    words = [codec.vocab[i] for i in ids_of_phrases(codec)] or [t for t in seen if t not in codec.o2i][-20:]
+    lang = language_of(words)
+    return '' if lang in (language_of(codec.vocab), getattr(getattr(codec.tok, 'tok', None), 'lang', '')) else lang
+
 # %% ../nbs/internals/06_codec.ipynb #79f3d0d6
-def other_codec(): # what to do
+def other_codec(lang=''): # what to do
     kinds = ' or '.join(setting('tokenizer', o) for o in ('characters', 'subwords'))
-    return ('A model that has been trained keeps its tokenizer: train a new one (pretrain, or on the command line '
-            f'finetune --from scratch), with {kinds}, with another language such as {setting("lang", "th")}, or for '
-            f'few texts with {setting("min_freq", 1)}.')
+    also = f'with another language such as {setting("lang", lang)}, ' if lang else ''
+    return ('A model that has been trained keeps its tokenizer: train a new one '
+            f'({for_reader("pretrain", "lesson8nlp finetune --from scratch")}), with {kinds}, {also}or for few texts '
+            f'with {setting("min_freq", 1)}.')
+
+def repair_unknown(order): # of words of the script that the vocab is in
+    replace = 'eplace names, addresses and links by one word each. '
+    if order: return f'R{replace}'
+    first = for_reader('finetune(texts, lm), and pass on what it returns',
+                       'lesson8nlp finetune, and then --from with its folder')
+    return f'For a classifier, let its language model read your texts first: {first}. If it has read them, r{replace}'
 
 # %% ../nbs/internals/06_codec.ipynb #79f3d0d7
 def check_readable(
     docs, # ids of texts, or a `Corpus`
-    codec:Codec # that made them
+    codec:Codec, # that made them
+    order:bool=False # is their order what is learned, as by a language model?
 ):
     "Refuse texts that `codec` can hardly read."
     unknown, phrases, short, empty = hard_to_read(docs, codec)
-    if empty > 0.5: raise ValueError(f'{empty:.0%} of these texts are empty: remove them, or look how they were read.')
+    n = len(docs.offsets) - 1 if hasattr(docs, 'offsets') else len(docs)
+    look = 'remove them, or look how they were read.'
+    if empty > 0.5: raise ValueError(f'{empty:.0%} of these texts are empty: {look}')
+    if empty: warnings.warn(f'{round(empty*n):,} of {n:,} texts are empty: {look}', stacklevel=3)
     if unknown + phrases > 0.2:
         what = (f'unknown to the vocab of {len(codec.vocab):,} entries' if unknown > phrases else
                 'whole phrases, in a script without spaces between words')
-        raise ValueError(f'{max(unknown, phrases):.0%} of the tokens of these texts are {what}. {other_codec()}')
-    if short > 0.5:
+        lang = other_language(codec)
+        repair = '' if lang or phrases > unknown else repair_unknown(order)
+        raise ValueError(f'{max(unknown, phrases):.0%} of the tokens of these texts are {what}. '
+                         f'{repair}{other_codec(lang)}')
+    if order and short > 0.5:
         raise ValueError(f'{short:.0%} of these texts are a single token, so nothing can be learned from their order. '
-                         f'{other_codec()}')
+                         f'{other_codec(other_language(codec))}')
 
 # %% ../nbs/internals/06_codec.ipynb #930b1975
 _rules = {f.__name__: f for f in [*text_rules, replace_space]}

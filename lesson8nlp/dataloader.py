@@ -645,7 +645,7 @@ def codec_of_corpus(corpus, tok=None, codec=None): # None: the loaders ask the c
     if codec is not None and list(codec.vocab) != list(getattr(corpus, 'vocab', codec.vocab)):
         raise ValueError('The vocab of codec is not that of the corpus, so its ids would stand for other words: '
                          'build the corpus with vocab=codec.vocab, or leave codec out.')
-    if codec is not None: check_readable(corpus, codec)
+    if codec is not None: check_readable(corpus, codec, order=True)
     return codec
 
 # %% ../nbs/internals/08_dataloader.ipynb #1d3bcb91
@@ -677,7 +677,7 @@ def lm_dataloaders(
     for name, part, shuffle in zip(('training', 'validation'), data, (True, False)):
         try: dls.append(LMDataLoader(**part, codec=codec, bs=bs, seq_len=seq_len, shuffle=shuffle, seed=seed, **kwargs))
         except ValueError as e: raise ValueError(f'The {name} part: {e}') from e
-    if not is_corpus(texts): check_readable([ids for part in data for ids in part['dataset']], codec)
+    if not is_corpus(texts): check_readable([ids for part in data for ids in part['dataset']], codec, order=True)
     return DataLoaders(*dls, path=path, device=default_device() if device is None else device)
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b08

@@ -54,6 +54,13 @@ def text_fault(
     return ''
 
 # %% ../nbs/internals/02_texts.ipynb #8b981603
+def column_names(table): # of pandas, Arrow, Hugging Face, ...; None: it is no table
+    names = getattr(table, 'column_names', getattr(table, 'columns', None))
+    return None if names is None else list(names)
+
+def text_column(names): # the one that most likely holds the texts
+    return 'text' if 'text' in names else next(iter(names))
+
 def column_of(
     texts, # what should be many texts: a list, a column of a table, a generator, ...
     what:str='texts' # for error messages
@@ -62,14 +69,16 @@ def column_of(
     got, kind = f'Expected a list of {what}, got', type(texts).__name__
     if isinstance(texts, (str, bytes, Path)):
         raise TypeError(f'{got} a single {kind}, {texts!r:.60}: put it into a list, [{what[:-1]}].')
-    names = getattr(texts, 'column_names', getattr(texts, 'columns', None))
+    names = column_names(texts)
     if isinstance(texts, Mapping):
         names = list(texts)
         if all(isinstance(o, str) for o in texts.values()): raise TypeError(f'{got} a {kind}: pass list(d.values()).')
     if names is not None:
-        names = [str(o) for o in names] or ['nothing in it']
-        raise TypeError(f'{got} a {kind} with {", ".join(names[:9])}: '
-                        f'pass one column of it, for example {kind.lower()}[{names[0]!r}].')
+        names = names or ['nothing in it']
+        inner = column_names(texts[names[0]]) if isinstance(texts, Mapping) and texts else None # of a split
+        column = f'[{names[0]!r}][{text_column(inner)!r}]' if inner else f'[{text_column(names)!r}]'
+        raise TypeError(f'{got} a {kind} with {", ".join(map(str, names[:9]))}: pass one column of it, for example '
+                        f'{kind.lower()}{column}.')
     if isinstance(texts, (set, frozenset)): raise TypeError(f'{got} a {kind}, which has no order: pass sorted({what}).')
     try: iter(texts)
     except TypeError: raise TypeError(f'{got} {texts!r:.60} ({kind}).') from None
@@ -82,6 +91,9 @@ def text_remedy(t): # what to do about `t`, which is no text
         return 'Read the file again with the right encoding' + for_reader(f', or repair the text: {repair}', '.')
     if is_missing(t): return 'The text is missing: drop the row or fill it, for example with df.dropna().'
     if isinstance(t, bytes): return "Decode it: t.decode('utf-8')."
+    if isinstance(t, Mapping) and t: return f'Take their texts, for example [o[{text_column(t)!r}] for o in texts].'
+    if isinstance(t, (list, tuple)):
+        return 'A text is one string: pass the string alone; of many, for example [o[0] for o in texts].'
     return 'Convert it with str() if that is what you mean.'
 
 # %% ../nbs/internals/02_texts.ipynb #f295614a
@@ -94,9 +106,10 @@ def each_text(
         for i, t in enumerate(column):
             if isinstance(t, Path): t = read_text(t)
             if fault := text_fault(t):
-                raise (ValueError if isinstance(t, str) else TypeError)(f'Text {i}{of} {fault}. {text_remedy(t)}')
+                row = f' (index {index[i]!s:.40})' if index and index[i] != i else ''
+                raise (ValueError if isinstance(t, str) else TypeError)(f'Text {i}{of}{row} {fault}. {text_remedy(t)}')
             yield t
-    column = column_of(texts)
+    column, index = column_of(texts), texts.index.tolist() if isinstance(texts, pd.Series) else None
     return check()
 
 # %% ../nbs/internals/02_texts.ipynb #d7687b57
@@ -104,16 +117,22 @@ def check_texts(
     texts, # what should be a list (or other iterable) of strings, or of Paths of text files
 ) -> list: # of str
     "Return `texts` as a list of strings, or say what is wrong with them and where."
-    texts = list(column_of(texts))
+    if not isinstance(texts, pd.Series): texts = list(column_of(texts))
     return list(each_text(texts, f' of {len(texts):,}'))
 
 # %% ../nbs/internals/02_texts.ipynb #c9150ab4
+def likely_encoding(data): # of bytes that are no UTF-8: the first one to try, and words about it and others
+    if data.count(0) > 0.3*len(data): return 'utf-16-le', ''
+    others = 'cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)'
+    try: data.decode('cp1252')
+    except UnicodeDecodeError: return 'cp1251', others.removeprefix('cp1251')
+    few_accents = sum(b > 127 for b in data[:10_000]) < 0.3*len(data[:10_000])
+    return 'cp1252', '' if few_accents else f' (Western Europe), {others}'
+
 def not_in(encoding, data, skip, name, is_file, e): # the error for another encoding; `skip`: bytes of its mark
     line, at = e.object[:e.start].decode(encoding, 'replace').count('\n') + 1, skip + e.start
     in_line = f', in line {line:,}' if is_file or b'\n' in data.rstrip() else '' # `name` says which line it is
-    western = sum(b > 127 for b in data[:10_000]) < 0.3*len(data[:10_000]) # few letters have accents
-    guess = 'utf-16-le' if data.count(0) > 0.3*len(data) else 'cp1252' if western else 'cp1251'
-    other = '' if western else ' (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)'
+    guess, other = likely_encoding(data)
     return ValueError(f'{name} is not {encoding}: byte 0x{data[at]:02x} at position {at:,}{in_line}. '
                       f'Save it as UTF-8, or name the encoding that it was written in, for example '
                       f'{setting("encoding", guess)}{other}.')

@@ -648,7 +648,7 @@ def train_lm(texts, codec, start, config, how, path, device, verbose, out):
     if len(texts) < 10:
         raise ValueError(f'There are {len(texts)} texts; a language model needs at least 10, better a few thousand.')
     docs = texts if is_corpus else codec.encode_all(texts)
-    check_readable(docs, codec)
+    check_readable(docs, codec, order=True)
     how |= dict(bs=how['bs'] or rows_for(docs, how['seq_len']))
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
                     start=start and start.fingerprint(), config=config, how=how)
@@ -765,7 +765,7 @@ def finetune(
                                 seed=seed))
     texts = check_texts(texts)
     codec = grow_codec(lm.codec, texts, min_freq)
-    if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, texts)}')
+    tell_known(lm.codec, texts, verbose)
     config = {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'bidir', 'tie_weights', 'out_bias')}
     return train_lm(texts, codec, lm, config, how | dict(bs=bs and how['bs']), path, device, verbose, out)
 
@@ -775,9 +775,28 @@ def known_words(
     texts # a list of texts
 ) -> VocabMatch:
     "How many of the distinct tokens of `texts` the vocab holds."
+    return match_of(codec, count_tokens(codec, texts))
+
+# %% ../nbs/internals/13_ulmfit.ipynb #aafd6c91
+def count_tokens(codec, texts):
     seen = Counter()
     for o in all_tokens(codec, texts): seen.update(o)
-    return match_report(list(codec.vocab), [w for w, _ in seen.most_common()])
+    return seen
+
+def match_of(codec, seen): return match_report(list(codec.vocab), [w for w, _ in seen.most_common()])
+
+def known_fraction(codec, seen): # of the running words, which have a letter; `seen` counts tokens
+    words = {w: n for w, n in seen.items() if w not in special_tokens and any(map(str.isalpha, w))}
+    return sum(n for w, n in words.items() if w in codec.o2i)/sum(words.values()) if words else 1.
+
+def tell_known(codec, texts, show): # how many words of `texts` a language model knows; a warning if they are few
+    known = known_fraction(codec, seen := count_tokens(codec, texts))
+    if show: print(f'Words of your texts that the language model knows: {known:.1%}; each counted once, '
+                   f'{match_of(codec, seen)}')
+    remedy = for_reader("pretrain(texts, make_codec(texts, lang='de'))", 'lesson8nlp finetune --from scratch --lang de')
+    if known < 0.6:
+        warnings.warn(f'The language model knows only {known:.0%} of the running words of your texts. If they are in '
+                      f'another language than its own, train a new one, for German with {remedy}.', stacklevel=3)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #b62ac303
 def bag_of_words(
@@ -923,8 +942,8 @@ def by_number(n, epochs, bs): # the settings that you left open, by the number o
 
 # %% ../nbs/internals/13_ulmfit.ipynb #522e436b
 def fit_classifier(parts, classes, lm, how, device, work, identity, verbose): # the head first, then everything
-    if verbose: print(f'Words of your texts that the language model knows: {known_words(lm.codec, parts[0][0])}\n'
-                      f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.')
+    tell_known(lm.codec, parts[0][0], verbose)
+    if verbose: print(f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.')
     with temporary_seed(how['seed']):
         learn = classifier_learner(parts, classes, lm, how, device)
         linear_probe(learn, show=verbose)

@@ -933,3 +933,50 @@ def test_finetune_has_the_learning_rate_that_its_start_needs(start, f, monkeypat
     how = ['finetune', '--texts', str(tmp_path/'t.csv'), '--out', str(tmp_path/'lm'), '--from', start]
     assert cli._main(how) == 0 and given == dict(lr=None)  # its own default
     assert cli._main([*how, '--lr', '0.1']) == 0 and given == dict(lr=0.1)
+
+
+def test_a_language_that_the_model_does_not_know_is_said(monkeypatch, capsys):
+    "11 % of the distinct words were known, which says as little as the 17 % of English texts full of names."
+    codec = ulmfit.make_codec(['the order is late, the order is here']*9)
+    english, german = ['the order is late, zyzzyva'], ['Die Bestellung kam noch nicht an.']
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ulmfit.tell_known(codec, english, show=True)
+    assert 'model knows: 80.0%; each counted once, 6 of 7 words found' in capsys.readouterr().out
+    with pytest.warns(UserWarning, match=r"only 0% of the running.*make_codec\(texts, lang='de'\)"):
+        ulmfit.tell_known(codec, german, show=False)
+    monkeypatch.setitem(options, 'lang', '--lang')
+    with pytest.warns(UserWarning, match='lesson8nlp finetune --from scratch --lang de'):
+        ulmfit.tell_known(codec, german, show=False)
+    assert capsys.readouterr().out == ''
+
+
+def test_no_bars_in_a_file(here, place, lm, tmp_path, capsys):
+    "A log held 11 KB of bars; and a perplexity of 10,000 ran into the next column."
+    before = list(cli.defaults.callbacks)
+    code, out, err = here('classify', '--texts', 'texts', '--from', 'lm', '--epochs', '1', '--out', str(tmp_path/'c'),
+                          cwd=place)
+    assert code == 0 and cli.defaults.callbacks == before and not set('\r█') & set(out + err), out
+    assert [re.split('  +', l)[0] for l in out.splitlines()[2:4]] == ['epoch', '0']
+    table = cli.EpochTable()
+    table.logger_before = print
+    table.write_row([0, 18494.024186, 14.174772, '00:00'])
+    assert re.split('  +', capsys.readouterr().out) == ['0', '18494.024186', '14.174772', '00:00\n']
+
+
+def test_generated_texts_are_separated(here, place, lm):
+    code, out, _ = here('generate', 'The film', '--model', 'lm', '--n', '2', '--max-tokens', '6', '--seed', '3',
+                        cwd=place)
+    assert code == 0 and [o.startswith('The film') for o in out.split('\n---\n')] == [True, True]
+
+
+def test_single_words_and_unknown_words_by_classify(here, place, lm, tmp_path):
+    "One-word texts were refused since they have no order; tweets, with the advice to take another language."
+    table, args = tmp_path/'t.csv', ['--from', 'lm', '--epochs', '1', '--out', str(tmp_path/'c')]
+    table.write_text('text,label\n' + 'film,5\na,1\n'*15 + '" ",5\n')
+    warnings.simplefilter('always')
+    code, out, err = here('classify', '--texts', str(table), *args, cwd=place)
+    assert code == 0 and '1 of 31 texts are empty' in err, err
+    table.write_text('text,label\n' + ''.join(f'@q{i} zyx{i} #wv{i},{i % 2}\n' for i in range(30)))
+    code, out, err = here('classify', '--texts', str(table), *args, cwd=place)
+    assert code == 1 and 'first: lesson8nlp finetune, and then --from' in err and '--lang' not in err, err

@@ -1,11 +1,12 @@
 """A codec reads and writes the same way everywhere: in another process, in several threads, with any tokenizer,
 wherever padding is."""
-import json, pickle, re, subprocess, sys, textwrap, threading
+import json, pickle, re, subprocess, sys, textwrap, threading, warnings
 from types import SimpleNamespace
 
 import numpy as np, pandas as pd, pytest, torch
 from fastcore.test import expect_fail, test_eq as eq
 
+from lesson8nlp import texts as tx
 from lesson8nlp.codec import *
 from lesson8nlp.codec import _probe
 from lesson8nlp.fasttok import FastTokenizer
@@ -301,3 +302,51 @@ def test_a_long_text_is_decoded_in_a_moment():
     tokens = 'xxbos xxmaj this is a film with a plot and a cast xxrep 3 a .'.split()
     c = Codec(None, ['xxunk', *dict.fromkeys(tokens)])
     assert len(c.decode([c.o2i[t] for t in tokens]*20_000)) > 500_000
+
+
+# ---- texts that a codec can hardly read
+
+def advice(codec, texts, **how):
+    with pytest.raises(ValueError) as e: check_readable(codec.encode_all(texts), codec, **how)
+    return str(e.value)
+
+
+def test_unknown_words_are_learned_by_reading_first(monkeypatch):
+    "Tweets were refused with the advice to train a new model, in Thai."
+    tweets = ['thx @JetBlue ✈️ #flight https://t.co/x9y']*20
+    make = lambda: Codec(Tokenizer(), special_tokens + ['thx', 'film'])
+    m = advice(make(), tweets)
+    order = ('read your texts first: finetune(texts, lm)', 'Replace names, addresses', 'If it has read them, replace',
+             'a new one (pretrain)')
+    assert [o in m for o in order] == [True, False, True, True] and 'lang=' not in m
+    assert m.index(order[0]) < m.index(order[2]) < m.index(order[3])
+    assert [o in advice(make(), tweets, order=True) for o in order] == [False, True, False, True]
+    for k in ('tokenizer', 'lang', 'min_freq'): monkeypatch.setitem(tx.options, k, f'--{k}')
+    m = advice(make(), tweets)
+    assert 'first: lesson8nlp finetune, and then --from' in m and 'pretrain' not in m and 'texts, lm' not in m
+
+
+@pytest.mark.parametrize('text, lang', [
+    ('วันนี้อากาศดีมาก', 'th'), ('この映画はつまらない', 'ja'), ('今天天气很好', 'zh'), ('мой заказ ещё не пришёл', 'ru'),
+    ('Meine Bestellung kam nicht an', '')])
+def test_another_script_names_a_language(text, lang):
+    m = advice(Codec(Tokenizer(), special_tokens + ['film']), [text]*20)
+    assert (f"lang='{lang}'" in m) == bool(lang) and ('lang=' in m) == bool(lang) and ('first' in m) == (not lang), m
+
+
+def test_a_classifier_may_read_single_words():
+    codec = Codec(Tokenizer(), special_tokens + ['great', 'dull'])
+    check_readable(codec.encode_all(['great', 'dull']*20), codec)
+    assert 'nothing can be learned from their order' in advice(codec, ['great', 'dull']*20, order=True)
+    letters = Codec(Tokenizer(CharTokenizer(), rules=[]), special_tokens + ['好', '不', ' '])
+    check_readable(letters.encode_all(['好', '不']*20), letters) # no token begins these texts
+
+
+@pytest.mark.parametrize('tok', [Tokenizer(), Tokenizer(CharTokenizer(), rules=[])], ids=['words', 'characters'])
+def test_some_empty_texts_are_said(tok):
+    codec = Codec(tok, special_tokens + [*'a film▁\n\t', 'film'])
+    with pytest.warns(UserWarning, match='^4 of 10 texts are empty: remove them'):
+        check_readable(codec.encode_all(['', '  ', '\n', '\t \n'] + ['a film']*6), codec)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        check_readable(codec.encode_all(['a film']*6), codec)

@@ -73,6 +73,23 @@ class Dataset: # as Hugging Face's
 def test_a_dataset_is_no_list_of_texts(): refuses('Dataset with text, label', check_texts, Dataset(), kind=TypeError)
 
 
+def test_a_column_of_a_split_is_named_where_there_are_several_tables():
+    "The advice was a table of one split, which is refused again."
+    class DatasetDict(dict): column_names = dict(train=['text', 'label'])
+    for splits in (DatasetDict(train=Dataset()), dict(train=pd.DataFrame(dict(label=[1], text=['a'])))):
+        m = refuses('with train: pass one column of it', check_texts, splits, kind=TypeError)
+        assert m.endswith("['train']['text'].")
+    refuses(r"example dataframe\['text'\]", check_texts, pd.DataFrame(dict(label=[1], text=['a'])), kind=TypeError)
+    refuses(r'example dict\[1\]', check_texts, {1: ['a']}, kind=TypeError)
+
+
+def test_the_row_of_a_shuffled_table_is_named():
+    for f in (check_texts, lambda o: list(each_text(o))):
+        refuses(r'^Text 1( of 3)? \(index 3\) is nan', f, pd.Series(['a', None, 'b'], index=[17, 3, 99]),
+                kind=TypeError)
+    refuses(r'^Text 0 of 1 \(index x\) is 3 ', check_texts, pd.Series([3], index=['x'], dtype=object), kind=TypeError)
+
+
 @pytest.mark.parametrize('missing', [None, float('nan'), np.float32('nan'), pd.NA, pd.NaT], ids=repr)
 def test_missing_texts_are_named(missing):
     for source in (['a', missing, 'b'], pd.Series(['a', missing, 'b'], dtype=object)):
@@ -81,7 +98,9 @@ def test_missing_texts_are_named(missing):
 
 
 @pytest.mark.parametrize('wrong, remedy', [
-    (b'bytes', 'decode'), (3, 'str'), (1.5, 'str'), (['a'], 'str'), (dict(text='a'), 'str'), (np.array(['a']), 'str')],
+    (b'bytes', 'decode'), (3, 'str'), (1.5, 'str'), (['a'], 'the string alone'), (('a', 1), r'[o[0] for o'),
+    (dict(label=1, text='a'), "[o['text'] for o in texts]"), (dict(body='a'), "[o['body'] for o"),
+    (np.array(['a']), 'str')],
     ids=repr)
 def test_what_is_no_string_is_named(wrong, remedy):
     assert remedy in refuses('^Text 2 of 3 is', check_texts, ['a', 'b', wrong], kind=TypeError)
@@ -608,7 +627,10 @@ def test_utf8_that_is_read_as_something_else(tmp_path):
             assert read_text(put(tmp_path/'t.txt', 'cafe'), encoding) == 'cafe'
         assert (read_text(put(tmp_path/'t.txt', 'café', 'utf-16'), 'cp1252')
                 == read_text(put(tmp_path/'t.txt', 'café', 'utf-8-sig'), 'utf-8') == 'café')
-    refuses(r"encoding='cp1251' \(Cyrillic\)", read_text, put(tmp_path/'t.txt', 'хороший фильм', 'cp1251'))
+    for text, encoding in (('хороший фильм', 'cp1251'), ('Grüße', 'latin-1')): # too short to tell them apart
+        refuses(r"encoding='cp1252' \(Western Europe\), cp1251 \(Cyrillic\)", read_text,
+                put(tmp_path/'t.txt', text, encoding))
+    refuses(r"encoding='cp1251' \(Cyrillic\), gb18030", read_text, put(tmp_path/'t.txt', b'\xe4\x81')) # no cp1252
     refuses(r"encoding='cp1252'\.", read_text, put(tmp_path/'t.txt', 'a naïve film', 'cp1252'))
 
 
