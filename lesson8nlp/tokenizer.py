@@ -279,8 +279,8 @@ def _description(o): # what a tokenizer of another library, or an object with `c
 def _is_plain(o): # a value without objects in it
     if isinstance(o, dict): return all(map(_is_plain, chain(o, o.values())))
     if isinstance(o, (list, tuple, set, frozenset)): return all(map(_is_plain, o))
-    plain = (str, bytes, int, float, complex, re.Pattern, Path, type, FunctionType, np.ndarray, np.generic, torch.Tensor)
-    return o is None or isinstance(o, plain)
+    numbers = (int, float, complex, np.generic, np.ndarray, torch.Tensor)
+    return o is None or isinstance(o, (*numbers, str, bytes, re.Pattern, Path, type, FunctionType))
 
 _memo_name = re.compile('^_|cache|memo|seen')
 
@@ -294,7 +294,7 @@ def _settings(o): # the attributes of an object, without what it remembers
 
 def _object_key(o, key): # as `_value_key`, which is `key`, for what has values of its own
     name, owner = f'{type(o).__module__}.{type(o).__qualname__}', getattr(o, '__self__', None)
-    if hasattr(o, 'dtype') and hasattr(o, 'tolist'): return f'{o.dtype} {key(o.tolist())}' # a repr leaves out the middle
+    if hasattr(o, 'dtype') and hasattr(o, 'tolist'): return f'{o.dtype} {key(o.tolist())}' # all of it
     if hasattr(o, 'columns') and hasattr(o, 'to_numpy'):
         return f'{name} {key([list(o.columns), o.to_numpy().tolist()])}'
     if owner is not None and not isinstance(owner, ModuleType):

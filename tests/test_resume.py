@@ -743,7 +743,7 @@ def test_a_fit_that_failed_leaves_the_next_one_alone(tmp_path, whole):
     assert_same_run(fit(other, CheckpointCallback(tmp_path/'d', verbose=False)), whole)
 
 
-class OwnLoader: # of somebody else: it knows its position, and calls the number of the pass something else
+class LoaderOfOthers: # of somebody else: it knows its position, and calls the number of the pass something else
     def __init__(self, dl): self.dl, self.n_inp = dl, 1
     def __iter__(self): return iter(self.dl)
     def __len__(self): return len(self.dl)
@@ -753,7 +753,7 @@ class OwnLoader: # of somebody else: it knows its position, and calls the number
 
 
 def test_a_loader_with_a_state_and_without_an_epoch(tmp_path, whole):
-    make = lambda seed=42: learner(seed=seed, dls=Both(*map(OwnLoader, loaders().loaders)))
+    make = lambda seed=42: learner(seed=seed, dls=Both(*map(LoaderOfOthers, loaders().loaders)))
     assert_same_run(run_cut(tmp_path/'c', Cut(9), make=make), whole)
 
 
