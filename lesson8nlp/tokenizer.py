@@ -123,7 +123,7 @@ class Tokenizer(fastai_core.Tokenizer):
     ruled_outside, encoding = False, 'utf-8' # do fastai's functions run the rules? how are files read?
     def __init__(self,
         tok=None, # called on texts, gives an iterator of token lists; `WordTokenizer()` by default
-        rules:list=None, # functions from text to text (see `config`); fastai's `defaults.text_proc_rules` by default, [] for none
+        rules:list=None, # from text to text, see `config`; fastai's `defaults.text_proc_rules` by default, [] for none
         counter:Counter=None, # token -> how often it occurs in the table or folder
         lengths=None, # number of tokens of each text in the table or folder
         mode:str=None, # 'df' or 'folder': set by `from_df` and `from_folder`
@@ -319,7 +319,7 @@ def tokenizer_config(
 # %% ../nbs/internals/03_tokenizing.ipynb #89898163
 @patch
 def config(self:Tokenizer) -> dict:
-    "What decides which tokens come out, as plain values: a key for a cache. What a rule remembers, `self._seen`, is left out."
+    "What decides which tokens come out, as plain values: a key for a cache. The memos of rules are left out."
     rules = [*self.rules, *self.post_rules]
     keys = [[getattr(f, '__name__', type(f).__name__), fingerprint(_value_key(f))[:16]] for f in rules]
     return {'rules': keys, 'tok': tokenizer_config(self.tok)}
