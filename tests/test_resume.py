@@ -688,18 +688,6 @@ def test_epochs_that_are_ended_early_resume_as_well(tmp_path, limit):
     assert_same_run(again(CheckpointCallback(tmp_path/'c', every=7), seed=2), first)
 
 
-@pytest.mark.parametrize('wrap', ['AttentionLSTM', 'PointerSentinel', 'ContinuousCache'])
-def test_models_with_a_memory_resume(tmp_path, wrap):
-    "What they had seen was not in the checkpoint."
-    from lesson8nlp import beyond
-    def make(seed=42):
-        set_seed(seed, reproducible=True)
-        inner = lm.LMModel7(len(vocab), 16, 1, .1)
-        model = getattr(beyond, wrap)(inner, *[16]*(wrap != 'ContinuousCache'), window=8)
-        return TextLearner(loaders(), model, loss_func=CrossEntropyLossFlat())
-    assert_same_run(run_cut(tmp_path/'c', Cut(9), make=make), fit(make()))
-
-
 class StopAt(Callback):
     def __init__(self, n): self.n = n
     def before_batch(self):
@@ -759,3 +747,15 @@ def test_a_loader_with_a_state_and_without_an_epoch(tmp_path, whole):
 
 class Both(DataLoaders):
     def __init__(self, *dls): self.loaders, self.device, self.vocab = list(dls), torch.device('cpu'), vocab
+
+
+@pytest.mark.parametrize('wrap', ['AttentionLSTM', 'PointerSentinel', 'ContinuousCache'])
+def test_models_with_a_memory_resume(tmp_path, wrap):
+    "What they had seen was not in the checkpoint."
+    from lesson8nlp import beyond
+    def make(seed=42):
+        set_seed(seed, reproducible=True)
+        inner = lm.LMModel7(len(vocab), 16, 1, .1)
+        model = getattr(beyond, wrap)(inner, *[16]*(wrap != 'ContinuousCache'), window=8)
+        return TextLearner(loaders(), model, loss_func=CrossEntropyLossFlat())
+    assert_same_run(run_cut(tmp_path/'c', Cut(9), make=make), fit(make()))
