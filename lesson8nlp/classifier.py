@@ -32,15 +32,17 @@ from .learner import _fetch, _vocab_of
 from .generate import model_lock, not_finite
 
 # %% ../nbs/internals/12_reader.ipynb #39627de7
+def _need_tokens(lens): # of all documents
+    if not lens.all():
+        raise ValueError('Got a document that consists of padding only: each document needs at least one token.')
+
 def concat_pool(
     out:Tensor, # outputs of an encoder, (bs, L, n)
     mask:Tensor # True where there is padding, (bs, L) bool
 ) -> Tensor: # last output, maximum and mean of what is not padding, (bs, 3n)
     "The last output, the maximum and the mean over each document."
     real, pad = (~mask).sum(1), mask[..., None]
-    if not real.all():
-        raise ValueError('concat_pool got a document that consists of padding only: each document needs at least one '
-                         'token.')
+    _need_tokens(real)
     positions = torch.arange(mask.shape[1], device=mask.device)
     last = torch.where(mask, -1, positions).max(1).values
     wide = torch.promote_types(out.dtype, torch.float32) # sums of half precision lose digits
@@ -96,6 +98,7 @@ def read_documents(self:DocumentEncoder, x, lens): # padded at the end (bs, L) i
 @patch
 def forward(self:DocumentEncoder, x): # (bs, L) int64 -> outputs (bs, longest, n), and a mask, True at padding
     x, lens = to_left(x, self.pad_idx)
+    _need_tokens(lens)
     mask = torch.arange(x.shape[1], device=x.device) >= lens[:, None]
     if getattr(self.module, 'n_dir', 1) == 1: return self.read_documents(x, lens), mask
     same = [(lens == n).nonzero()[:, 0] for n in lens.unique()] # rows that are equally long

@@ -94,15 +94,26 @@ def result_row(
     return dict(what=what, ours=ours, unit=unit, hardware=hardware(), date=str(date.today()), command=command) | more
 
 # %% ../nbs/internals/00_core.ipynb #e8f37e4a
+def _check_row(i, row): # that `row`, number `i`, is complete and can be written
+    need = {'what', 'ours', 'unit', 'hardware', 'date', 'command'}
+    if lacks := need - set(row): raise ValueError(f'Row {i} lacks {sorted(lacks)}: make it with result_row.')
+    for k, v in row.items():
+        try: json.dumps(v, default=_number)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f'Row {i} has {v!r:.80} as {k!r}, a {type(v).__name__}: a row holds text, numbers, and '
+                            'lists and dictionaries of them; write str(...) of anything else.') from None
+
+def _number(o): # from one of NumPy or PyTorch
+    if hasattr(o, 'item'): return o.item()
+    raise TypeError(f'{o!r} is no number')
+
 def save_results(
     path, # a .json file
     rows # a list of `result_row`s
 ):
     "Write measured `rows` to `path`, whole or not at all."
-    need = {'what', 'ours', 'unit', 'hardware', 'date', 'command'}
-    for i, r in enumerate(rows):
-        if lacks := need - set(r): raise ValueError(f'Row {i} lacks {sorted(lacks)}: make it with result_row.')
-    with atomic_file(path) as f: json.dump(rows, f, indent=1, ensure_ascii=False, default=lambda o: o.item())
+    for i, row in enumerate(rows): _check_row(i, row)
+    with atomic_file(path) as f: json.dump(rows, f, indent=1, ensure_ascii=False, default=_number)
 
 def load_results(path) -> list: # of dicts
     "Read what `save_results` wrote."

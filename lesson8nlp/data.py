@@ -218,7 +218,8 @@ def extract_folder(
                     to.parent.mkdir(parents=True, exist_ok=True)
                     with tar.extractfile(m) as src, open(to, 'wb') as dst: shutil.copyfileobj(src, dst)
             while tar.fileobj.read(2**20): pass # to the end, where the checksum stands
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as e:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as e:
+        if isinstance(e, OSError) and (e.errno or type(e) not in (OSError, gzip.BadGzipFile)): raise # of the disk
         raise ValueError(f'{Path(archive).name} is damaged or not a tar archive ({e}): '
                          'remove it and download it again.') from e
     return path

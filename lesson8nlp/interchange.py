@@ -45,6 +45,7 @@ class HFTokenizer:
         with atomic_file(path/'tokenizer.json') as f: f.write(self.tokenizer.to_str(pretty=True))
         if self.sentencepiece:
             with atomic_file(path/'sentencepiece.model', 'wb') as f: f.write(self.sentencepiece)
+        else: (path/'sentencepiece.model').unlink(missing_ok=True) # of another tokenizer
         return path
 
     def __repr__(self): return f'HFTokenizer(exact: {self.exact}; not: {self.missing})'

@@ -65,7 +65,7 @@ def set_opt_state(opt, state):
 # %% ../nbs/internals/10_resume.ipynb #217d8db6
 def loader_state(dl, within=False): # the position in the data, and the loader's own random numbers
     rng, place = getattr(dl, 'rng', None), dl.state_dict() if hasattr(dl, 'state_dict') else None
-    if place and not within and place.get('epoch') != getattr(dl, 'epoch', None): # a pass that was given up
+    if place and not within and hasattr(dl, 'epoch') and place.get('epoch') != dl.epoch: # a pass that was given up
         place = place | dict(epoch=int(dl.epoch), batch=0)
     return dict(place=place, rng=rng.getstate() if isinstance(rng, random.Random) else None)
 
@@ -241,6 +241,7 @@ class CheckpointCallback(Callback):
 # %% ../nbs/internals/10_resume.ipynb #eaf19707
 @patch
 def before_fit(self:CheckpointCallback):
+    self.learn.remove_cbs([cb for cb in self.learn.cbs if isinstance(cb, CheckpointPosition)]) # of a fit that failed
     trial = any(isinstance(cb, (LRFinder, ShortEpochCallback)) for cb in self.learn.cbs)
     self.active = not (trial or self.learn.lock.locked())
     if not self.active: return
@@ -254,6 +255,7 @@ def before_fit(self:CheckpointCallback):
         self.files.clear()
         self._save(0, 0)
     else: self._resume(state)
+    self.learn.add_cb(CheckpointPosition(self))
 
 # %% ../nbs/internals/10_resume.ipynb #3aaaf5c0
 def fit_record(learn, secs): # what the training table and the curves are made of
@@ -354,8 +356,8 @@ def before_train(self:CheckpointCallback):
     if not self.active or self.at is None: return
     state, learn = self.at, self.learn
     restore_record(learn, state['recorder'])
-    set_rng_state(state['rng'])
     if state['iter']:
+        set_rng_state(state['rng'])
         learn.pct_train, self.offset = state['pct_train'], state['iter']
         set_hidden_state(plain_model(learn.model), state['hidden'])
     if state['iter'] < state['n_iter']: return
@@ -366,14 +368,26 @@ def before_train(self:CheckpointCallback):
 def after_cancel_train(self:CheckpointCallback):
     if self.active and self.jumped: self.learn.recorder.cancel_train, self.jumped = False, False
 
-# %% ../nbs/internals/10_resume.ipynb #fbd40eab
-@patch
-def before_batch(self:CheckpointCallback):
-    if not self.active: return
-    if self.at is not None and self.offset: set_rng_state(self.at['rng'])  # a loader may have drawn numbers
-    self.at, self.stepped = None, False
-    self.learn.iter += self.offset
+# %% ../nbs/internals/10_resume.ipynb #4e7d4327
+class CheckpointPosition(Callback):
+    "The part of the `CheckpointCallback` `of` that comes before all other callbacks."
+    order, run_valid, only_watches, _only_train_loop = -np.inf, False, True, True
+    def __init__(self, of): self.of = of
 
+    def in_use(self): return self.of.active and self.of.learn is self.learn # or left over from a fit that failed?
+
+    def before_epoch(self):
+        at = self.of.at if self.in_use() else None
+        if at is not None and self.learn.epoch == at['epoch'] and not at['iter']: set_rng_state(at['rng'])
+
+    def before_batch(self):
+        if not self.in_use(): return
+        if self.of.at is not None and self.of.offset: set_rng_state(self.of.at['rng']) # a loader may have drawn numbers
+        self.of.at, self.of.stepped = None, False
+        self.learn.iter += self.of.offset
+
+
+# %% ../nbs/internals/10_resume.ipynb #fbd40eab
 @patch
 def after_step(self:CheckpointCallback): self.stepped = True  # otherwise gradients wait for the next batch
 
@@ -395,6 +409,7 @@ def after_epoch(self:CheckpointCallback):
 @patch
 def after_fit(self:CheckpointCallback):
     if not self.active: return
+    self.learn.remove_cb(CheckpointPosition)
     rec = self.learn.recorder
     if len(self.secs) < len(rec.values): self.secs.append(time.time() - rec.start_epoch)  # a callback has ended the fit
     if self.at is None: self._save(len(rec.values), 0, finished=True)

@@ -13,13 +13,14 @@ __all__ = ['WordTokenizer', 'CharTokenizer', 'Tokenizer', 'tokenizer_config', 's
 # %% ../nbs/internals/03_tokenizing.ipynb #59626b06
 import hashlib, json, re, shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet, Set
+from dataclasses import is_dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from numbers import Number
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 
 import numpy as np, pandas as pd, spacy, torch
 from fastai.data.all import TitledStr
@@ -122,7 +123,7 @@ class Tokenizer(fastai_core.Tokenizer):
     ruled_outside, encoding = False, 'utf-8' # do fastai's functions run the rules? how are files read?
     def __init__(self,
         tok=None, # called on texts, gives an iterator of token lists; `WordTokenizer()` by default
-        rules:list=None, # functions from text to text; fastai's `defaults.text_proc_rules` by default, [] for none
+        rules:list=None, # from text to text, see `config`; fastai's `defaults.text_proc_rules` by default, [] for none
         counter:Counter=None, # token -> how often it occurs in the table or folder
         lengths=None, # number of tokens of each text in the table or folder
         mode:str=None, # 'df' or 'folder': set by `from_df` and `from_folder`
@@ -237,54 +238,90 @@ def _good_ids(o, vocab): # the ids of one text as a list of int, each in `vocab`
     return ids.tolist()
 
 # %% ../nbs/internals/03_tokenizing.ipynb #024999ea
-def _value_key(o, seen): # a text that is the same for values that act the same, in every process
-    if isinstance(o, partial):
-        return f'partial {_value_key(o.func, seen)} {_value_key(o.args, seen)} {_value_key(o.keywords, seen)}'
+def _value_key(o, seen=None): # a text that is the same for values that act the same, in every process
+    if not isinstance(seen, dict): seen = {} # id -> number, and the object itself, which keeps the id its own
+    key = partial(_value_key, seen=seen)
+    if isinstance(o, type): return f'{o.__module__}.{o.__qualname__}'
+    if isinstance(o, ModuleType): return o.__name__
+    if o is None or isinstance(o, (str, bytes, int, float, complex)): return repr(o)
+    if isinstance(o, re.Pattern): return repr(o) + repr(o.pattern)[200:] # its repr ends there
+    if isinstance(o, partial): return f'partial {key(o.func)} {key(o.args)} {key(o.keywords)}'
+    if isinstance(o, MethodType): return f'{key(o.__func__)} of {key(o.__self__)}'
+    if isinstance(o, tuple): return f'[{", ".join(map(key, o))}]'
+    if isinstance(o, (set, frozenset)): # each on its own: their order is another in every process
+        return f'{{{", ".join(sorted(_value_key(v, dict(seen)) for v in o))}}}'
+    if id(o) in seen: return f'#{seen[id(o)][0]}' # once again, or inside itself
+    seen[id(o)] = len(seen), o
     if hasattr(o, '__code__'):
-        f = getattr(o, '__func__', o) # a method has its object, too
-        if id(f) in seen: return f.__name__ # it calls itself
-        kept = [c.cell_contents for c in f.__closure__ or ()] + [f.__defaults__]
-        kept += [v for v in (f.__kwdefaults__, getattr(o, '__self__', None)) if v is not None]
-        return _code_key(f.__code__, f.__globals__, seen) + _value_key(kept, seen | {id(f)})
-    if isinstance(o, (list, tuple)): return f'[{", ".join(_value_key(v, seen) for v in o)}]'
-    if isinstance(o, (set, frozenset)): return f'{{{", ".join(sorted(_value_key(v, seen) for v in o))}}}'
-    if isinstance(o, dict): return f'{{{", ".join(f"{k!r}: {_value_key(v, seen)}" for k, v in o.items())}}}'
-    return o.__name__ if isinstance(o, ModuleType) else _object_key(o, seen)
-
-def _object_key(o, seen): # as above, for what has values of its own: a repr may be an address, or leave out the middle
-    if hasattr(o, 'dtype') and hasattr(o, 'tolist'): return f'{o.dtype} {_value_key(o.tolist(), seen)}'
-    if hasattr(o, '__wrapped__'): return f'{type(o).__qualname__} {_value_key(o.__wrapped__, seen)}'
-    owner = None if isinstance(o, type) else getattr(o, '__self__', None)
-    if owner is not None and not isinstance(owner, (ModuleType, type)):
-        return f'{o.__qualname__} of {_value_key(owner, seen)}' # re.compile(...).sub
-    if type(o).__repr__ is not object.__repr__ or not hasattr(o, '__dict__'): return repr(o)
-    if id(o) in seen: return type(o).__qualname__
-    call = next((vars(c)['__call__'] for c in type(o).__mro__ if '__call__' in vars(c)), None)
-    kept = _value_key([vars(o), call], seen | {id(o)})
-    return f'{type(o).__module__}.{type(o).__qualname__} {kept}'
+        kept = [c.cell_contents for c in o.__closure__ or ()] + [o.__defaults__]
+        return _code_key(o.__code__, o.__globals__, seen) + key((*kept, *[v for v in [o.__kwdefaults__] if v]))
+    if isinstance(o, list): return f'[{", ".join(map(key, o))}]'
+    if isinstance(o, dict): return f'{{{", ".join(f"{key(k)}: {key(v)}" for k, v in o.items())}}}'
+    return _object_key(o, key)
 
 def _code_key(code, env, seen): # as above, for code: its instructions, constants, and the module's values that it names
-    if code in seen: return code.co_name
-    seen = seen | {code}
     consts = [_code_key(c, env, seen) if hasattr(c, 'co_code') else _value_key(c, seen) for c in code.co_consts]
     used = [f'{n}={_value_key(env[n], seen)}' for n in code.co_names if n in env]
     return fingerprint(code.co_code.hex(), code.co_names, consts, used)
+
+
+# %% ../nbs/internals/03_tokenizing.ipynb #024999ec
+def _description(o): # what a tokenizer of another library, or an object with `config` or `get_params`, says of itself
+    if isinstance(o, spacy.Language): return [o.tokenizer, o.to_bytes(exclude=['vocab', 'tokenizer'])]
+    if isinstance(o, (spacy.tokenizer.Tokenizer, spacy.util.DummyTokenizer)): return o.to_bytes(exclude=['vocab'])
+    if hasattr(o, 'serialized_model_proto'): return o.serialized_model_proto() # SentencePiece
+    fast = getattr(o, 'backend_tokenizer', o) # of a tokenizer of transformers, whose last call decides on the padding
+    if hasattr(fast, 'to_str'):
+        return json.loads(fast.to_str()) | ({} if fast is o else dict(padding=None, truncation=None))
+    say = next((f for n in ('config', 'get_params') if callable(f := getattr(o, n, None))), None)
+    return None if say is None else say()
+
+def _is_plain(o): # a value without objects in it
+    if isinstance(o, dict): return all(map(_is_plain, chain(o, o.values())))
+    if isinstance(o, (list, tuple, set, frozenset)): return all(map(_is_plain, o))
+    numbers = (int, float, complex, np.generic, np.ndarray, torch.Tensor)
+    return o is None or isinstance(o, (*numbers, str, bytes, re.Pattern, Path, type, FunctionType))
+
+_memo_name = re.compile('^_|cache|memo|seen')
+
+def _settings(o): # the attributes of an object, without what it remembers
+    state = object.__getstate__(o) or {}
+    state, slots = state if isinstance(state, tuple) else (state, {})
+    given = getattr(getattr(type(o).__init__, '__code__', None), 'co_varnames', ())
+    is_memo = lambda n, v: (_memo_name.search(n) and isinstance(v, (MutableMapping, MutableSequence, MutableSet))
+                            and not {n, n.lstrip('_')} & set(given))
+    return {n: v for n, v in ((state or {}) | slots).items() if not is_memo(n, v)}
+
+def _object_key(o, key): # as `_value_key`, which is `key`, for what has values of its own
+    name, owner = f'{type(o).__module__}.{type(o).__qualname__}', getattr(o, '__self__', None)
+    if hasattr(o, 'dtype') and hasattr(o, 'tolist'): return f'{o.dtype} {key(o.tolist())}' # all of it
+    if hasattr(o, 'columns') and hasattr(o, 'to_numpy'):
+        return f'{name} {key([list(o.columns), o.to_numpy().tolist()])}'
+    if owner is not None and not isinstance(owner, ModuleType):
+        return f'{o.__qualname__} of {key(owner)}' # re.compile(...).sub
+    if (said := _description(o)) is not None: return f'{name} {key(said)}'
+    kept, own = _settings(o), type(o).__repr__ is not object.__repr__ and not is_dataclass(o)
+    if own:
+        name = re.sub(' at 0x[0-9a-f]+', '', repr(o), flags=re.I) # an address is another in every process
+        kept = {n: v for n, v in kept.items() if hasattr(o, '__dict__') and _is_plain(v)}
+    call = next((vars(c)['__call__'] for c in type(o).__mro__ if '__call__' in vars(c)), None)
+    return f'{name} {key(kept)} {key(call)}'
+
 
 # %% ../nbs/internals/03_tokenizing.ipynb #369656d3
 def tokenizer_config(
     tok # a tokenizer, of this package or of another
 ) -> dict: # plain values
-    "What decides which tokens `tok` gives: its own `config()`, or its class and all its settings."
+    "What decides which tokens `tok` gives: its own `config()`, or its class and a key of its code and settings."
     if callable(getattr(tok, 'config', None)) and not hasattr(tok, 'pipe_names'): return tok.config() # not spaCy's
-    settings = {k: _value_key(v, frozenset()) for k, v in sorted(vars(tok).items())}
-    return {'tokenizer': f'{type(tok).__module__}.{type(tok).__qualname__}', 'settings': settings}
+    return {'tokenizer': f'{type(tok).__module__}.{type(tok).__qualname__}', 'key': fingerprint(_value_key(tok))[:16]}
 
 # %% ../nbs/internals/03_tokenizing.ipynb #89898163
 @patch
 def config(self:Tokenizer) -> dict:
-    "What decides which tokens come out, as plain values: a key for a cache."
+    "What decides which tokens come out, as plain values: a key for a cache. The memos of rules are left out."
     rules = [*self.rules, *self.post_rules]
-    keys = [[getattr(f, '__name__', type(f).__name__), fingerprint(_value_key(f, frozenset()))[:16]] for f in rules]
+    keys = [[getattr(f, '__name__', type(f).__name__), fingerprint(_value_key(f))[:16]] for f in rules]
     return {'rules': keys, 'tok': tokenizer_config(self.tok)}
 
 # %% ../nbs/internals/03_tokenizing.ipynb #d2e30b04

@@ -124,8 +124,11 @@ def test_dropout_of_the_head_is_fastais(kw, ps):
         assert [o.p for o in m[1].layers.modules() if isinstance(o, torch.nn.Dropout)] == pytest.approx(ps)
 
 
-def test_no_documents_of_padding_alone():
-    with pytest.raises(ValueError, match='padding'): model()(torch.tensor([[1, 1], [3, 4]]))
+@pytest.mark.parametrize('bidir', [False, True])
+@pytest.mark.parametrize('ids', [[[1, 1], [3, 4]], [[1, 1]]], ids=['one', 'all'])
+def test_no_documents_of_padding_alone(bidir, ids):
+    m = get_text_classifier(AWD_LSTM, 40, 3, seq_len=5, config=config | dict(bidir=bidir)).eval()
+    with pytest.raises(ValueError, match='padding only: each document needs'): m(torch.tensor(ids))
 
 # asking
 

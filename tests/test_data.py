@@ -4,7 +4,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
+import numpy as np, pytest
 from fastcore.test import expect_fail
 
 from lesson8nlp.store import atomic_file, atomic_folder
@@ -124,3 +124,24 @@ def test_one_flipped_bit_of_an_archive_is_noticed(tmp_path):
         archive.write_bytes(whole)
         out = extract_folder(archive, tmp_path/ext/'one')
         assert (out/'a.bin').read_bytes() == (folder/'a.bin').read_bytes()
+
+
+def test_a_damaged_block_of_bzip2_is_said_as_well(tmp_path):
+    "After the first 900 KB its error is a bare OSError."
+    from lesson8nlp.data import extract_folder
+    (tmp_path/'a.bin').write_bytes(os.urandom(1_200_000))
+    with tarfile.open(archive := tmp_path/'one.tar.bz2', 'w:bz2') as t: t.add(tmp_path/'a.bin', 'one/a.bin')
+    data = archive.read_bytes()
+    archive.write_bytes(data[:-9_000] + bytes([data[-9_000] ^ 4]) + data[-8_999:])
+    with pytest.raises(ValueError, match='one.tar.bz2 is damaged'): extract_folder(archive, tmp_path/'out'/'one')
+    with pytest.raises(FileNotFoundError): extract_folder(tmp_path/'none.tar.bz2', tmp_path/'out'/'one')
+
+
+@pytest.mark.parametrize('value', [Path('a'), {'file': Path('a')}, np.arange(3)], ids=['path', 'inside', 'array'])
+def test_a_row_of_results_holds_plain_values(tmp_path, value):
+    from lesson8nlp.core import result_row, save_results
+    row = result_row('one plus one', np.float32(2), 'apples', 'python -c "print(1+1)"')
+    save_results(tmp_path/'sums.json', [row])
+    with pytest.raises(TypeError, match=r"Row 1 has .* as 'seeds', a .*: a row holds text, numbers"):
+        save_results(tmp_path/'sums.json', [row, row | dict(seeds=value)])
+    assert len((tmp_path/'sums.json').read_text()) > 50

@@ -130,3 +130,13 @@ def test_a_tokenizer_is_saved_beside_a_model(tmp_path):
     m.to_hf_tokenizer().save(tmp_path/'m')
     assert (tmp_path/'m'/'tokenizer.json').is_file()
     assert TextModel.load(tmp_path/'m', 'cpu').fingerprint() == m.fingerprint()
+
+
+def test_no_sentencepiece_model_of_an_earlier_tokenizer_stays(tmp_path):
+    tokenizers = pytest.importorskip('tokenizers')
+    new = tokenizers.Tokenizer(tokenizers.models.WordLevel({UNK: 0}, unk_token=UNK))
+    names = lambda: sorted(p.name for p in tmp_path.iterdir())
+    HFTokenizer(new, '', '', b'model').save(tmp_path)
+    assert names() == ['sentencepiece.model', 'tokenizer.json']
+    HFTokenizer(new, '', '').save(tmp_path)
+    assert names() == ['tokenizer.json']

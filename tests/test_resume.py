@@ -688,6 +688,67 @@ def test_epochs_that_are_ended_early_resume_as_well(tmp_path, limit):
     assert_same_run(again(CheckpointCallback(tmp_path/'c', every=7), seed=2), first)
 
 
+class StopAt(Callback):
+    def __init__(self, n): self.n = n
+    def before_batch(self):
+        if self.training and self.iter >= self.n: raise CancelTrainException
+
+
+class Noise(Callback):
+    def before_batch(self):
+        with torch.no_grad(): self.learn.model[1].decoder.bias += .01*torch.rand(1)
+
+
+class Draws(Callback): # random numbers for purposes of its own
+    def before_epoch(self): torch.rand(1)
+    def before_train(self): torch.rand(1)
+
+
+@pytest.mark.parametrize('every', [7, 'epoch'])
+@pytest.mark.parametrize('cb', [partial(StopAt, 10), Noise, Draws], ids=['step', 'noise', 'draws'])
+def test_callbacks_see_the_restored_step_and_random_numbers(tmp_path, cb, every):
+    "Before a batch, the step was counted from 0, and the random numbers were those of the new process."
+    again = lambda *cbs, seed=42: fit(learner(seed=seed), cb(), *cbs, epochs=3)
+    checkpoint = lambda: CheckpointCallback(tmp_path/'c', every=every, verbose=False)
+    first = again()
+    for i, n in enumerate((9, 13, 22)):
+        with pytest.raises(Accident): again(checkpoint(), Cut(n), seed=42 + i)
+    assert_same_run(last := again(checkpoint(), seed=2), first)
+    assert len(last.cbs) == len(first.cbs)
+
+
+def test_a_fit_that_failed_leaves_the_next_one_alone(tmp_path, whole):
+    learn = learner()
+    with pytest.raises(Accident): fit(learner(), CheckpointCallback(tmp_path/'c', verbose=False), Cut(5))
+    with pytest.raises(Accident): fit(learn, CheckpointCallback(tmp_path/'c', every=2, verbose=False), Cut(9))
+    seen = []
+    class See(Callback):
+        def after_batch(self): seen.append(self.learn.iter)
+    fit(learn, See(), epochs=1)
+    assert seen[:3] == [0, 1, 2]
+    other = learner()
+    other.add_cb(resume.CheckpointPosition(CheckpointCallback(tmp_path/'c')))
+    assert_same_run(fit(other, CheckpointCallback(tmp_path/'d', verbose=False)), whole)
+
+
+class LoaderOfOthers: # of somebody else: it knows its position, and calls the number of the pass something else
+    def __init__(self, dl): self.dl, self.n_inp = dl, 1
+    def __iter__(self): return iter(self.dl)
+    def __len__(self): return len(self.dl)
+    def to(self, device): return self
+    def load_state_dict(self, s): self.dl.load_state_dict(s)
+    def state_dict(self): return self.dl.state_dict()
+
+
+def test_a_loader_with_a_state_and_without_an_epoch(tmp_path, whole):
+    make = lambda seed=42: learner(seed=seed, dls=Both(*map(LoaderOfOthers, loaders().loaders)))
+    assert_same_run(run_cut(tmp_path/'c', Cut(9), make=make), whole)
+
+
+class Both(DataLoaders):
+    def __init__(self, *dls): self.loaders, self.device, self.vocab = list(dls), torch.device('cpu'), vocab
+
+
 @pytest.mark.parametrize('wrap', ['AttentionLSTM', 'PointerSentinel', 'ContinuousCache'])
 def test_models_with_a_memory_resume(tmp_path, wrap):
     "What they had seen was not in the checkpoint."

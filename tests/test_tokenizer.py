@@ -1,12 +1,12 @@
 """What a notebook cannot show well about the tokenizer: random text, known answers for every rule, broken models,
 other processes."""
-import itertools, json, os, pickle, random, re, subprocess, sys
+import itertools, json, logging, os, pickle, random, re, subprocess, sys, threading
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from types import SimpleNamespace
 
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, spacy, torch
 from fastai.text import core as theirs
 from hypothesis import given, settings, strategies as st
 
@@ -735,6 +735,95 @@ def test_the_settings_of_a_rule_are_in_the_key(make):
 
 def test_a_rule_may_call_itself():
     assert Tokenizer(rules=[calls_itself()]).config() == Tokenizer(rules=[calls_itself()]).config()
+
+
+class WithDtype:
+    dtype = np.float32
+    def __call__(self, t): return t
+
+
+def same_class(t, kind=np.float32): return t if isinstance(t, torch.Tensor) else kind(t)
+
+
+@pytest.mark.parametrize('rule', [same_class, WithDtype(), pd.read_csv], ids=['class', 'attribute', 'pandas'])
+def test_a_rule_may_name_a_class(rule):
+    "A class has `dtype` and `tolist` as well, and cannot be asked for its values."
+    assert Tokenizer(rules=[rule]).config() == Tokenizer(rules=[rule]).config()
+    assert tk._value_key(np.float32) != tk._value_key(np.float64)
+
+
+class Busy:
+    "What people put into an object: a lock, a logger, a spaCy pipeline, a memo."
+    def __init__(self, n=1, table=(), cached=()):
+        self.lock, self.log, self.nlp = threading.RLock(), logging.getLogger('busy'), spacy.blank('en')
+        self.n, self.table, self.cached, self.seen, self._last, self.me = n, dict(table), list(cached), {}, [], self
+    def rule(self, t):
+        self._last.append(t)
+        return self.seen.setdefault(t, ' '.join(w.text for w in self.nlp(t))*self.n)
+
+
+class Speaks(Busy):
+    def config(self): return {'n': self.n}
+
+
+class Shown(Busy):
+    def __repr__(self): return f'<Shown at {id(self):#x}>'
+
+
+class Slots:
+    __slots__ = ['n']
+    def __init__(self, n=1): self.n = n
+    def rule(self, t): return t*self.n
+
+
+def in_closure(n=1):
+    nlp = spacy.blank('en' if n == 1 else 'de')
+    def rule(t): return ' '.join(w.text for w in nlp(t))
+    return SimpleNamespace(rule=rule)
+
+
+def long_pattern(n=1):
+    find = re.compile('a|'*200 + str(n))
+    return SimpleNamespace(rule=lambda t: find.sub('', t))
+
+
+@pytest.mark.parametrize('make', [Busy, Speaks, Shown, Slots, in_closure, long_pattern])
+def test_the_key_of_a_rule_stays_while_it_is_used(make):
+    "An address, a lock or a memo in the key: no run was resumed, and a corpus was made anew each time."
+    a, b = make(), make()
+    keys = [fingerprint(Tokenizer(rules=[o.rule]).config()) for o in (a, b)]
+    assert Tokenizer(rules=[a.rule])('a new film') and '0x' not in tk._value_key(a.rule)
+    keys.append(fingerprint(Tokenizer(rules=[a.rule]).config()))
+    assert len({*keys}) == 1 and fingerprint(Tokenizer(rules=[make(2).rule]).config()) != keys[0]
+
+
+def test_a_list_or_a_table_that_the_constructor_takes_is_a_setting():
+    keys = [tk._value_key(o) for o in (Busy(), Busy(table={'a': 'b'}), Busy(cached=['a']))]
+    assert len({*keys}) == 3
+
+
+def test_the_tokenizers_of_other_libraries_are_told_apart():
+    hf = pytest.importorskip('tokenizers')
+    def words(last):
+        vocab = {w: i for i, w in enumerate([*map(str, range(1000)), last])}
+        return hf.Tokenizer(hf.models.WordLevel(vocab, unk_token='0'))
+    def called(o): return lambda texts: (o.encode(t).tokens for t in texts)
+    key = lambda o: json.dumps(Tokenizer(o).config())
+    assert key(called(words('x'))) == key(called(words('x'))) != key(called(words('y')))
+    fast = SimpleNamespace(backend_tokenizer=words('x')) # as in transformers, which change the padding in a call
+    before = tk._value_key(fast)
+    fast.backend_tokenizer.enable_padding()
+    assert tk._value_key(fast) == before != tk._value_key(SimpleNamespace(backend_tokenizer=words('y')))
+
+
+class Node:
+    def __init__(self, n): self.a = self.b = Node(n - 1) if n else 0
+    def __call__(self, t): return t
+
+
+def test_a_shared_object_is_described_once():
+    "14 levels gave a text of 3.4 MB, and each further one doubled it."
+    assert len(tk._value_key(Node(14))) < 10_000 and tk._value_key(Node(3)) != tk._value_key(Node(4))
 
 
 def test_two_columns_of_one_name_are_refused():
