@@ -729,7 +729,8 @@ def test_an_answer_stays_with_its_row(reviews, lm):
     ([1, 1., 0, 0.]*20, ValueError, 'Label 1 of 80 is 1.0, and label 0 is 1'),
     (['pos', 'pos ', 'neg', 'neg']*20, ValueError, "Label 1 of 80: the label 'pos ' looks like 'pos'"),
     (['a', ' ']*40, ValueError, 'blank'), ([b'a', b'b']*40, TypeError, 'Label 0 of 80 is .*bytes'),
-    ([['a'], ['a', 'b']]*40, TypeError, 'Your own texts.*class_dataloaders'), ([3., 1.5]*40, TypeError, 'Label 1 of 80 is 1.5 '),
+    ([['a'], ['a', 'b']]*40, TypeError, 'Your own texts.*class_dataloaders'),
+    ([3., 1.5]*40, TypeError, 'Label 1 of 80 is 1.5 .*numbers to predict'),
     (dict(enumerate('ab'*40)), TypeError, 'list of labels, got a dict'), ('ab'*40, TypeError, 'single str'),
     ({str(i) for i in range(80)}, TypeError, 'no order'), (pd.DataFrame(dict(a=['x']*80)), TypeError, 'shape')])
 def test_labels_that_would_be_merged_or_misread(reviews, lm, labels, err, match):
