@@ -839,8 +839,8 @@ def one_label_each(texts, labels): # all of one type, as they are or else as str
             raise ValueError(f'Label {i} of {n} is missing ({o!r}): remove the text, or give it a label.')
         if isinstance(o, (bytes, list, tuple, set, dict, np.ndarray)) or isinstance(o, float) and o % 1:
             raise TypeError(f'Label {i} of {n} is {o!r:.60} ({type(o).__name__}): give each text one label, a string '
-                            'or a whole number. For several labels for a text, or numbers to predict, the page "Your own '
-                            'texts" shows the steps, with class_dataloaders.')
+                            'or a whole number. For several labels for a text, or numbers to predict, the page "Your '
+                            'own texts" shows the steps, with class_dataloaders.')
     first, values = {}, {}
     for i, o in enumerate(labels):
         for j in (first.setdefault(str(o), i), values.setdefault(o, i)):

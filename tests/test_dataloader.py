@@ -632,7 +632,7 @@ def test_kinds_of_labels(texts, labels, y, loss):
 
 @pytest.mark.parametrize('labels, err, words', [
     (['x'], ValueError, 'one label for each'), (['x', None], ValueError, 'Label 1 of 2 is missing'),
-    (['x', float('nan')], ValueError, 'Label 1'), (np.eye(2), TypeError, 'a list of labels for each text')])
+    (['x', float('nan')], ValueError, 'Label 1'), (np.eye(2), TypeError, 'a list of names, as the page')])
 def test_labels_that_are_none(labels, err, words):
     with pytest.raises(err, match=words): class_dl(['good', 'bad'], labels, codec)
 
