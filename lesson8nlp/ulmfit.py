@@ -981,6 +981,5 @@ def train_classifier(
     identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
     with run_folder(path, identity) as work:
         learn = fit_classifier(parts, classes, lm, how, device, work, identity, verbose)
-        info = dict(n_texts=len(texts)) | compared(learn, parts, lm.codec, verbose)
-        info |= dict(seconds=round(time.time() - begin, 1), settings=how)
-        return finish_run(learn, info, out)
+        info = dict(n_texts=len(texts), **compared(learn, parts, lm.codec, verbose))
+        return finish_run(learn, info | dict(seconds=round(time.time() - begin, 1), settings=how), out)
