@@ -29,6 +29,10 @@ class Bundle:
         self.info, self.vocab = read_json(path/'info.json'), read_json(path/'vocab.json')
         self.ids = np.frombuffer(lzma.decompress((path/'ids.xz').read_bytes()), self.info['dtype'])
 
+        self.info |= dict(key=self.files['ids.xz']['sha256'])  # as a corpus has one
+
+    def __len__(self): return len(self.offsets) - 1
+    def __getitem__(self, i): return self.ids[self.offsets[i]:self.offsets[i+1]]
     def numbers(self, part): return np.flatnonzero(self.part == parts.index(part))
     def docs(self, numbers): return [self.ids[self.offsets[i]:self.offsets[i+1]] for i in numbers]
 
@@ -52,13 +56,13 @@ class Bundle:
 def save_in_parts(folder, lm, part):
     "The `TextModel` `lm` as the library saves it, weights rounded, in a sealed folder of files up to `part` bytes."
     with TemporaryDirectory() as tmp, sealed_folder(folder, 'model in parts', replace=True) as to:
-        for f in sorted(lm.save(Path(tmp)/'model', compact=True).iterdir()):
+        for f in sorted(lm.save(Path(tmp)/'model', compact=True, own_tok=True).iterdir()):
             data = f.read_bytes()
             for i, at in enumerate(range(0, len(data), part)):
                 (to/f'{f.stem}-{i:03d}{f.suffix}').write_bytes(data[at:at+part])
 
 
-def load_from_parts(folder):
+def load_from_parts(folder, device='cpu', tok=None):
     "The `TextModel` that `save_in_parts` wrote, once all files have proved to be whole."
     remedy = 'Copy the folder again, or remove it to train the language model again.'
     names = open_sealed(folder, 'model in parts', remedy=remedy)['files']
@@ -66,4 +70,4 @@ def load_from_parts(folder):
         (path := Path(tmp)/'model').mkdir()
         for name in sorted(names):
             with open(path/re.sub(r'-\d+(?=\.)', '', name), 'ab') as f: f.write((folder/name).read_bytes())
-        return TextModel.load(path, 'cpu')
+        return TextModel.load(path, device, tok)

@@ -18,45 +18,41 @@ results, answers, and the language model that the classifier is waiting for, wit
 15 MB, together under 60. In half precision it would be 88 MB. The classifier always starts from these weights, so that
 nothing depends on whether the machine changed; what 8 bits cost is measured.
 
-`pretrain` and `train_classifier` are made for a laptop. This is the recipe of the paper, with the parts
-that lessons 10 and 12 build: AR and TAR while the language model trains, then a classifier unfrozen group by group."""
+The recipe is the library's: `pretrain`, on a GPU with AR and TAR, and `train_classifier` with `gradual=True`, which
+unfreezes group by group as the paper does. This program adds the sizes, the slices and the report."""
 import argparse, json, math, shutil, sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 from common import Clock, clear, machine, stand_ins
 stand_ins()  # before everything that imports a tokenizer
 import numpy as np, torch
 from bundle import Bundle, classes, load_from_parts, parts, read_json, save_in_parts
-from fastai.basics import Callback, CrossEntropyLossFlat, DataLoaders, accuracy, set_seed
+from fastai.basics import Callback
 from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
-from lesson8nlp import awdlstm, classifier, learner as ours
+from lesson8nlp.classifier import classify, saliency
 from lesson8nlp.codec import Codec, decode
 from lesson8nlp.core import result_row, save_results
 from lesson8nlp.data import get_imdb, sample_reviews
-from lesson8nlp.dataloader import class_dl, lm_dataloaders
-from lesson8nlp.generate import generate
 from lesson8nlp.resume import CheckpointCallback
 from lesson8nlp.store import atomic_file
 from lesson8nlp.texts import text_files
-from lesson8nlp.ulmfit import TextModel
+from lesson8nlp.ulmfit import TextModel, pretrain, train_classifier
 
 here, directions = Path(__file__).resolve().parent, ('forward', 'backward')
 stages = ['prepare', *(f'{s}_{d}' for d in directions for s in ('lm', 'choose', 'clas')), 'report']
 full = dict(n=None, max_vocab=60_000, seed=42, reserve=60, samples=150, part=14_000_000,
     model=dict(emb_sz=400, n_hid=1152, n_layers=3),
-    lm=dict(epochs=16, lr=5e-3, wd=0.01, bs=256, seq_len=80, drop_mult=0.4, alpha=2., beta=1., every='epoch'),
-    clas=dict(epochs=1, last_epochs=4, lr=2e-2, factor=2.6, decay=0.5, wd=0.1, bs=128, drop_mult=0.5, max_len=1440,
-              smoothing=0.))
+    lm=dict(epochs=16, lr=5e-3, bs=256, seq_len=80, drop_mult=0.4),
+    clas=dict(epochs=4, lr=2e-2, factor=2.6, bs=128, drop_mult=0.5, max_len=1440))
 small = full | dict(n=400, max_vocab=1500, reserve=0, samples=40, part=20_000,
     model=dict(emb_sz=32, n_hid=48, n_layers=2),
-    lm=full['lm'] | dict(epochs=3, lr=1e-2, bs=32, seq_len=40, drop_mult=0.1, every=50),
-    clas=full['clas'] | dict(last_epochs=2, bs=32, drop_mult=0.2))
+    lm=full['lm'] | dict(epochs=3, lr=1e-2, bs=32, seq_len=40, drop_mult=0.1),
+    clas=full['clas'] | dict(epochs=2, bs=32, drop_mult=0.2))
 perplexity, whole = 'language model, perplexity, forward', 'raw text to classifier, forward'
 forward, both = 'classifier, accuracy, forward', 'classifier, accuracy, forward and backward'
 goals = {perplexity: (37, 35.3), forward: (94.4, 95.0), both: (95.0, 95.7), whole: (30, 10)}
@@ -87,10 +83,10 @@ def review_files(texts, c):
 
 # ---- a run and its slices
 class Slice(Callback):
-    "Says what comes out of each epoch, and ends the slice after the last checkpoint that is made in time."
-    order = CheckpointCallback.order + 1
-    def __init__(self, run): self.run_ = run
-    def before_fit(self): self.last = self.learn.train_iter
+    "Says what comes out of each epoch, notes how it went, and ends the slice after the last checkpoint made in time."
+    order, only_watches = CheckpointCallback.order + 1, True
+    def __init__(self, run, note): self.run_, self.note = run, note
+    def before_fit(self): self.last = self.learn.checkpoint.last
     def after_batch(self): self._look()
     def after_epoch(self):
         rec = self.learn.recorder
@@ -98,11 +94,22 @@ class Slice(Callback):
             said = ' '.join(f'{n} {v:.4g}' for n, v in zip(rec.metric_names[1:], rec.values[-1]))
             print('   ', self.learn.epoch, said, f'{self.run_.minutes():.1f} min', flush=True)
         self._look()
-    def after_fit(self): self._look()
+    def after_fit(self):
+        write_json(self.note, training_notes(self.learn, self.run_.c['clas']))
+        self._look()
     def _look(self):
         if self.learn.checkpoint.last == self.last: return
         self.last = self.learn.checkpoint.last
         self.run_.moved()
+
+def training_notes(learn, k):
+    "Losses and rates of a fit that is over, thinned out, the table of its epochs, and the plan of the unfreezing."
+    rec = learn.recorder
+    losses, thin = np.array([float(o) for o in rec.losses]), max(1, len(rec.losses)//500)
+    smooth = losses[:len(losses)//thin*thin].reshape(-1, thin).mean(1)
+    plan = learn.gradual_schedule(k['lr'], last_epochs=k['epochs'], factor=k['factor']).to_json(orient='records')
+    return dict(values=[list(map(float, o)) for o in rec.values], losses=smooth.round(4).tolist(), steps_a_loss=thin,
+                lrs=[float(f'{o:.3g}') for o in np.array(rec.lrs)[::thin]][:len(smooth)], schedule=json.loads(plan))
 
 class Run:
     "Settings, folders and clocks of a run; a stage that is done has a file in `travel`, and is not repeated."
@@ -164,80 +171,56 @@ def differences(was, now, name=''):
         elif a != b: found.append(f'{name}{k} was {a} and is {b}')
     return found
 
-def fit(run, learn, stage, name, **kwargs):
-    "Call the method `name` of the learner with checkpoints and a clock."
-    every = run.c['lm']['every'] if stage.startswith('lm') else 'epoch'
-    cbs = [CheckpointCallback(run.work/stage, every=every), Slice(run)]
-    with learn.no_bar(), learn.no_logging(): getattr(learn, name)(cbs=cbs, **kwargs)
-
-def half(run, learn): return learn.to_bf16() if run.device == 'cuda' else learn
+def trained(run, stage, f, *args, **how):
+    "The model of the library's `f`, and how its training went; from the slice before, if it was finished there."
+    at = run.work/stage
+    at.mkdir(parents=True, exist_ok=True)
+    if not (at/'model').is_dir():
+        model = f(*args, **how, seed=run.c['seed'], path=at/'checkpoints', device=run.device, verbose=False,
+                  cbs=Slice(run, at/'notes.json'))
+        model.save(at/'model', own_tok=True)
+    run.need(run.c['reserve'])
+    return TextModel.load(at/'model', run.device, Spaces()), read_json(at/'notes.json')
 
 # ---- language model
-def lm_learner(run, b, back):
-    c, k = run.c, run.c['lm']
-    set_seed(c['seed'])
-    data = SimpleNamespace(ids=b.ids, offsets=b.offsets)
-    dls = lm_dataloaders(data, codec=codec_of(b), valid_pct=0.1, seed=c['seed'], bs=k['bs'],
-                         seq_len=k['seq_len'], backwards=back, device=run.device)
-    learn = ours.language_model_learner(dls, awdlstm.AWD_LSTM, config=awdlstm.awd_lstm_lm_config | c['model'],
-        drop_mult=k['drop_mult'], pretrained=False, alpha=k['alpha'], beta=k['beta'],
-        metrics=[ours.TokenAccuracy(), ours.TokenPerplexity()], path=run.work)
-    return half(run, learn)
-
 prompts, temperatures = ('xxbos xxmaj this film is', 'xxbos xxmaj i did not expect'), (0.5, 0.7, 1.0)
 
 def train_lm(run, b, back):
     "One cycle over all reviews but a tenth; perplexity on the tenth, with all bits and with 8; samples."
-    k, stage = run.c['lm'], 'lm_' + directions[back]
-    learn = lm_learner(run, b, back)
-    fit(run, learn, stage, 'fit_one_cycle', n_epoch=k['epochs'], lr_max=k['lr'], wd=k['wd'])
-    run.need(run.c['reserve'])
-    rec = learn.recorder
-    values, losses = [list(map(float, o)) for o in rec.values], np.array([float(o) for o in rec.losses])
-    save_in_parts(run.travel/stage, TextModel(learn.model, Codec(None, b.vocab)), run.c['part'])
-    learn.model.load_state_dict(load_from_parts(run.travel/stage).model.state_dict())
-    with learn.no_bar(): again = learn.validate()
-    how = dict(seed=run.c['seed'], codec=codec_of(b))
-    text = lambda p, t: generate(learn.model, p, run.c['samples'], temperature=t, **how)
+    stage, aside = 'lm_' + directions[back], np.random.default_rng(run.c['seed']).permutation(len(b))[:len(b)//10]
+    lm, notes = trained(run, stage, pretrain, b, codec_of(b), run.c['model'], valid=sorted(aside.tolist()),
+                        backwards=back, **run.c['lm'])
+    save_in_parts(run.travel/stage, lm, run.c['part'])
+    exact, rounded = (m.perplexity(texts_of(b, aside)) for m in (lm, rounded_lm(run, back)))
+    text = lambda p, t: lm.generate(p, max_tokens=run.c['samples'], temperature=t, seed=run.c['seed'])
     samples = [] if back else [dict(prompt=p, temperature=t, text=text(p, t)) for p in prompts for t in temperatures]
-    thin = max(1, len(losses)//500)
-    smooth = losses[:len(losses)//thin*thin].reshape(-1, thin).mean(1)
-    return dict(perplexity=values[-1][-1], accuracy=values[-1][-2], perplexity_8_bits=float(again[2]),
-        n_valid_tokens=int(learn.dls.valid.docs.total),
-        epochs=[dict(zip(('train', 'valid', 'accuracy', 'perplexity'), v)) for v in values],
-        losses=smooth.round(4).tolist(), steps_a_loss=thin,
-        lrs=[float(f'{o:.3g}') for o in np.array(rec.lrs)[::thin]][:len(smooth)], samples=samples)
+    values = notes.pop('values')
+    epochs = [dict(zip(('train', 'valid', 'accuracy', 'perplexity'), v)) for v in values]
+    return notes | dict(perplexity=epochs[-1]['perplexity'], accuracy=epochs[-1]['accuracy'], by_review=exact,
+                        by_review_8_bits=rounded, n_valid=len(aside), epochs=epochs, samples=samples)
 
 # ---- classifier
 class Spaces: # splits a text where its tokens were joined
     def pipe(self, texts): return (t.split(' ') for t in texts)
+    def __call__(self, text): return text.split(' ')
 
 def codec_of(b): return Codec(Spaces(), b.vocab)
 def texts_of(b, numbers): return [' '.join(b.vocab[o] for o in ids) for ids in b.docs(numbers)]
 
-def answers(model, b, numbers, back):
-    "Probabilities of the classes, (n, 2) float32, in the order of `numbers`."
-    return classifier.classify(model, texts_of(b, numbers), codec_of(b), back, bs=128).numpy()
+def rounded_lm(run, back): # the language model as it travels
+    return load_from_parts(run.travel/f'lm_{directions[back]}', run.device, Spaces())
 
-def clas_learner(run, b, back, train, valid):
-    c, k = run.c, run.c['clas']
-    set_seed(c['seed']) # a loader draws the seed of its order when it is made
-    loader = partial(class_dl, codec=codec_of(b), classes=classes, backwards=back, bs=k['bs'], device=run.device)
-    dls = DataLoaders(*(loader(texts_of(b, part), [classes[i] for i in b.labels[part]], shuffle=part is train)
-                        for part in (train, valid)))
-    learn = classifier.text_classifier_learner(dls, awdlstm.AWD_LSTM, config=awdlstm.awd_lstm_clas_config | c['model'],
-        pretrained=False, drop_mult=k['drop_mult'], max_len=k['max_len'],
-        loss_func=CrossEntropyLossFlat(label_smoothing=k['smoothing']), metrics=accuracy, path=run.work)
-    learn.model[0].module.load_state_dict(load_from_parts(run.travel/f'lm_{directions[back]}').model[0].state_dict())
-    return half(run, learn)
+def answers(clf, b, numbers):
+    "Probabilities of the classes, (n, 2) float32, in the order of `numbers`."
+    return classify(clf, texts_of(b, numbers), bs=128).numpy()
 
 def train_clas(run, b, back, train, valid, stage):
-    k = run.c['clas']
-    learn = clas_learner(run, b, back, train, valid)
-    how = {o: k[o] for o in ('lr', 'epochs', 'last_epochs', 'factor', 'decay')}
-    table = learn.gradual_schedule(*how.values())
-    fit(run, learn, stage, 'fit_gradual', **how, wd=k['wd'], show=False)
-    return learn, json.loads(table.to_json(orient='records'))
+    "The classifier on the reviews `train`, which looks at `valid`, and the plan of its unfreezing."
+    numbers = np.concatenate([train, valid])
+    labels, aside = [classes[i] for i in b.labels[numbers]], list(range(len(train), len(numbers)))
+    clf, notes = trained(run, stage, train_classifier, texts_of(b, numbers), labels, rounded_lm(run, back), valid=aside,
+                         gradual=True, **run.c['clas'])
+    return clf, notes['schedule']
 
 def holdout(run, b): # numbers of the training reviews: nine tenths, and a tenth with as many of each kind
     train = b.numbers('train')
@@ -250,9 +233,8 @@ def temper(p, T): return softmax(np.log(p.clip(1e-9))/T, axis=1) # the same as d
 def choose(run, b, back):
     "Accuracy on a tenth of the training reviews, and the temperature that calibrates the probabilities there."
     train, valid = holdout(run, b)
-    learn, table = train_clas(run, b, back, train, valid, f'choose_{directions[back]}')
-    run.need(run.c['reserve'])
-    p, y = answers(learn.model, b, valid, back), b.labels[valid]
+    clf, table = train_clas(run, b, back, train, valid, f'choose_{directions[back]}')
+    p, y = answers(clf, b, valid), b.labels[valid]
     temps = np.arange(10, 81)/20
     T = float(temps[np.argmin([log_loss(y, temper(p, t), labels=[0, 1]) for t in temps])])
     before, after = (float(log_loss(y, o, labels=[0, 1])) for o in (p, temper(p, T)))
@@ -260,21 +242,20 @@ def choose(run, b, back):
                 n=len(y), schedule=table)
 
 def clas(run, b, back):
-    "The classifier on all training reviews (the accuracy shown is of some that it has read); then the test reviews."
+    "The classifier on all training reviews but one of each label, which the library wants to look at; then the test."
     stage, train, test = f'clas_{directions[back]}', b.numbers('train'), b.numbers('test')
-    learn, table = train_clas(run, b, back, train, holdout(run, b)[1], stage)
-    run.need(run.c['reserve'])
-    saved = run.out/f'classifier_{directions[back]}'
-    TextModel(learn.model, Codec(None, b.vocab), classes, dict(reads=directions[back])).save(saved)
-    p, y = answers(learn.model, b, test, back), b.labels[test]
+    aside = [train[b.labels[train] == y][0] for y in range(2)]
+    clf, table = train_clas(run, b, back, np.setdiff1d(train, aside), aside, stage)
+    clf.save(run.out/f'classifier_{directions[back]}', own_tok=True)
+    p, y = answers(clf, b, test), b.labels[test]
     write_arrays(run.travel/f'{stage}.npz', p=p)
     order = np.argsort(np.diff(b.offsets)[test], kind='stable')[len(test)//10:]
     right = p[order, y[order]] > 0.5
     picks = [order[right == ok][0] for ok in (True, False) if (right == ok).any()] # short ones: one right, one wrong
-    return dict(words=[moved_by(learn.model, b, test[i], back) for i in picks], schedule=table)
+    return dict(words=[moved_by(clf, b, test[i]) for i in picks], schedule=table)
 
-def moved_by(model, b, i, back): # the tokens of review `i` with what each contributed
-    s = classifier.saliency(model, texts_of(b, [i])[0], codec_of(b), classes, back)
+def moved_by(clf, b, i): # the tokens of review `i` with what each contributed
+    s = saliency(clf, texts_of(b, [i])[0])
     return dict(label=classes[b.labels[i]], answer=s.answer, p=round(float(s.p), 4), tokens=list(s.tokens),
                 scores=[float(f'{o:.3g}') for o in s.scores])
 
@@ -317,7 +298,7 @@ class Report:
     def language_models(self):
         for d in directions:
             o = self.res[f'lm_{d}']
-            more = {k: o[k] for k in o if k not in ('perplexity', 'seconds', 'gb', 'slices')}
+            more = {k: o[k] for k in o if k not in ('perplexity', 'seconds', 'gb', 'slices', 'schedule')}
             settings = self.run.c['lm'] | self.run.c['model']
             self.add(f'language model, perplexity, {d}', o['perplexity'], 'perplexity', **more, settings=settings)
 

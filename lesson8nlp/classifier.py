@@ -217,7 +217,8 @@ class Reader:
         if codec is None and dls is not None: codec = Codec.from_dls(dls)
         if codec is None:
             raise TypeError('A network does not know how to turn text into ids: pass codec=Codec(tok, vocab).')
-        self.codec, self.backwards = codec, bool(getattr(dls, 'backwards', False) if backwards is None else backwards)
+        reads_back = getattr(model if dls is None else dls, 'backwards', False)
+        self.codec, self.backwards = codec, bool(reads_back if backwards is None else backwards)
         self.set_outputs(model, getattr(dls, 'vocab', ['']))
         self.check_sizes()
 
@@ -305,7 +306,7 @@ def classify(
     models, # a classifier (network, `Learner` or `TextModel`), or several whose answers are averaged
     texts, # list of str
     codec:Codec=None, # of the encoder, one for all models; default: the one that the `Learner` or `TextModel` has
-    backwards=None, # does the model read backwards? With several models, a list of bools; default: as its loaders do
+    backwards=None, # does the model read backwards? With several models, a list of bools; default: as it or its loaders say
     bs:int=64, # texts at a time
     fast:bool=False # in half precision where the device has units for it? Then answers change in the third digit
 ) -> Tensor: # probabilities, (len(texts), n_class) float32, in the order of the texts; for regression, the numbers
@@ -368,7 +369,7 @@ def saliency(
     text:str, # one text
     codec:Codec=None, # of the encoder; default: the one that the `Learner` or `TextModel` has
     classes:list=None, # names of the classes; default: those that the `Learner` or `TextModel` has, or numbers
-    backwards:bool=None # does the model read backwards? default: as its loaders do
+    backwards:bool=None # does the model read backwards? default: as it or its loaders say
 ) -> Saliency:
     "Gradient times input of the winning logit, for each token of `text`."
     reader = Reader(model, codec, backwards)

@@ -690,13 +690,15 @@ class PadRight(Transform):
 
 class ClassDataLoader(SortedDL):
     "Batches of documents of similar length; a document that would be alone in the last batch goes into the one before."
+    order, taken, go_on = (), 0, None # of this epoch: items, and batches given; of the next one: the same, to go on with
     def _joins_last(self):
         return self.bs is not None and 1 < self.bs < self.n and self.n % self.bs == 1 and not self.drop_last
 
     def sample(self): # what a worker process reads: whole batches, the one that the last document joins with it
         if not self._joins_last(): return super().sample()
-        batch = lambda i: min(i, self.n - 2)//self.bs
-        return (o for i, o in enumerate(self._DataLoader__idxs) if batch(i) % self.num_workers == self.offs)
+        items = self._DataLoader__idxs
+        batch = lambda i: min(i, len(items) - 2)//self.bs
+        return (o for i, o in enumerate(items) if batch(i) % self.num_workers == self.offs)
 
     def chunkify(self, items):
         batches = super().chunkify(items)
@@ -711,6 +713,38 @@ class ClassDataLoader(SortedDL):
             if before is not None: yield before
 
     def __len__(self): return super().__len__() - self._joins_last()
+
+# %% ../nbs/internals/08_dataloader.ipynb #a5d10b31
+@patch
+def get_idxs(self:ClassDataLoader): # the items of the next epoch in their order, or those that an interrupted one lacks
+    order, at = self.go_on or (list(super(ClassDataLoader, self).get_idxs()), 0)
+    self.order, self.taken, self.go_on = order, at, None
+    return order[at*(self.bs or 1):]
+
+@patch
+def __iter__(self:ClassDataLoader):
+    for b in super(ClassDataLoader, self).__iter__():
+        self.taken += 1
+        yield b
+
+@patch
+def one_batch(self:ClassDataLoader):
+    "The first batch of another epoch; the one that is running goes on."
+    running = self.order, self.taken, self.go_on
+    try: return super(ClassDataLoader, self).one_batch()
+    finally: self.order, self.taken, self.go_on = running
+
+@patch
+def state_dict(self:ClassDataLoader) -> dict: # plain values
+    "The order of this epoch, and the number of batches that it has given."
+    return dict(order=[int(i) for i in self.order], batch=self.taken)
+
+@patch
+def load_state_dict(self:ClassDataLoader,
+    state # what `state_dict` gave, for a loader with the same texts
+):
+    "Let the next pass go on where `state` was taken."
+    self.go_on = (state['order'], state['batch']) if 0 < state['batch'] < len(self) else None
 
 # %% ../nbs/internals/08_dataloader.ipynb #2990334f
 def needed_pad(codec): # the id of padding

@@ -65,6 +65,7 @@ def set_opt_state(opt, state):
 # %% ../nbs/internals/10_resume.ipynb #217d8db6
 def loader_state(dl, within=False): # the position in the data, and the loader's own random numbers
     rng, place = getattr(dl, 'rng', None), dl.state_dict() if hasattr(dl, 'state_dict') else None
+    if place and not within and 'order' in place: place = dict(order=[], batch=0)
     if place and not within and hasattr(dl, 'epoch') and place.get('epoch') != dl.epoch: # a pass that was given up
         place = place | dict(epoch=int(dl.epoch), batch=0)
     return dict(place=place, rng=rng.getstate() if isinstance(rng, random.Random) else None)
@@ -88,7 +89,8 @@ def _readable(o): # without addresses in memory, which change from one process t
     return re.sub(' at 0x[0-9a-f]+', '', repr(o), flags=re.I)
 
 def data_identity(dl): # what a loader reads, and how
-    if hasattr(dl, 'state_dict'): return dl.state_dict()['setting']
+    place = dl.state_dict() if hasattr(dl, 'state_dict') else {}
+    if 'setting' in place: return place['setting']
     data = getattr(dl, 'dataset', None)
     items = getattr(data, 'items', data) # of fastai's Datasets: before any transform
     labels = [list(o) for o in data.tls[data.n_inp:]] if isinstance(data, Datasets) else []
@@ -216,6 +218,7 @@ class CheckpointCallback(Callback):
         every=100, # steps between two checkpoints, or 'epoch'
         keep:int=2, # how many checkpoints stay
         verbose:bool=True, # say when a run is resumed?
+        minutes:float=0., # at least so many between two checkpoints within an epoch, where they are large and steps fast
         identity:dict=None # plain values that decide the result besides what the learner holds
     ):
         if every != 'epoch' and (not isinstance(every, int) or every < 1):
@@ -223,20 +226,20 @@ class CheckpointCallback(Callback):
         if not isinstance(keep, int) or keep < 1:
             raise ValueError(f'keep is {keep!r}; at least 1 checkpoint must be kept.')
         self.root, self.every, self.keep, self.verbose = Path(path), every, keep, verbose
-        self.identity, self.n_done = identity or {}, 0
+        self.identity, self.minutes, self.n_done = identity or {}, minutes, 0
 
     def for_stage(self, k): # for `fit_gradual`: the same, with a folder of its own
-        return type(self)(self.root/f'stage{k}', self.every, self.keep, self.verbose, self.identity)
+        return type(self)(self.root/f'stage{k}', self.every, self.keep, self.verbose, self.minutes, self.identity)
 
     def _say(self, what):
         if self.verbose and not rank_distrib(): print(what)
 
     def _check_loader(self):
         dl = self.learn.dls.train
-        if self.every != 'epoch' and not hasattr(dl, 'state_dict'):
+        if self.every != 'epoch' and not (hasattr(type(dl), 'state_dict') or hasattr(dl, 'epoch')): # of what it wraps
             raise TypeError(f"A {type(dl).__name__} cannot tell which batch comes next, so a checkpoint in the middle "
                 "of an epoch would be of no use: take every='epoch', or a loader with state_dict and load_state_dict "
-                "such as LMDataLoader.")
+                "such as LMDataLoader and class_dl.")
 
 # %% ../nbs/internals/10_resume.ipynb #eaf19707
 @patch
@@ -295,7 +298,7 @@ def _save(self:CheckpointCallback, epoch, it, finished=False):
         hidden=hidden_state(model), opt=learn.opt.state_dict(), scaler=scaler, grads=grads,
         loaders=places, rng=rng_state(), recorder=fit_record(learn, self.secs),
         cbs={cb.name: callback_state(cb) for cb in learn.cbs}))
-    self.last = learn.train_iter
+    self.last, self.saved_at = learn.train_iter, time.monotonic()
 
 # %% ../nbs/internals/10_resume.ipynb #9507eab3
 @patch
@@ -328,7 +331,8 @@ def _resume(self:CheckpointCallback, state):
     if state['scaler'] and getattr(learn, 'scaler', None): learn.scaler.load_state_dict(state['scaler'])
     for dl, s in zip(learn.dls.loaders, state['loaders']): set_loader_state(dl, s)
     for cb in learn.cbs: vars(cb).update(state['cbs'].get(cb.name, {}))
-    learn.train_iter, self.last, self.secs = state['train_iter'], state['train_iter'], list(state['recorder']['secs'])
+    learn.train_iter, self.last, self.saved_at = state['train_iter'], state['train_iter'], time.monotonic()
+    self.secs = list(state['recorder']['secs'])
     finished = (f'This run is finished: {learn.train_iter} steps. Its weights are loaded; '
                 'for another run give another folder.')
     resumed = f'Resumed after step {state["iter"]} of {state["n_iter"]} of epoch {state["epoch"]}.'
@@ -393,8 +397,8 @@ def after_step(self:CheckpointCallback): self.stepped = True  # otherwise gradie
 
 @patch
 def after_batch(self:CheckpointCallback):
-    if self.active and self.every != 'epoch' and self.learn.train_iter - self.last >= self.every:
-        self._save(self.learn.epoch, self.learn.iter + 1)
+    if not self.active or self.every == 'epoch' or self.learn.train_iter - self.last < self.every: return
+    if time.monotonic() - self.saved_at >= 60*self.minutes: self._save(self.learn.epoch, self.learn.iter + 1)
 
 # %% ../nbs/internals/10_resume.ipynb #78201453
 @patch

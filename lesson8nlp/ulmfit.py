@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from . import __version__
 from .core import * # first: it keeps a warning of fastai's import quiet
 from .core import check_value, check_whole
 import numpy as np, pandas as pd, safetensors.torch, torch
@@ -25,6 +26,7 @@ from fastai.callback.training import GradientClip
 from fastai.layers import LinBnDrop
 from fastai.torch_core import default_device, distrib_barrier, rank_distrib
 from fastcore.basics import patch
+from fastcore.foundation import L
 from torch import nn
 
 from .store import *
@@ -138,12 +140,13 @@ class TextModel:
         codec:Codec, # how it reads and writes text
         labels:list=None, # names of the classes, in the order of the outputs
         info:dict=None, # plain values to keep with it: what it has read, how it was trained
-        activation:str=None # of the outputs: 'softmax', 'sigmoid' for several labels a text, 'none' for numbers
+        activation:str=None, # of the outputs: 'softmax', 'sigmoid' for several labels a text, 'none' for numbers
+        backwards:bool=False # does the model read each text from its end to its beginning?
     ):
         self.kind, self.config = check_parts(model, codec, labels)
         n_class = self.config.get('n_class')
         if hasattr(model, 'reset'): model.reset()
-        self.model, self.codec, self.info = model.eval(), codec, dict(info or {})
+        self.model, self.codec, self.info, self.backwards = model.eval(), codec, dict(info or {}), backwards
         usual = 'none' if n_class == 1 or self.config.get('y_range') else 'softmax'
         self.activation = (activation or usual) if n_class else None
         if labels is not None: labels = [o.item() if isinstance(o, np.generic) else o for o in labels]
@@ -162,7 +165,8 @@ class TextModel:
     def __repr__(self):
         some = ', '.join(map(str, (self.labels or [])[:5])) + ', ...'*(len(self.labels or []) > 5)
         what = f'{len(self.labels)} labels: {some}' if self.labels else 'writes text'
-        return f'TextModel({self.kind}, {self.n_params:,} parameters, vocab of {len(self.codec.vocab):,}, {what})'
+        reads = ', reads backwards'*self.backwards
+        return f'TextModel({self.kind}, {self.n_params:,} parameters, vocab of {len(self.codec.vocab):,}, {what}{reads})'
 
 # %% ../nbs/internals/13_ulmfit.ipynb #eee5c9c9
 def _brief(v): # for a table: how many texts, in place of a long list of their positions
@@ -172,7 +176,8 @@ def _brief(v): # for a table: how many texts, in place of a long list of their p
 @patch
 def _repr_html_(self:TextModel):
     rows = dict(kind=self.kind, parameters=f'{self.n_params:,}', vocab=f'{len(self.codec.vocab):,}',
-                tokenizer=self.codec.tok, labels=self.labels and ', '.join(map(str, self.labels))) | self.info
+                tokenizer=self.codec.tok, labels=self.labels and ', '.join(map(str, self.labels)),
+                reads='backwards' if self.backwards else None) | self.info
     cells = [f'<tr><th>{html.escape(str(k))}</th><td style="text-align:left">{html.escape(str(_brief(v)))}</td></tr>'
              for k, v in rows.items() if v is not None]
     return f'<table><caption>TextModel</caption>{"".join(cells)}</table>'
@@ -184,14 +189,11 @@ def from_learner(cls:TextModel,
     **info # plain values to keep with the model
 ) -> 'TextModel': # shares the network with `learn`
     "The model of a `Learner`, with what its loaders know."
-    if getattr(learn.dls, 'backwards', False):
-        raise ValueError('The loaders of this learner read backwards, and a TextModel reads forwards. Answer with '
-                         'classify(learn, texts), and keep the model with learn.save.')
     codec, vocab = Codec.from_dls(learn.dls), getattr(learn.dls, 'vocab', None)
     labels = list(vocab[1]) if vocab is not None and len(vocab) == 2 and not isinstance(vocab[0], str) else None
     loss = getattr(learn.loss_func, 'func', learn.loss_func)
     how = {nn.BCEWithLogitsLoss: 'sigmoid', nn.MSELoss: 'none', nn.L1Loss: 'none'}.get(type(loss))
-    return cls(plain_model(learn.model), codec, labels, info, how)
+    return cls(plain_model(learn.model), codec, labels, info, how, bool(getattr(learn.dls, 'backwards', False)))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #a635b6d0
 def answer_columns(probs, labels, activation): # of a table with a row for each text
@@ -247,11 +249,12 @@ def explain(self:TextModel,
 
 @patch
 def generate(self:TextModel,
-    prompt:str, # the beginning of the text, or a list of prompts
+    prompt=None, # the beginning of the text, or a list of prompts; None: a text from its very beginning
     **kwargs # for `generate`: max_tokens, temperature, top_p, n, seed, ...
 ): # a text, or a list
     "Continue a text."
     if self.kind == 'text_classifier': self.need('language_model', 'generate')
+    if self.backwards: raise ValueError('This model reads backwards, so it cannot continue a text.')
     return generate(self, prompt, **kwargs)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #dd757233
@@ -260,6 +263,7 @@ def mean_loss(lm, docs, bs, seq_len=72): # of all tokens of `docs` but their fir
     if not docs: raise ValueError('There is no text with two tokens or more, so there is nothing to predict.')
     loss, total, n = ChunkedCrossEntropy(reduction='sum'), 0., 0 # it leaves out the targets -100
     docs = [torch.as_tensor(np.asarray(o)).long() for o in docs]
+    if lm.backwards: docs = [o.flip(0) for o in docs]
     with keep_state(lm.model):
         lm.model.eval()
         for some in bar(similar_lengths([len(o) for o in docs], bs), 'Reading', unit='batches'):
@@ -279,7 +283,7 @@ def perplexity(self:TextModel,
     texts, # a list of texts, or one text
     bs:int=32 # texts at a time
 ) -> float: # over all tokens together
-    "How surprised a language model is by `texts`, each of them read from its beginning."
+    "How surprised a language model is by `texts`, each of them read from the end where the model begins."
     if self.kind == 'text_classifier': self.need('language_model', 'perplexity')
     check_whole(bs=bs)
     texts = [texts] if isinstance(texts, str) else check_texts(texts)
@@ -309,7 +313,7 @@ def untrained(self:TextModel,
 ) -> 'TextModel': # the same architecture and codec
     "The same network with random weights, for comparison."
     with temporary_seed(seed): model = architectures[self.kind][0](**self.config)
-    return TextModel(model.to(self.device), self.codec, self.labels, activation=self.activation)
+    return TextModel(model.to(self.device), self.codec, self.labels, None, self.activation, self.backwards)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #1d196d2c
 @patch
@@ -317,7 +321,7 @@ def fingerprint(self:TextModel) -> str: # 64 hexadecimal digits
     "A key of the content: weights, configuration, codec and labels."
     as_bytes = lambda t: t.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
     with model_lock(self.model): state = [[k, as_bytes(v)] for k, v in plain_model(self.model).state_dict().items()]
-    more = [self.activation] if self.activation == 'sigmoid' else []
+    more = [self.activation]*(self.activation == 'sigmoid') + ['backwards']*self.backwards
     return fingerprint(self.kind, self.config, self.codec.fingerprint(), self.labels, state, *more)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #a32028a1
@@ -423,7 +427,7 @@ def save(self:TextModel,
         write_json(tmp/'vocab.json', list(self.codec.vocab))
         codec = self.codec.config(tmp, own_tok)
         write_json(tmp/'config.json', dict(architecture=self.kind, model=self.config, codec=codec, labels=self.labels,
-                                           info=self.info, activation=self.activation))
+                                           info=self.info, activation=self.activation, backwards=self.backwards))
     return path
 
 # %% ../nbs/internals/13_ulmfit.ipynb #443d6621
@@ -473,7 +477,7 @@ def load_checked(cls, path, device, tok=None):
         why = str(e).splitlines()[-1].strip()
         raise CorruptedError(f'The weights of {path.name} do not fit its configuration: {why} {_model_remedy}') from e
     return cls(model.to(device), Codec.from_config(config['codec'], vocab, path, tok), config['labels'], config['info'],
-               config.get('activation'))
+               config.get('activation'), config.get('backwards', False))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #24fafabe
 @patch(cls_method=True)
@@ -550,22 +554,25 @@ def split_aside(texts, valid, seed): # positions for training, and those set asi
     return np.setdiff1d(np.arange(n), valid), valid
 
 # %% ../nbs/internals/13_ulmfit.ipynb #8c8e9572
-def checked_settings(how, least_bs=1): # before the work -> the same as plain values
-    check_whole(**{k: how[k] for k in ('epochs', 'seq_len', 'max_len') if k in how})
-    if 'bs' in how: check_whole(least_bs, bs=how['bs'])
-    if 'seed' in how: check_whole(0, 2**32, seed=how['seed']) # as NumPy wants it
-    check_value('lr', how['lr'], 'a positive number', lambda o: 0 < o < np.inf)
-    check_value('drop_mult', how['drop_mult'], 'a positive number, or 0 for none', lambda o: 0 <= o < np.inf)
-    return {k: np.asarray(v).tolist() for k, v in how.items()}
+def checked_settings(how, least_bs=1, chosen=()): # before the work -> plain values; those in `chosen` may be 0
+    given = {k: o for k, o in how.items() if k not in chosen or o}
+    check_whole(**{k: given[k] for k in ('epochs', 'seq_len', 'max_len') if k in given})
+    if 'bs' in given: check_whole(least_bs, bs=given['bs'])
+    if 'seed' in given: check_whole(0, 2**32, seed=given['seed']) # as NumPy wants it
+    check_value('lr', given['lr'], 'a positive number', lambda o: 0 < o < np.inf)
+    check_value('drop_mult', given['drop_mult'], 'a positive number, or 0 for none', lambda o: 0 <= o < np.inf)
+    if 'factor' in given: check_value('factor', given['factor'], 'a number, at least 1', lambda o: 1 <= o < np.inf)
+    return {k: np.asarray(given.get(k, 0)).tolist() for k in how}
 
 # %% ../nbs/internals/13_ulmfit.ipynb #2e79c9fd
 def lm_loaders(texts, docs, codec, how, device):
     train, valid = split_aside(texts, how['valid'], how['seed'])
     if not len(valid): raise ValueError(f'valid={how["valid"]} sets no text aside to measure perplexity: take 0.1.')
     docs = docs if hasattr(docs, 'offsets') else [np.asarray(o) for o in docs]
-    loader = partial(LMDataLoader, docs, vocab=list(codec.vocab), **{k: how[k] for k in ('bs', 'seq_len', 'seed')})
+    settings = {k: how[k] for k in ('bs', 'seq_len', 'seed', 'backwards')}
+    loader = partial(LMDataLoader, docs, vocab=list(codec.vocab), **settings)
     dls = DataLoaders(loader(docs=train, shuffle=True), loader(docs=valid), device=device or default_device())
-    dls.vocab, dls.codec = list(codec.vocab), codec
+    dls.vocab, dls.codec, dls.backwards = list(codec.vocab), codec, how['backwards']
     return dls
 
 # %% ../nbs/internals/13_ulmfit.ipynb #382b0611
@@ -602,6 +609,10 @@ def check_own(path): # a folder for checkpoints goes when the run is over, so it
         raise FileExistsError(f'{path} holds {first_few(others, 3)}, which would be lost with the checkpoints at the '
                               'end of the run: give path a folder of its own, or none.')
 
+def check_codec(codec, out): # can it be saved in `out`? A tokenizer with code of your own cannot
+    if out is not None:
+        with tempfile.TemporaryDirectory() as folder: codec.config(folder)
+
 def check_places(kind, out, path): # before the work: can a model of this kind be saved there, and its checkpoints?
     if out is not None: check_model_path(out, kind)
     if path is not None: check_own(Path(path).expanduser())
@@ -609,7 +620,7 @@ def check_places(kind, out, path): # before the work: can a model of this kind b
 # %% ../nbs/internals/13_ulmfit.ipynb #faadf561
 @contextmanager
 def run_folder(path, identity): # for the checkpoints of one call at a time; it goes at the end
-    work = data_root()/'runs'/fingerprint(identity)[:16] if path is None else Path(path).expanduser()
+    work = data_root()/'runs'/fingerprint(identity, __version__)[:16] if path is None else Path(path).expanduser()
     busy = f'The same call is running already, with its checkpoints in {work}: wait until it has ended' + for_reader(
         ', or give path a folder of its own.', '.')
     with one_at_a_time(work, busy, beside=True) if not rank_distrib() else nullcontext():
@@ -619,10 +630,10 @@ def run_folder(path, identity): # for the checkpoints of one call at a time; it 
         if not rank_distrib(): shutil.rmtree(work, ignore_errors=True)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #c0a1b102
-def fit_or_go_on(learn, fit, work, identity, every, verbose): # with the checkpoints in the folder `work`
-    keep = CheckpointCallback(work, every=every, verbose=verbose, identity=identity)
-    if verbose: return fit(cbs=keep)
-    with learn.no_bar(), learn.no_logging(): fit(cbs=keep)
+def fit_or_go_on(learn, fit, keep, cbs): # `keep` has the checkpoints
+    cbs = [keep, *L(cbs)]
+    if keep.verbose: return fit(cbs=cbs)
+    with learn.no_bar(), learn.no_logging(): fit(cbs=cbs)
 
 def finish_run(learn, info, out): # the model, saved in `out` if that is a path
     model = TextModel.from_learner(learn, **info)
@@ -642,7 +653,7 @@ def rows_for(docs, seq_len): # of a batch, if you left them open: at least 20 st
     n = int(docs.offsets[-1]) if hasattr(docs, 'offsets') else sum(map(len, docs))
     return max(4, min(32, n//(20*seq_len)))
 
-def train_lm(texts, codec, start, config, how, path, device, verbose, out):
+def train_lm(texts, codec, start, config, how, *, path, device, cbs, verbose, out):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
     begin, is_corpus = time.time(), hasattr(texts, 'offsets')
     if len(texts) < 10:
@@ -657,7 +668,8 @@ def train_lm(texts, codec, start, config, how, path, device, verbose, out):
         learn = lm_learner(dls, codec, config, how, start)
         before = dict(perplexity_before=perplexity_now(learn, verbose)) if start else {}
         fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
-        fit_or_go_on(learn, fit, work, identity, 200, verbose)
+        keep = CheckpointCallback(work, every=200, minutes=1, verbose=verbose, identity=identity)
+        fit_or_go_on(learn, fit, keep, cbs)
         info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs), **before,
                     perplexity=round(float(learn.recorder.values[-1][3]), 2),
                     seconds=round(time.time() - begin, 1), settings=how)
@@ -696,7 +708,9 @@ def pretrain(
     valid=0.1, # fraction of the texts that is set aside to measure perplexity, or a list of their positions
     seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
+    backwards:bool=False, # read each text from its end to its beginning, for a second model to average with?
     device=None, # default: the GPU if there is one
+    cbs=None, # more callbacks of fastai
     verbose:bool=True, # show progress?
     out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
@@ -705,10 +719,12 @@ def pretrain(
     check_places('language_model', out, path)
     if hasattr(texts, 'offsets'): check_codec_of(texts, codec)
     else: texts = check_texts(texts)
-    how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs or 1, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
-                                seed=seed))
+    how = dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed,
+               backwards=bool(backwards))
+    how = checked_settings(how, chosen=['bs'])
     codec = make_codec(texts) if codec is None else codec
-    return train_lm(texts, codec, None, config, how | dict(bs=bs and how['bs']), path, device, verbose, out)
+    check_codec(codec, out)
+    return train_lm(texts, codec, None, config, how, path=path, device=device, cbs=cbs, verbose=verbose, out=out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #c0a1b103
 def all_tokens(codec, texts): # an iterator of the tokens of each text; a tokenizer may be a plain function
@@ -736,6 +752,7 @@ def starting_model(lm, kind, out, path=None) -> TextModel: # where a model of th
         raise TypeError(f'lm is {lm!r:.60} ({type(lm).__name__}); it is a TextModel: load a saved one with '
                         'TextModel.load(path).')
     lm.need('language_model', dict(language_model='finetune', text_classifier='train_classifier')[kind])
+    check_codec(lm.codec, out)
     if any(not p.isfinite().all() for p in lm.model.parameters()): raise not_finite(lm.model)
     return lm
 
@@ -753,6 +770,7 @@ def finetune(
     seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
+    cbs=None, # more callbacks of fastai
     verbose:bool=True, # show progress?
     out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
@@ -761,13 +779,14 @@ def finetune(
     if hasattr(texts, 'offsets'):
         raise TypeError('finetune adds the new words of your texts to the vocab, so it needs the texts, but a Corpus '
                         'holds only ids: pass the list of texts. pretrain takes a Corpus.')
-    how = checked_settings(dict(epochs=epochs, lr=lr, bs=bs or 1, seq_len=seq_len, drop_mult=drop_mult, valid=valid,
-                                seed=seed))
+    how = dict(epochs=epochs, lr=lr, bs=bs, seq_len=seq_len, drop_mult=drop_mult, valid=valid, seed=seed,
+               backwards=lm.backwards)
+    how = checked_settings(how, chosen=['bs'])
     texts = check_texts(texts)
     codec = grow_codec(lm.codec, texts, min_freq)
     tell_known(lm.codec, texts, verbose)
     config = {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'bidir', 'tie_weights', 'out_bias')}
-    return train_lm(texts, codec, lm, config, how | dict(bs=bs and how['bs']), path, device, verbose, out)
+    return train_lm(texts, codec, lm, config, how, path=path, device=device, cbs=cbs, verbose=verbose, out=out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #aafd6c8b
 def known_words(
@@ -881,7 +900,7 @@ def split_by_class(texts, labels, valid, seed): # as `split_aside`, but some of 
 
 # %% ../nbs/internals/13_ulmfit.ipynb #13ccca50
 def classifier_learner(parts, classes, lm, how, device):
-    loader = partial(class_dl, codec=lm.codec, classes=classes, bs=how['bs'], device=device)
+    loader = partial(class_dl, codec=lm.codec, classes=classes, bs=how['bs'], backwards=lm.backwards, device=device)
     dls = DataLoaders(loader(*parts[0], shuffle=True), loader(*parts[1]))
     config = awd_lstm_clas_config | {k: lm.config[k] for k in ('emb_sz', 'n_hid', 'n_layers', 'pad_token', 'bidir')}
     learn = text_classifier_learner(dls, AWD_LSTM, config=config, drop_mult=how['drop_mult'], max_len=how['max_len'],
@@ -941,15 +960,36 @@ def by_number(n, epochs, bs): # the settings that you left open, by the number o
     return dict(epochs=epochs or (4 if n < 300 else 3), bs=bs or (16 if n < 300 else 32))
 
 # %% ../nbs/internals/13_ulmfit.ipynb #522e436b
-def fit_classifier(parts, classes, lm, how, device, work, identity, verbose): # the head first, then everything
-    tell_known(lm.codec, parts[0][0], verbose)
-    if verbose: print(f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.')
+def layer_rates(learn, lr, factor): # of the groups of layers, each `factor` times smaller than the one above
+    n = len(learn.splitter(learn.model))
+    return lr if factor == 1 else [lr/factor**(n - 1 - i) for i in range(n)]
+
+def fit_classifier(parts, classes, lm, how, device, cbs, keep): # the head first, then everything
+    tell_known(lm.codec, parts[0][0], keep.verbose)
+    if keep.verbose: print(f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.')
     with temporary_seed(how['seed']):
         learn = classifier_learner(parts, classes, lm, how, device)
-        linear_probe(learn, show=verbose)
-        fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
-        fit_or_go_on(learn, fit, work, identity, 'epoch', verbose)
+        linear_probe(learn, show=keep.verbose)
+        fit = partial(learn.fit_one_cycle, how['epochs'], layer_rates(learn, how['lr'], how['factor']))
+        if how['gradual']:
+            fit = partial(learn.fit_gradual, how['lr'], last_epochs=how['epochs'], factor=how['factor'],
+                          show=keep.verbose)
+        fit_or_go_on(learn, fit, keep, cbs)
     return learn
+
+def train_labelled(texts, labels, lm, how, *, path, device, cbs, verbose, out):
+    "Train a classifier of `texts` on top of `lm`, once all is checked."
+    begin, (labels, classes) = time.time(), one_label_each(texts, labels)
+    split = split_by_class(texts, labels, how['valid'], how['seed'])
+    parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split]
+    check_readable(lm.codec.encode_all(texts), lm.codec)
+    how |= by_number(len(parts[0][0]), how['epochs'], how['bs'])
+    identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
+    with run_folder(path, identity) as work:
+        keep = CheckpointCallback(work, every=20, minutes=1, verbose=verbose, identity=identity)
+        learn = fit_classifier(parts, classes, lm, how, device, cbs, keep)
+        info = dict(n_texts=len(texts), **compared(learn, parts, lm.codec, verbose))
+        return finish_run(learn, info | dict(seconds=round(time.time() - begin, 1), settings=how), out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #41ed4a5e
 def train_classifier(
@@ -959,27 +999,22 @@ def train_classifier(
     epochs:int=0, # epochs with everything unfrozen; 0: chosen by the number of texts
     lr:float=2e-3, # highest learning rate
     bs:int=0, # texts in a batch; 0: chosen by the number of texts
+    gradual:bool=False, # unfreeze one group of layers after the other, each for an epoch, before these epochs?
+    factor:float=1., # the learning rate of a group of layers is so many times smaller than that of the group above it
     drop_mult:float=0.5, # factor on all dropout probabilities
     max_len:int=400, # gradients come from that many tokens at the end of a text
     valid=0.1, # fraction of the texts that is set aside, some of each class, or a list of positions
     seed:int=42, # seed of everything that is random
     path=None, # folder for the checkpoints; default: one named by the content of all arguments
     device=None, # default: the GPU if there is one
+    cbs=None, # more callbacks of fastai
     verbose:bool=True, # show progress?
     out=None # folder to save the model in; the checkpoints stay until it is there
 ) -> TextModel:
     "Train a classifier on top of a language model; if a call is interrupted, the same call continues."
     lm = starting_model(lm, 'text_classifier', out, path)
-    begin, labels, texts = time.time(), labels_for(texts, labels), check_texts(texts)
-    labels, classes = one_label_each(texts, labels)
-    how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs or 1, bs=bs or 16)
-    how = checked_settings(how, least_bs=2) # batch normalization needs two texts in a batch
-    split = split_by_class(texts, labels, how['valid'], how['seed'])
-    parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split]
-    check_readable(lm.codec.encode_all(texts), lm.codec)
-    how |= by_number(len(parts[0][0]), epochs and how['epochs'], bs and how['bs'])
-    identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
-    with run_folder(path, identity) as work:
-        learn = fit_classifier(parts, classes, lm, how, device, work, identity, verbose)
-        info = dict(n_texts=len(texts), **compared(learn, parts, lm.codec, verbose))
-        return finish_run(learn, info | dict(seconds=round(time.time() - begin, 1), settings=how), out)
+    labels, texts = labels_for(texts, labels), check_texts(texts)
+    how = dict(lr=lr, drop_mult=drop_mult, max_len=max_len, valid=valid, seed=seed, epochs=epochs, bs=bs,
+               gradual=bool(gradual), factor=factor)
+    how = checked_settings(how, 2, chosen=['epochs', 'bs']) # batch normalization needs two texts in a batch
+    return train_labelled(texts, labels, lm, how, path=path, device=device, cbs=cbs, verbose=verbose, out=out)

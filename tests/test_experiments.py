@@ -6,7 +6,7 @@ from pathlib import Path
 from time import sleep
 from types import SimpleNamespace
 
-import pytest
+import numpy as np, pytest
 import torch
 from fastcore.test import expect_fail
 from matplotlib.text import Text
@@ -325,6 +325,24 @@ def test_only_draws_that_are_missing_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr('sys.argv', ['few_labels.py', '--test', 'test', '--ways', 'bag', '--sizes', '50'])
     few_labels.main()
     assert asked == [1, 2, 4] and few_labels_rows(tmp_path)[0]['each'] == [70., 71., 71., 70., 71.]
+
+
+def test_with_all_labels_all_reviews_are_answered_too(tmp_path, monkeypatch):
+    "The accuracy on those of the other points, and beside it on all; a draw that was made before has only the first."
+    import few_labels
+    out, labels = tmp_path/'few_labels.json', dict(a=['pos', 'neg']*4, b=['pos', 'pos', 'pos', 'neg']*2)
+    files = [Path(f'{name}{i}') for name in labels for i in range(8)]
+    reviews = SimpleNamespace(whole=files, test=files[:8], pool=range(2), sample=lambda *_: [])
+    monkeypatch.setattr(few_labels, 'texts_of', lambda files: (
+        [str(f) for f in files], [labels[f.name[0]][int(f.name[1:])] for f in files]))
+    monkeypatch.setattr(few_labels, 'answers', lambda way, n, train, test, seed, lm: np.array(['pos']*len(test)))
+    assert few_labels.run('bag', 50, 0, reviews, None)[::2] == (50.,)
+    accuracy, seconds, on_all = few_labels.run('bag', 25000, 0, reviews, None)
+    assert (accuracy, on_all) == (50., 62.5)
+    few_labels.add_draw(out, 'bag', 25000, 1, 50., 1., 'test', 8, None)
+    few_labels.add_draw(out, 'bag', 25000, 0, 50., 1., 'test', 8, None, on_all)
+    row, = few_labels.load_results(out)
+    assert row['on_all'] == [62.5, None] and row['each'] == [50., 50.]
 
 
 def test_names_of_short_curves_are_in_no_curve_s_way():

@@ -51,7 +51,7 @@ def test_every_stage_leaves_its_figures(imdb, whole):
         lm = got[f'language model, perplexity, {d}']
         assert (2 < lm['ours'] < 1500 and len(lm['epochs']) == imdb.small['lm']['epochs']
                 and lm['epochs'][-1]['perplexity'] == pytest.approx(lm['ours'], rel=1e-4))
-        assert lm['perplexity_8_bits'] == pytest.approx(lm['ours'], rel=0.02)
+        assert 2 < lm['by_review'] and lm['by_review_8_bits'] == pytest.approx(lm['by_review'], rel=0.02)
         assert len(lm['samples']) == (6 if d == 'forward' else 0)
     for name in (*imdb.directions, 'forward and backward'):
         r = got[f'classifier, accuracy, {name}']

@@ -317,6 +317,22 @@ def test_another_run_is_noticed(tmp_path, what):
             and before == {p: p.read_bytes() for p in (tmp_path/'c').rglob('*') if p.is_file()})
 
 
+def test_at_least_so_many_minutes_between_checkpoints(tmp_path, monkeypatch):
+    "A large state takes a second to write, and 200 steps on a GPU take four: a fifth of the time would be lost."
+    now, saved = [0.], []
+    monkeypatch.setattr(resume.time, 'monotonic', lambda: now[0])
+    class Tick(Callback): # ten seconds a step
+        order, only_watches = 98, True
+        def after_batch(self): now[0] += 10*self.training
+    class Seen(Callback):
+        order, only_watches = 100, True
+        def after_batch(self):
+            if self.training and self.learn.checkpoint.last == self.train_iter: saved.append(self.train_iter)
+    fit(learner(), CheckpointCallback(tmp_path/'a', every=2, minutes=0.5, verbose=False), Tick(), Seen(), epochs=1)
+    every, (n, *_) = saved[:], [len(loaders().train)]
+    assert every == list(range(3, n + 1, 3)) and CheckpointCallback(tmp_path, minutes=2).for_stage(1).minutes == 2
+
+
 def test_wrong_arguments(tmp_path):
     for kw in (dict(every=0), dict(every='step'), dict(every=1.5), dict(keep=0)):
         with pytest.raises(ValueError): CheckpointCallback(tmp_path, **kw)
@@ -532,6 +548,21 @@ def test_a_classifier_on_other_data_is_another_run(tmp_path, what, other):
     with pytest.raises(Accident): go(class_learner(), Cut(6))
     with pytest.raises(ValueError, match=f'another run: .*{what}'): go(class_learner(**other))
     assert same(weights(go(class_learner())), weights(fit(class_learner())))
+
+
+@pytest.mark.parametrize('n, first', [(1, 1), (2, 3), (3, 3), (5, 5), (7, 8), (9, 10)])
+def test_a_classifier_resumes_within_an_epoch(tmp_path, n, first):
+    "An epoch has five steps: cut after step `n`, within the first, at its end, and within the second."
+    keep = lambda: CheckpointCallback(tmp_path, every=2, verbose=False)
+    with pytest.raises(Accident): fit(class_learner(), keep(), Cut(n))
+    steps = []
+    class Seen(Callback):
+        run_valid, only_watches = False, True
+        def after_batch(self):
+            steps.append(self.train_iter)
+    whole, again = fit(class_learner()), fit(class_learner(), keep(), Seen())
+    assert same(weights(again), weights(whole)) and again.recorder.values == whole.recorder.values
+    assert steps == list(range(first, 11))
 
 
 @pytest.mark.parametrize('what,a,b', [

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, safetensors.torch, torch
-from fastai.basics import nn
+from fastai.basics import Callback, nn
 from fastai.callback.training import GradientClip
 
 from lesson8nlp import ulmfit
 from lesson8nlp.awdlstm import *
-from lesson8nlp.classifier import get_text_classifier
+from lesson8nlp.classifier import classify, get_text_classifier
 from lesson8nlp.codec import *
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import *
@@ -620,11 +620,17 @@ def test_a_baseline_in_every_language():
             == list(bag_of_words(['one two', 'one two'], ['y', 'y'], ['a', 'd'])))
 
 
-def test_a_learner_that_reads_backwards_is_no_text_model():
-    "The direction would be lost: `classify` and `predict` would read every text the wrong way round."
+def test_a_learner_that_reads_backwards_makes_a_model_that_does():
+    "Otherwise the direction would be lost, and `perplexity` would read every text the wrong way round."
     learn = learner()
+    forward = TextModel.from_learner(learn)
     learn.dls.backwards = True
-    with pytest.raises(ValueError, match=r'read backwards.*classify\(learn, texts\)'): TextModel.from_learner(learn)
+    backward = TextModel.from_learner(learn)
+    assert not forward.backwards and backward.backwards and forward.fingerprint() != backward.fingerprint()
+    codec = Codec(str.split, vocab)
+    forward, backward = (TextModel(learn.model, codec, backwards=o) for o in (False, True))
+    assert backward.perplexity('w1 w2 w3 w4') == pytest.approx(forward.perplexity('w4 w3 w2 w1'))
+    assert backward.perplexity('w1 w2 w3 w4') != pytest.approx(forward.perplexity('w1 w2 w3 w4'))
 
 
 def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
@@ -1128,7 +1134,7 @@ def test_the_settings_of_the_probe_and_of_the_steps(monkeypatch):
     codec = make_codec(texts, min_freq=1)
     train_classifier(texts, ['pos', 'neg']*10, ulmfit.random_model(codec, net), epochs=1, verbose=False)
     assert clips == [1.]
-    how = dict(bs=2, seq_len=5, seed=1, drop_mult=0.1, valid=0.1)
+    how = dict(bs=2, seq_len=5, seed=1, drop_mult=0.1, valid=0.1, backwards=False)
     for n, loss in ((7999, ChunkedCrossEntropy), (8000, SampledCrossEntropy)):
         big = Codec(codec.tok, [*codec.vocab, *(f'w{i}' for i in range(n - len(codec.vocab)))])
         dls = ulmfit.lm_loaders(texts, big.encode_all(texts), big, how, 'cpu')
@@ -1144,7 +1150,8 @@ def test_a_text_is_unread_if_more_than_half_of_its_words_are_unknown():
 def test_penalties_go_with_the_exact_loss():
     "With the sampled loss, both are 0."
     texts, net = ['A good film.', 'A bad film.']*10, dict(emb_sz=4, n_hid=4, n_layers=1)
-    codec, how = make_codec(texts, min_freq=1), dict(bs=2, seq_len=5, seed=1, drop_mult=0.1, valid=0.1)
+    codec = make_codec(texts, min_freq=1)
+    how = dict(bs=2, seq_len=5, seed=1, drop_mult=0.1, valid=0.1, backwards=False)
     for n, want in ((7999, [(2., 1.)]), (8000, [])):
         big = Codec(codec.tok, [*codec.vocab, *(f'w{i}' for i in range(n - len(codec.vocab)))])
         learn = ulmfit.lm_learner(ulmfit.lm_loaders(texts, big.encode_all(texts), big, how, 'cpu'), big, net, how, None)
@@ -1152,17 +1159,84 @@ def test_penalties_go_with_the_exact_loss():
 
 
 def test_how_often_a_run_is_kept(monkeypatch):
-    "A language model every 200 steps, a classifier, whose loader has no place within an epoch, after each."
+    "A language model every 200 steps, a classifier, whose steps take long, every 20, but at most once a minute."
     found, texts = [], ['A good film.', 'A bad film.']*10
-    def stop(learn, fit, path, identity, every, verbose):
-        found.append(every)
+    def stop(learn, fit, keep, cbs):
+        found.append((keep.every, keep.minutes))
         raise InterruptedError
     monkeypatch.setattr(ulmfit, 'fit_or_go_on', stop)
     lm = ulmfit.random_model(make_codec(texts, min_freq=1), dict(emb_sz=4, n_hid=4, n_layers=1))
     for call in (lambda: finetune(texts, lm, bs=2, seq_len=5, verbose=False),
                  lambda: train_classifier(texts, ['pos', 'neg']*10, lm, verbose=False)):
         with pytest.raises(InterruptedError): call()
-    assert found == [200, 'epoch']
+    assert found == [(200, 1), (20, 1)]
+
+
+class Rates(Callback):
+    "The largest learning rate of each group of layers in each fit, and how many of them are trained."
+    only_watches = True
+    def __init__(self): self.fits = []
+    def before_fit(self): self.fits.append([len(self.opt.hypers) - self.opt.frozen_idx, self.n_epoch, None])
+    def after_batch(self):
+        now = np.array([h['lr'] for h in self.opt.hypers])
+        self.fits[-1][2] = now if self.fits[-1][2] is None else np.maximum(self.fits[-1][2], now)
+
+
+def test_the_recipe_of_a_classifier_is_open(reviews, lm):
+    "All groups at one rate; lower ones with smaller rates; or unfrozen one after the other, as in the paper."
+    def rates(**how):
+        train_classifier(*reviews, lm, epochs=2, lr=1e-2, bs=4, cbs=(seen := Rates()), verbose=False, **how)
+        return seen.fits
+    n = lm.config['n_layers'] + 2  # embedding, LSTMs, head
+    (k, epochs, top), = rates()
+    assert (k, epochs) == (n, 2) and top == pytest.approx([1e-2]*n, rel=0.02)
+    (k, epochs, top), = rates(factor=2.)
+    assert (k, epochs) == (n, 2) and top == pytest.approx([1e-2/2**i for i in reversed(range(n))], rel=0.02)
+    fits = rates(factor=2., gradual=True)
+    assert [o[:2] for o in fits] == [*([k, 1] for k in range(1, n)), [n, 2]]
+    assert fits[0][2][-1] == pytest.approx(1e-2, rel=0.02)
+    assert fits[-1][2] == pytest.approx([1e-2/2**(n - 1)/2**i for i in reversed(range(n))], rel=0.02)
+    for wrong in (0.5, -1, 'x', None, float('nan')):
+        with pytest.raises(ValueError, match='factor is '): rates(factor=wrong)
+
+
+def test_everything_made_from_a_backward_model_reads_backwards(reviews, lm, tmp_path):
+    "`finetune`, `train_classifier`, what is saved and loaded, and what `classify` averages."
+    back = pretrain(reviews[0], lm.codec, backwards=True, **kw)
+    tuned = finetune(reviews[0], back, bs=4, seq_len=20, **quiet)
+    clf = train_classifier(*reviews, tuned, **quiet)
+    again = TextModel.load(clf.save(tmp_path/'clf'), 'cpu')
+    assert back.backwards and tuned.backwards and clf.backwards and again.backwards and back.untrained().backwards
+    assert 'reads backwards' in repr(again) and 'backwards' in again._repr_html_() and 'backwards' not in repr(lm)
+    forward = TextModel(clf.model, clf.codec, clf.labels)
+    probs, other = (m.predict(reviews[0][:8], all_labels=True).iloc[:, -2:].to_numpy() for m in (again, forward))
+    assert not np.allclose(probs, other) and np.allclose(probs, classify(again, reviews[0][:8]))
+    assert np.allclose(probs, classify(clf.model, reviews[0][:8], clf.codec, backwards=True), atol=1e-6)
+    assert np.allclose(classify([again, forward], reviews[0][:8]), (probs + other)/2, atol=1e-6)
+    words = again.codec.tokens(reviews[0][0])
+    assert list(again.explain(reviews[0][0]).tokens) == [t if t in again.codec.o2i else 'xxunk' for t in words]
+    with pytest.raises(ValueError, match='reads backwards, so it cannot continue'): back.generate('The film')
+
+
+def test_a_tokenizer_that_cannot_be_saved_is_refused_before_the_work(reviews, lm, tmp_path, monkeypatch):
+    monkeypatch.setattr(ulmfit, 'fit_or_go_on', None)  # whoever trains fails
+    own = Codec(lambda t: t.lower().split(), lm.codec.vocab)
+    blank = TextModel(lm.model, own)
+    for call in (lambda: pretrain(reviews[0], own, out=tmp_path/'m', **kw),
+                 lambda: finetune(reviews[0], blank, out=tmp_path/'m', **quiet),
+                 lambda: train_classifier(*reviews, blank, out=tmp_path/'m', **quiet)):
+        with pytest.raises(TypeError, match='code cannot be saved'): call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_later_version_starts_over(reviews, lm, tmp_path, monkeypatch):
+    "It may train in another way, and would refuse the checkpoints of the version before."
+    seen = []
+    monkeypatch.setattr(ulmfit, 'fit_or_go_on', lambda learn, fit, keep, cbs: seen.append(keep.root) or 1/0)
+    for version in ('0.1.0', '0.1.0', '0.2.0'):
+        monkeypatch.setattr(ulmfit, '__version__', version)
+        with pytest.raises(ZeroDivisionError): train_classifier(*reviews, lm, **quiet)
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_labels_above_a_half_are_given():
