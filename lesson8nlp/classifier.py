@@ -306,7 +306,7 @@ def classify(
     models, # a classifier (network, `Learner` or `TextModel`), or several whose answers are averaged
     texts, # list of str
     codec:Codec=None, # of the encoder, one for all models; default: the one that the `Learner` or `TextModel` has
-    backwards=None, # does the model read backwards? With several models, a list of bools; default: as it or its loaders say
+    backwards=None, # does the model read backwards? With several models, a list; default: as it or its loaders say
     bs:int=64, # texts at a time
     fast:bool=False # in half precision where the device has units for it? Then answers change in the third digit
 ) -> Tensor: # probabilities, (len(texts), n_class) float32, in the order of the texts; for regression, the numbers

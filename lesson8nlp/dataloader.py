@@ -690,7 +690,7 @@ class PadRight(Transform):
 
 class ClassDataLoader(SortedDL):
     "Batches of documents of similar length; a document that would be alone in the last batch goes into the one before."
-    order, taken, go_on = (), 0, None # of this epoch: items, and batches given; of the next one: the same, to go on with
+    order, taken, go_on = (), 0, None # items of this epoch, and batches given; the same, for the next one to go on with
     def _joins_last(self):
         return self.bs is not None and 1 < self.bs < self.n and self.n % self.bs == 1 and not self.drop_last
 

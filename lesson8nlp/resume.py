@@ -218,7 +218,7 @@ class CheckpointCallback(Callback):
         every=100, # steps between two checkpoints, or 'epoch'
         keep:int=2, # how many checkpoints stay
         verbose:bool=True, # say when a run is resumed?
-        minutes:float=0., # at least so many between two checkpoints within an epoch, where they are large and steps fast
+        minutes:float=0., # at least so many between two checkpoints within an epoch, for large states and fast steps
         identity:dict=None # plain values that decide the result besides what the learner holds
     ):
         if every != 'epoch' and (not isinstance(every, int) or every < 1):

@@ -165,8 +165,8 @@ class TextModel:
     def __repr__(self):
         some = ', '.join(map(str, (self.labels or [])[:5])) + ', ...'*(len(self.labels or []) > 5)
         what = f'{len(self.labels)} labels: {some}' if self.labels else 'writes text'
-        reads = ', reads backwards'*self.backwards
-        return f'TextModel({self.kind}, {self.n_params:,} parameters, vocab of {len(self.codec.vocab):,}, {what}{reads})'
+        what += ', reads backwards'*self.backwards
+        return f'TextModel({self.kind}, {self.n_params:,} parameters, vocab of {len(self.codec.vocab):,}, {what})'
 
 # %% ../nbs/internals/13_ulmfit.ipynb #eee5c9c9
 def _brief(v): # for a table: how many texts, in place of a long list of their positions
@@ -966,7 +966,8 @@ def layer_rates(learn, lr, factor): # of the groups of layers, each `factor` tim
 
 def fit_classifier(parts, classes, lm, how, device, cbs, keep): # the head first, then everything
     tell_known(lm.codec, parts[0][0], keep.verbose)
-    if keep.verbose: print(f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.')
+    said = f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.'
+    if keep.verbose: print(said)
     with temporary_seed(how['seed']):
         learn = classifier_learner(parts, classes, lm, how, device)
         linear_probe(learn, show=keep.verbose)
