@@ -137,7 +137,8 @@ def add_draw(path, way, n, seed, accuracy, seconds, test, n_test, lm, on_all=Non
         whole = dict(zip(old['seeds'], old.get('on_all', []))) | ({} if on_all is None else {seed: round(on_all, 2)})
         rows[way, n] = row_of(way, n, draws, whole, old['minutes'] + seconds/60, test, n_test, lm)
         rows = [rows[k] for k in sorted(rows, key=lambda k: ([*ways, *others].index(k[0]), k[1]))]
-        whole = [r for r in rows if len(r['seeds']) == sizes[r['n_labels']]]
+        shown = load_results(path) if path.exists() else []  # a row stays until another one has more draws
+        whole = [r for r in rows if len(r['seeds']) == sizes[r['n_labels']] or r in shown]
         save_results(path, whole)
         save_results(started(path), [r for r in rows if r not in whole])
 

@@ -274,12 +274,12 @@ def from_dls(cls:Codec, dls): # any DataLoaders of texts, also fastai's
     return cls(next((o for o in toks if callable(o) or hasattr(o, 'pipe')), None), vocab)
 
 # %% ../nbs/internals/06_codec.ipynb #e3d4c896
-_no_spaces = re.compile('[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{3}') # Thai to Han
+no_spaces = re.compile('[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{3}') # Thai to Han
 
 def ids_of_phrases(codec): # ids of the tokens that are phrases: a tokenizer for spaces has read a script without any
     words = getattr(codec.tok, 'tok', None)
     if not isinstance(words, WordTokenizer) or words.lang in ('zh', 'ja', 'th'): return []
-    return [i for i, t in enumerate(codec.vocab) if _no_spaces.search(t)]
+    return [i for i, t in enumerate(codec.vocab) if no_spaces.search(t)]
 
 # %% ../nbs/internals/06_codec.ipynb #ff9583ec
 def hard_to_read(docs, codec): # fractions: of unknown tokens, of phrases, of texts of one token, of empty texts

@@ -691,6 +691,7 @@ class PadRight(Transform):
 class ClassDataLoader(SortedDL):
     "Batches of documents of similar length; a document that would be alone in the last batch goes into the one before."
     order, taken, go_on = (), 0, None # items of this epoch, and batches given; the same, for the next one to go on with
+    begins = False # does an epoch begin?
     def _joins_last(self):
         return self.bs is not None and 1 < self.bs < self.n and self.n % self.bs == 1 and not self.drop_last
 
@@ -716,16 +717,21 @@ class ClassDataLoader(SortedDL):
 
 # %% ../nbs/internals/08_dataloader.ipynb #a5d10b31
 @patch
-def get_idxs(self:ClassDataLoader): # the items of the next epoch in their order, or those that an interrupted one lacks
+def get_idxs(self:ClassDataLoader): # the items of an epoch in their order, or those that an interrupted one lacks
+    begins, self.begins = self.begins, False
+    if not begins: return super(ClassDataLoader, self).get_idxs()
     order, at = self.go_on or (list(super(ClassDataLoader, self).get_idxs()), 0)
     self.order, self.taken, self.go_on = order, at, None
     return order[at*(self.bs or 1):]
 
 @patch
 def __iter__(self:ClassDataLoader):
-    for b in super(ClassDataLoader, self).__iter__():
-        self.taken += 1
-        yield b
+    around, self.begins = (self.order, self.taken), True # of the pass that this one may be within
+    try:
+        for b in super(ClassDataLoader, self).__iter__():
+            self.taken += 1
+            yield b
+    finally: self.order, self.taken = around
 
 @patch
 def one_batch(self:ClassDataLoader):
@@ -737,7 +743,8 @@ def one_batch(self:ClassDataLoader):
 @patch
 def state_dict(self:ClassDataLoader) -> dict: # plain values
     "The order of this epoch, and the number of batches that it has given."
-    return dict(order=[int(i) for i in self.order], batch=self.taken)
+    order, at = self.go_on or (self.order, self.taken)
+    return dict(order=[int(i) for i in order], batch=at)
 
 @patch
 def load_state_dict(self:ClassDataLoader,

@@ -251,9 +251,10 @@ def few_labels_caption(
     rows:list # of dicts, as `few_labels_rows` gives them
 ) -> str:
     "What a reader has to know about the figure of few labels."
-    draws = {r['n_labels']: len(r['seeds']) for r in rows}
+    counts, draws = [(r['n_labels'], len(r['seeds'])) for r in rows], {}
+    for n in sorted(dict(counts)): draws[n] = ' or '.join(str(k) for k in sorted({k for m, k in counts if m == n}))
     some = [f'{k} with {", ".join(f"{n:,}" for n in draws if draws[n] == k)} labels'
-            for k in sorted({*draws.values()}, reverse=True)]
+            for k in dict.fromkeys(draws.values())]
     r = rows[0]
     kind = 'of the 25,000 test' if r['tested_on'] == 'test' else 'training'
     days = ' to '.join(sorted({min(r['date'] for r in rows), max(r['date'] for r in rows)}))

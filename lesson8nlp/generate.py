@@ -477,6 +477,8 @@ def model_and_codec(model, codec):
     if not isinstance(model, nn.Module):
         raise TypeError(f'generate expects a model, or an object with a .model such as a Learner; got a '
                         f'{type(owner).__name__}.')
+    if getattr(owner, 'backwards', False) or getattr(getattr(owner, 'dls', None), 'backwards', False):
+        raise ValueError('This model reads backwards, so it cannot continue a text.')
     model = get_model(model)
     if not hasattr(model, 'reset'):
         raise TypeError(f'{type(model).__name__} has no reset() method: '

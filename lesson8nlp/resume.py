@@ -22,6 +22,7 @@ from fastai.callback.training import ShortEpochCallback
 from fastai.data.core import Datasets
 from fastai.torch_core import distrib_barrier, num_distrib, rank_distrib
 
+from .core import check_value
 from .store import *
 from .learner import plain_model
 
@@ -223,6 +224,7 @@ class CheckpointCallback(Callback):
     ):
         if every != 'epoch' and (not isinstance(every, int) or every < 1):
             raise ValueError(f"every is {every!r}; it must be a number of steps, at least 1, or 'epoch'.")
+        check_value('minutes', minutes, 'a number of minutes, or 0', lambda o: 0 <= o < np.inf)
         if not isinstance(keep, int) or keep < 1:
             raise ValueError(f'keep is {keep!r}; at least 1 checkpoint must be kept.')
         self.root, self.every, self.keep, self.verbose = Path(path), every, keep, verbose
@@ -316,7 +318,7 @@ def load_weights(model, state): # and gradients: 0 stands for those that are use
     model.load_state_dict(state['model'])
     for n, p in model.named_parameters():
         g = state['grads'].get(n)
-        p.grad = None if g is None else g.to(p.device) if isinstance(g, Tensor) else torch.zeros_like(p)
+        p.grad = None if g is None else g.to(p.device, copy=True) if isinstance(g, Tensor) else torch.zeros_like(p)
 
 # %% ../nbs/internals/10_resume.ipynb #013599b9
 @patch
@@ -340,6 +342,11 @@ def _resume(self:CheckpointCallback, state):
 
 # %% ../nbs/internals/10_resume.ipynb #8ad9114e
 @patch
+def unmute(self:CheckpointCallback): # those that a skipped epoch was no business of
+    for cb in self.muted: cb.run = True
+    self.muted = []
+
+@patch
 def before_epoch(self:CheckpointCallback):
     "Show a finished epoch as it was, and skip it."
     if not self.active or self.at is None: return
@@ -347,7 +354,8 @@ def before_epoch(self:CheckpointCallback):
     if self.learn.epoch < self.at['epoch']:
         rec.log = L(self.learn.epoch, *was['values'][self.learn.epoch])
         rec.start_epoch = time.time() - was['secs'][self.learn.epoch]
-        self.muted = [cb for cb in self.learn.cbs if cb.run and cb not in (rec, self) and cb.name != 'progress']
+        others = [cb for cb in self.learn.cbs if cb.run and cb not in (rec, self)]
+        self.muted = [cb for cb in others if cb.name not in ('progress', 'checkpoint_position')]
         for cb in self.muted: cb.run = False
         raise CancelEpochException
     if self.at['finished']: raise CancelFitException
@@ -362,6 +370,7 @@ def before_train(self:CheckpointCallback):
     restore_record(learn, state['recorder'])
     if state['iter']:
         set_rng_state(state['rng'])
+        set_loader_state(learn.dls.loaders[0], state['loaders'][0]) # another callback may have looked at a batch
         learn.pct_train, self.offset = state['pct_train'], state['iter']
         set_hidden_state(plain_model(learn.model), state['hidden'])
     if state['iter'] < state['n_iter']: return
@@ -378,9 +387,11 @@ class CheckpointPosition(Callback):
     order, run_valid, only_watches, _only_train_loop = -np.inf, False, True, True
     def __init__(self, of): self.of = of
 
+    def after_fit(self): self.of.unmute()
     def in_use(self): return self.of.active and self.of.learn is self.learn # or left over from a fit that failed?
 
     def before_epoch(self):
+        self.of.unmute()
         at = self.of.at if self.in_use() else None
         if at is not None and self.learn.epoch == at['epoch'] and not at['iter']: set_rng_state(at['rng'])
 
@@ -398,14 +409,14 @@ def after_step(self:CheckpointCallback): self.stepped = True  # otherwise gradie
 @patch
 def after_batch(self:CheckpointCallback):
     if not self.active or self.every == 'epoch' or self.learn.train_iter - self.last < self.every: return
-    if time.monotonic() - self.saved_at >= 60*self.minutes: self._save(self.learn.epoch, self.learn.iter + 1)
+    recent = time.monotonic() - self.saved_at < 60*self.minutes and num_distrib() < 2 # several must save at one step
+    if not recent: self._save(self.learn.epoch, self.learn.iter + 1)
 
 # %% ../nbs/internals/10_resume.ipynb #78201453
 @patch
 def after_epoch(self:CheckpointCallback):
     if not self.active: return
-    for cb in self.muted: cb.run = True
-    if self.muted or self.at is not None: self.muted = []; return
+    if self.muted or self.at is not None: return
     self.offset = 0
     self.secs.append(time.time() - self.learn.recorder.start_epoch)
     if self.learn.epoch + 1 < self.learn.n_epoch: self._save(self.learn.epoch + 1, 0)

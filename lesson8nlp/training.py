@@ -279,10 +279,10 @@ def _language_model(learn, file): # the `TextModel` or its folder that `file` st
     if not isinstance(file, (str, Path)) or _model_file(learn, file).exists(): return None
     return folder if ((folder := Path(file).expanduser())/'manifest.json').exists() else None
 
-def _lm_state(lm): # configuration, vocab and weights
+def _lm_state(lm): # configuration, vocab and weights, and whether it reads backwards
     if hasattr(lm, 'need'):
         lm.need('language_model', 'load_encoder')
-        return lm.config, lm.codec.vocab, plain_model(lm.model).state_dict()
+        return lm.config, lm.codec.vocab, plain_model(lm.model).state_dict(), getattr(lm, 'backwards', False)
     open_sealed(lm, 'model')
     saved, vocab = (json.loads((lm/f).read_text(encoding='utf-8')) for f in ('config.json', 'vocab.json'))
     if (kind := saved['architecture']) != 'language_model':
@@ -291,21 +291,22 @@ def _lm_state(lm): # configuration, vocab and weights
     if not (lm/'weights.safetensors').exists():
         raise ValueError(f'{lm.name} was saved with compact=True: give load_encoder the model, '
                          f'TextModel.load({str(lm)!r}).')
-    return saved['model'], vocab, safetensors.torch.load_file(lm/'weights.safetensors')
+    wgts = safetensors.torch.load_file(lm/'weights.safetensors')
+    return saved['model'], vocab, wgts, saved.get('backwards', False)
 
 # %% ../nbs/internals/11_training.ipynb #3c51f0a4
-def _checked_encoder(learn, config, vocab, wgts): # the weights of the encoder, if it is like that of `learn`
+def _checked_encoder(learn, config, vocab, wgts, backwards): # the weights of the encoder, if it is like that of `learn`
     enc, words = _encoder(learn), _vocab_of(learn.dls)
     if list(vocab) != list(words):
         raise ValueError(f'The vocab of the language model ({len(vocab):,} entries) is not that of the loaders '
                          f'({len(words):,}), so its rows would stand for other words: make the loaders with the codec '
                          'of the language model.')
     mine = {k: getattr(enc, k, None) for k in ('emb_sz', 'n_hid', 'n_layers')}
-    mine['bidir'] = getattr(enc, 'n_dir', 1) == 2
-    if mine != (theirs := {k: config[k] for k in mine}):
+    mine |= dict(bidir=getattr(enc, 'n_dir', 1) == 2, backwards=bool(getattr(learn.dls, 'backwards', False)))
+    if mine != (theirs := {k: (config | dict(backwards=backwards))[k] for k in mine}):
         show = lambda sizes: ', '.join(f'{k}={v}' for k, v in sizes.items())
         raise ValueError(f'The encoder of the language model has {show(theirs)}, and that of the learner {show(mine)}: '
-                         'give the learner the sizes of the language model as its config.')
+                         'give the learner the sizes of the language model as its config, and its loaders the direction.')
     wgts = {k.removeprefix('0.'): v for k, v in wgts.items() if k.startswith('0.')}
     return {'encoder_dp.emb.weight': wgts['encoder.weight']} | wgts # one tensor with two names; a file has one of them
 

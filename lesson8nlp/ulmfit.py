@@ -37,14 +37,14 @@ from .tokenizer import *
 from .numericalizer import *
 from .fasttok import FastTokenizer
 from .codec import *
-from .codec import hard_to_read, other_codec
+from .codec import hard_to_read, no_spaces, other_codec
 from .dataloader import *
 from . import models as ladder, store
 from .losses import *
 from .awdlstm import *
 from .learner import *
 from .resume import *
-from .resume import rng_state, set_rng_state
+from .resume import callback_identity, rng_state, set_rng_state
 from .generate import *
 from .generate import model_lock, not_finite
 from .classifier import *
@@ -254,7 +254,6 @@ def generate(self:TextModel,
 ): # a text, or a list
     "Continue a text."
     if self.kind == 'text_classifier': self.need('language_model', 'generate')
-    if self.backwards: raise ValueError('This model reads backwards, so it cannot continue a text.')
     return generate(self, prompt, **kwargs)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #dd757233
@@ -630,10 +629,15 @@ def run_folder(path, identity): # for the checkpoints of one call at a time; it 
         if not rank_distrib(): shutil.rmtree(work, ignore_errors=True)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #c0a1b102
-def fit_or_go_on(learn, fit, keep, cbs): # `keep` has the checkpoints
-    cbs = [keep, *L(cbs)]
-    if keep.verbose: return fit(cbs=cbs)
-    with learn.no_bar(), learn.no_logging(): fit(cbs=cbs)
+def made(cbs): # a list of callbacks; fastai takes a single one, and classes, too
+    return [o() if isinstance(o, type) else o for o in L(cbs)]
+
+def fit_or_go_on(learn, fit, keep, cbs): # `keep` has the checkpoints -> the last line of the table
+    if keep.verbose: fit(cbs=[keep, *cbs])
+    else:
+        with learn.no_bar(), learn.no_logging(): fit(cbs=[keep, *cbs])
+    if not cbs: return learn.recorder.values[-1][1:]
+    with learn.no_bar(), learn.no_logging(): return learn.validate() # one of them may have gone back, or ended early
 
 def finish_run(learn, info, out): # the model, saved in `out` if that is a path
     model = TextModel.from_learner(learn, **info)
@@ -655,23 +659,23 @@ def rows_for(docs, seq_len): # of a batch, if you left them open: at least 20 st
 
 def train_lm(texts, codec, start, config, how, *, path, device, cbs, verbose, out):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
-    begin, is_corpus = time.time(), hasattr(texts, 'offsets')
+    begin, is_corpus, cbs = time.time(), hasattr(texts, 'offsets'), made(cbs)
     if len(texts) < 10:
         raise ValueError(f'There are {len(texts)} texts; a language model needs at least 10, better a few thousand.')
     docs = texts if is_corpus else codec.encode_all(texts)
     check_readable(docs, codec, order=True)
     how |= dict(bs=how['bs'] or rows_for(docs, how['seq_len']))
     identity = dict(texts=texts.info['key'] if is_corpus else fingerprint(texts), codec=codec.fingerprint(),
-                    start=start and start.fingerprint(), config=config, how=how)
+                    start=start and start.fingerprint(), config=config, how=how, cbs=callback_identity(cbs))
     with run_folder(path, identity) as work, temporary_seed(how['seed']):
         dls = lm_loaders(texts, docs, codec, how, device)
         learn = lm_learner(dls, codec, config, how, start)
         before = dict(perplexity_before=perplexity_now(learn, verbose)) if start else {}
         fit = partial(learn.fit_one_cycle, how['epochs'], how['lr'])
         keep = CheckpointCallback(work, every=200, minutes=1, verbose=verbose, identity=identity)
-        fit_or_go_on(learn, fit, keep, cbs)
+        values = fit_or_go_on(learn, fit, keep, cbs)
         info = dict(n_texts=len(texts), n_tokens=int(dls.train.docs.total), n_valid=len(dls.valid.docs), **before,
-                    perplexity=round(float(learn.recorder.values[-1][3]), 2),
+                    perplexity=round(float(values[2]), 2),
                     seconds=round(time.time() - begin, 1), settings=how)
         was = f'{info["perplexity_before"]:.1f} before, now ' if start else ''
         if verbose: print(f'Perplexity on the {info["n_valid"]:,} texts set aside: {was}{info["perplexity"]:.1f}.')
@@ -944,11 +948,14 @@ def linear_probe(
                      (bn.bias, torch.from_numpy(np.linalg.pinv(w.numpy(), 0.1)) @ b), (lin.weight, w)): o.copy_(v)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #37e7a4f9
-def compared(learn, parts, codec, verbose): # its accuracy with what can be had for less
-    (x, y), (vx, vy), accuracy = *parts, float(learn.recorder.values[-1][2])
+def spaced(texts): # do spaces separate the words of most of them?
+    return sum(bool(no_spaces.search(t)) for t in texts) <= len(texts)/2
+
+def compared(parts, accuracy, codec, verbose): # with what can be had for less
+    (x, y), (vx, vy) = parts
     common = max(sorted(set(y)), key=y.count)
-    words = isinstance(getattr(codec.tok, 'tok', None), WordTokenizer)
-    bag = float(np.mean(bag_of_words(x, y, vx, characters=not words) == np.array(vy)))
+    characters = isinstance(getattr(codec.tok, 'tok', None), CharTokenizer) or not spaced(x)
+    bag = float(np.mean(bag_of_words(x, y, vx, characters=characters) == np.array(vy)))
     least = vy.count(common)/len(vy)
     if verbose: print(f'Accuracy on the {len(vy)} texts set aside: {accuracy:.1%}; a bag of words: {bag:.1%}; '
                       f'always {common!r}: {least:.1%}.')
@@ -964,7 +971,7 @@ def layer_rates(learn, lr, factor): # of the groups of layers, each `factor` tim
     n = len(learn.splitter(learn.model))
     return lr if factor == 1 else [lr/factor**(n - 1 - i) for i in range(n)]
 
-def fit_classifier(parts, classes, lm, how, device, cbs, keep): # the head first, then everything
+def fit_classifier(parts, classes, lm, how, device, cbs, keep): # the head first, then all -> learner, accuracy
     tell_known(lm.codec, parts[0][0], keep.verbose)
     said = f'Texts to learn from: {len(parts[0][0]):,}; epochs: {how["epochs"]}; batch size: {how["bs"]}.'
     if keep.verbose: print(said)
@@ -975,21 +982,21 @@ def fit_classifier(parts, classes, lm, how, device, cbs, keep): # the head first
         if how['gradual']:
             fit = partial(learn.fit_gradual, how['lr'], last_epochs=how['epochs'], factor=how['factor'],
                           show=keep.verbose)
-        fit_or_go_on(learn, fit, keep, cbs)
-    return learn
+        return learn, float(fit_or_go_on(learn, fit, keep, cbs)[1])
 
 def train_labelled(texts, labels, lm, how, *, path, device, cbs, verbose, out):
     "Train a classifier of `texts` on top of `lm`, once all is checked."
-    begin, (labels, classes) = time.time(), one_label_each(texts, labels)
+    begin, cbs, (labels, classes) = time.time(), made(cbs), one_label_each(texts, labels)
     split = split_by_class(texts, labels, how['valid'], how['seed'])
     parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split]
     check_readable(lm.codec.encode_all(texts), lm.codec)
     how |= by_number(len(parts[0][0]), how['epochs'], how['bs'])
-    identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how)
+    identity = dict(texts=fingerprint(texts), labels=fingerprint(labels), start=lm.fingerprint(), how=how,
+                    cbs=callback_identity(cbs))
     with run_folder(path, identity) as work:
         keep = CheckpointCallback(work, every=20, minutes=1, verbose=verbose, identity=identity)
-        learn = fit_classifier(parts, classes, lm, how, device, cbs, keep)
-        info = dict(n_texts=len(texts), **compared(learn, parts, lm.codec, verbose))
+        learn, accuracy = fit_classifier(parts, classes, lm, how, device, cbs, keep)
+        info = dict(n_texts=len(texts), **compared(parts, accuracy, lm.codec, verbose))
         return finish_run(learn, info | dict(seconds=round(time.time() - begin, 1), settings=how), out)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #41ed4a5e

@@ -314,6 +314,18 @@ def test_draws_of_two_processes_are_all_kept_with_their_seeds(tmp_path, monkeypa
     assert (row['seeds'], row['each'], row['minutes']) == ([0, 2, 3, 4], [70., 72., 73., 74.], 0.4)
 
 
+def test_a_published_row_stays_until_it_has_more_draws(tmp_path, monkeypatch):
+    "With more draws asked for than it has, the figure would lose its point meanwhile."
+    import few_labels
+    out = tmp_path/'rows.json'
+    few_labels.save_results(out, [few_labels.row_of('bag', 5000, {0: 80.}, {}, 1., 'test', 8, None)])
+    few_labels.add_draw(out, 'bag', 50, 0, 70., 6., 'test', 8, None)
+    assert [r['n_labels'] for r in few_labels.load_results(out)] == [5000]
+    few_labels.add_draw(out, 'bag', 5000, 1, 82., 6., 'test', 8, None)
+    assert [(r['n_labels'], r['each']) for r in few_labels.load_results(out)] == [(5000, [80., 82.])]
+    assert [r['n_labels'] for r in few_labels.load_results(out.with_suffix('.started'))] == [50]
+
+
 def test_only_draws_that_are_missing_are_measured(tmp_path, monkeypatch):
     import few_labels
     asked, out = [], tmp_path/'few_labels.json'

@@ -76,6 +76,19 @@ def test_onnx_gives_the_same_answers(kw, tmp_path):
     assert json.loads(about['labels']) == clf.labels and json.loads(about['pad_id']) == 1
 
 
+def test_onnx_reads_in_the_direction_of_the_model(tmp_path):
+    "Ids go in as the codec gives them, of one text or of several, with padding at their ends."
+    ort = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    one = classifier()
+    back = TextModel(one.model, one.codec, one.labels, backwards=True)
+    session = ort.InferenceSession(str(back.to_onnx(tmp_path/'back.onnx')))
+    some = ['A dull film !', 'A film', 'film film dull ! ! A A film ! A dull A']
+    x = pad_sequence(back.codec.encode_all(some), batch_first=True, padding_value=back.codec.pad_id)
+    theirs, answers = torch.from_numpy(session.run(None, {'ids': x.numpy()})[0]), classify(back, some)
+    assert torch.allclose(theirs, answers, atol=2e-6, rtol=1e-4) and not torch.allclose(answers, classify(one, some))
+
+
 def test_onnx_refuses_what_would_differ(tmp_path):
     pytest.importorskip('onnx')
     lm = TextModel(get_language_model(AWD_LSTM, len(words.vocab), dict(emb_sz=4, n_hid=4, n_layers=1)), words)

@@ -334,7 +334,8 @@ def test_at_least_so_many_minutes_between_checkpoints(tmp_path, monkeypatch):
 
 
 def test_wrong_arguments(tmp_path):
-    for kw in (dict(every=0), dict(every='step'), dict(every=1.5), dict(keep=0)):
+    for kw in (dict(every=0), dict(every='step'), dict(every=1.5), dict(keep=0), dict(minutes=-1), dict(minutes='1'),
+               dict(minutes=None)):
         with pytest.raises(ValueError): CheckpointCallback(tmp_path, **kw)
     with pytest.raises(ValueError, match='seed'):
         fit(learner(dls=loaders(seed=None)), CheckpointCallback(tmp_path/'c'))
@@ -563,6 +564,45 @@ def test_a_classifier_resumes_within_an_epoch(tmp_path, n, first):
     whole, again = fit(class_learner()), fit(class_learner(), keep(), Seen())
     assert same(weights(again), weights(whole)) and again.recorder.values == whole.recorder.values
     assert steps == list(range(first, 11))
+
+
+class Look(Callback):
+    "Takes a batch of the training loader while the loader is in use."
+    only_watches = True
+    def after_batch(self):
+        if self.training: next(iter(self.learn.dls.train))
+
+
+@pytest.mark.parametrize('cb', [Look, partial(GradientAccumulation, 20)], ids=['a look', 'gradients add up'])
+def test_a_callback_of_a_classifier_that_resumes_within_an_epoch(tmp_path, cb):
+    "One looks at other batches within the pass; with the other, gradients wait for the next batch when it is cut."
+    keep = lambda: CheckpointCallback(tmp_path, every=2, verbose=False)
+    with pytest.raises(Accident): fit(class_learner(), keep(), cb(), Cut(7))
+    whole, again = fit(class_learner(), cb()), fit(class_learner(), keep(), cb())
+    assert same(weights(again), weights(whole)) and again.recorder.values == whole.recorder.values
+
+
+def test_a_place_that_was_loaded_is_kept(tmp_path):
+    "Saved again before the first batch; whoever asks for the order of another pass takes nothing from it."
+    dl, again = (class_learner().dls.train for _ in range(2))
+    for i, _ in enumerate(dl):
+        if i == 1: state = dl.state_dict()
+    again.load_state_dict(state)
+    again.get_idxs()
+    assert again.state_dict() == state and len(list(again)) == len(dl) - 2 and len(list(again)) == len(dl)
+
+
+def test_a_late_callback_sees_no_epoch_that_is_skipped(tmp_path):
+    seen = []
+    class Late(Callback):
+        order, only_watches = 120, True
+        def before_epoch(self): seen.append(('before', self.epoch))
+        def after_epoch(self): seen.append(('after', self.epoch))
+        def after_fit(self): seen.append('end')
+    keep = lambda: CheckpointCallback(tmp_path, every=2, verbose=False)
+    with pytest.raises(Accident): fit(class_learner(), keep(), Cut(12), epochs=3)
+    fit(class_learner(), keep(), Late(), epochs=3)
+    assert seen[-3:] == [('before', 2), ('after', 2), 'end'] and ('after', 0) not in seen and ('after', 1) not in seen
 
 
 @pytest.mark.parametrize('what,a,b', [

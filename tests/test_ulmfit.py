@@ -5,17 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, safetensors.torch, torch
-from fastai.basics import Callback, nn
+from fastai.basics import Callback, CancelFitException, nn
+from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
 from fastai.callback.training import GradientClip
 
 from lesson8nlp import ulmfit
 from lesson8nlp.awdlstm import *
-from lesson8nlp.classifier import classify, get_text_classifier
+from lesson8nlp.classifier import classify, get_text_classifier, text_classifier_learner
 from lesson8nlp.codec import *
 from lesson8nlp.corpus import Corpus
 from lesson8nlp.data import *
+from lesson8nlp.dataloader import class_dataloaders
 from lesson8nlp.fasttok import FastTokenizer
-from lesson8nlp.generate import model_lock
+from lesson8nlp.generate import generate, model_lock
 from lesson8nlp.learner import *
 from lesson8nlp.losses import ChunkedCrossEntropy, SampledCrossEntropy
 from lesson8nlp.resume import *
@@ -1200,6 +1202,44 @@ def test_the_recipe_of_a_classifier_is_open(reviews, lm):
         with pytest.raises(ValueError, match='factor is '): rates(factor=wrong)
 
 
+class Limit(Callback):
+    "Ends a fit after `n` steps, as a time limit does."
+    only_watches = True
+    def __init__(self, n): self.n = n
+    def after_batch(self):
+        if self.training and self.train_iter == self.n: raise CancelFitException
+
+
+def test_a_callback_that_ends_the_fit_or_goes_back(reviews, lm):
+    "What is reported is the accuracy of the model that is returned, even if no epoch came to its end."
+    texts, aside = reviews[0], list(range(0, 80, 4))
+    labels = np.random.default_rng(0).permutation(reviews[1]).tolist()  # noise: the last epoch is seldom the best
+    def check(clf, accuracy):
+        answers = clf.predict([texts[i] for i in aside]).label == [labels[i] for i in aside]
+        assert accuracy == pytest.approx(answers.mean(), abs=1e-4)
+    for cb in (Limit(2), SaveModelCallback(monitor='accuracy', with_opt=False)):
+        clf = train_classifier(texts, labels, lm, epochs=4, lr=5e-2, bs=8, valid=aside, verbose=False, cbs=cb)
+        check(clf, clf.info['accuracy'])
+    tuned = finetune(texts, lm, epochs=2, bs=4, seq_len=20, verbose=False, cbs=Limit(3))
+    assert tuned.info['perplexity'] < 1.5*tuned.info['perplexity_before']
+
+
+def test_a_call_with_other_callbacks_is_another_run(reviews, lm):
+    "Interrupted with one callback and made again with another, it starts over."
+    class Stop(Callback):
+        only_watches = True
+        def after_epoch(self): raise InterruptedError('stopped')
+    call = lambda *cbs: train_classifier(*reviews, lm, epochs=2, bs=16, verbose=False, cbs=cbs)
+    with pytest.raises(InterruptedError): call(EarlyStoppingCallback(patience=2), Stop)
+    whole = call(EarlyStoppingCallback(patience=3)).fingerprint()
+    assert call().fingerprint() == whole == call(EarlyStoppingCallback(patience=2)).fingerprint()
+
+
+def test_the_bag_of_words_counts_words_where_spaces_separate_them():
+    assert all(map(ulmfit.spaced, (['A good film.'], ['']))) and not any(
+        map(ulmfit.spaced, ([zh[0]], [th[0]], [ja[0]])))
+
+
 def test_everything_made_from_a_backward_model_reads_backwards(reviews, lm, tmp_path):
     "`finetune`, `train_classifier`, what is saved and loaded, and what `classify` averages."
     back = pretrain(reviews[0], lm.codec, backwards=True, **kw)
@@ -1215,7 +1255,14 @@ def test_everything_made_from_a_backward_model_reads_backwards(reviews, lm, tmp_
     assert np.allclose(classify([again, forward], reviews[0][:8]), (probs + other)/2, atol=1e-6)
     words = again.codec.tokens(reviews[0][0])
     assert list(again.explain(reviews[0][0]).tokens) == [t if t in again.codec.o2i else 'xxunk' for t in words]
-    with pytest.raises(ValueError, match='reads backwards, so it cannot continue'): back.generate('The film')
+    for write in (back.generate, lambda prompt: generate(back, prompt)):
+        with pytest.raises(ValueError, match='reads backwards, so it cannot continue'): write('The film')
+    dls = class_dataloaders(*reviews, back.codec, device='cpu')
+    learn = text_classifier_learner(dls, AWD_LSTM, pretrained=False, config={
+        k: back.config[k] for k in ('emb_sz', 'n_hid', 'n_layers')})
+    for encoder in (back, back.save(tmp_path/'back')):
+        with pytest.raises(ValueError, match='backwards=True, and that of the learner.*backwards=False'):
+            learn.load_encoder(encoder)
 
 
 def test_a_tokenizer_that_cannot_be_saved_is_refused_before_the_work(reviews, lm, tmp_path, monkeypatch):
