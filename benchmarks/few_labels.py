@@ -140,7 +140,8 @@ def add_draw(path, way, n, seed, accuracy, seconds, test, n_test, lm, on_all=Non
         shown = load_results(path) if path.exists() else []  # a row stays until another one has more draws
         whole = [r for r in rows if len(r['seeds']) == sizes[r['n_labels']] or r in shown]
         save_results(path, whole)
-        save_results(started(path), [r for r in rows if r not in whole])
+        if begun := [r for r in rows if r not in whole]: save_results(started(path), begun)
+        else: started(path).unlink(missing_ok=True)
 
 
 def fine_tuned(reviews, lm, work):

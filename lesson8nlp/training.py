@@ -306,7 +306,7 @@ def _checked_encoder(learn, config, vocab, wgts, backwards): # the weights of th
     if mine != (theirs := {k: (config | dict(backwards=backwards))[k] for k in mine}):
         show = lambda sizes: ', '.join(f'{k}={v}' for k, v in sizes.items())
         raise ValueError(f'The encoder of the language model has {show(theirs)}, and that of the learner {show(mine)}: '
-                         'give the learner the sizes of the language model as its config, and its loaders the direction.')
+                         'give the learner its sizes as config, and its loaders its direction.')
     wgts = {k.removeprefix('0.'): v for k, v in wgts.items() if k.startswith('0.')}
     return {'encoder_dp.emb.weight': wgts['encoder.weight']} | wgts # one tensor with two names; a file has one of them
 

@@ -1210,8 +1210,9 @@ class Limit(Callback):
         if self.training and self.train_iter == self.n: raise CancelFitException
 
 
-def test_a_callback_that_ends_the_fit_or_goes_back(reviews, lm):
+def test_a_callback_that_ends_the_fit_or_goes_back(reviews, lm, tmp_path, monkeypatch):
     "What is reported is the accuracy of the model that is returned, even if no epoch came to its end."
+    monkeypatch.chdir(tmp_path)  # where `SaveModelCallback` writes
     texts, aside = reviews[0], list(range(0, 80, 4))
     labels = np.random.default_rng(0).permutation(reviews[1]).tolist()  # noise: the last epoch is seldom the best
     def check(clf, accuracy):
