@@ -205,7 +205,7 @@ def test_another_spacy_is_noticed(folder):
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
-@pytest.mark.parametrize('where', ['os.rename 1', 'os.rename 2', 'os.rename 3', 'shutil.rmtree 3',
+@pytest.mark.parametrize('where', ['os.rename 1', 'os.rename 2', 'os.rename 3', 'shutil.rmtree 2',
                                    'safetensors.torch.save_file 1', 'json.dumps 3'])
 def test_killed_while_saving_over_a_model(saved, tmp_path, where):
     "Whenever the process dies, a whole model is there: the old one or the new one."
@@ -218,7 +218,7 @@ def test_killed_while_saving_over_a_model(saved, tmp_path, where):
         mod, count = {'os': os, 'shutil': shutil, 'json': json, 'safetensors.torch': safetensors.torch}[mod], [0]
         real = getattr(mod, f)
         def deadly(*args, **kw):
-            count[0] += 1
+            count[0] += not (f == 'rmtree' and '.lesson8nlp.' in str(args[0]))  # not of `tempfile`
             if count[0] == int(n): os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **kw)
         setattr(mod, f, deadly)
