@@ -28,13 +28,12 @@ class Bundle:
             self.offsets, self.part, self.labels = z['offsets'], z['part'], z['labels']
         self.info, self.vocab = read_json(path/'info.json'), read_json(path/'vocab.json')
         self.ids = np.frombuffer(lzma.decompress((path/'ids.xz').read_bytes()), self.info['dtype'])
-
         self.info |= dict(key=self.files['ids.xz']['sha256'])  # as a corpus has one
 
     def __len__(self): return len(self.offsets) - 1
     def __getitem__(self, i): return self.ids[self.offsets[i]:self.offsets[i+1]]
     def numbers(self, part): return np.flatnonzero(self.part == parts.index(part))
-    def docs(self, numbers): return [self.ids[self.offsets[i]:self.offsets[i+1]] for i in numbers]
+    def docs(self, numbers): return [self[i] for i in numbers]
 
     @classmethod
     def make(cls, path, files, texts, n, max_vocab):

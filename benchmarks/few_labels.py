@@ -134,8 +134,9 @@ def add_draw(path, way, n, seed, accuracy, seconds, test, n_test, lm, on_all=Non
         old = rows.get((way, n), dict(minutes=0., seeds=[]))
         each = old.get('each', [old['ours']] if 'ours' in old else [])  # an older row has only its mean
         draws = dict(zip(old['seeds'], each)) | {seed: round(accuracy, 2)}
-        whole = dict(zip(old['seeds'], old.get('on_all', []))) | ({} if on_all is None else {seed: round(on_all, 2)})
-        rows[way, n] = row_of(way, n, draws, whole, old['minutes'] + seconds/60, test, n_test, lm)
+        on_all = {} if on_all is None else {seed: round(on_all, 2)}
+        on_all = dict(zip(old['seeds'], old.get('on_all', []))) | on_all
+        rows[way, n] = row_of(way, n, draws, on_all, old['minutes'] + seconds/60, test, n_test, lm)
         rows = [rows[k] for k in sorted(rows, key=lambda k: ([*ways, *others].index(k[0]), k[1]))]
         shown = load_results(path) if path.exists() else []  # a row stays until another one has more draws
         whole = [r for r in rows if len(r['seeds']) == sizes[r['n_labels']] or r in shown]

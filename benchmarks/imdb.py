@@ -85,7 +85,7 @@ def review_files(texts, c):
 class Slice(Callback):
     "Says what comes out of each epoch, notes how it went, and ends the slice after the last checkpoint made in time."
     order, only_watches = CheckpointCallback.order + 1, True
-    def __init__(self, run, note): self.run_, self.note = run, note
+    def __init__(self, run, note, plan=None): self.run_, self.note, self.plan = run, note, plan
     def before_fit(self): self.last = self.learn.checkpoint.last
     def after_batch(self): self._look()
     def after_epoch(self):
@@ -95,21 +95,21 @@ class Slice(Callback):
             print('   ', self.learn.epoch, said, f'{self.run_.minutes():.1f} min', flush=True)
         self._look()
     def after_fit(self):
-        write_json(self.note, training_notes(self.learn, self.run_.c['clas']))
+        write_json(self.note, training_notes(self.learn, self.plan))
         self._look()
     def _look(self):
         if self.learn.checkpoint.last == self.last: return
         self.last = self.learn.checkpoint.last
         self.run_.moved()
 
-def training_notes(learn, k):
-    "Losses and rates of a fit that is over, thinned out, the table of its epochs, and the plan of the unfreezing."
+def training_notes(learn, plan):
+    "Losses and rates of a fit that is over, thinned out, the table of its epochs, and the stages of a gradual `plan`."
     rec = learn.recorder
     losses, thin = np.array([float(o) for o in rec.losses]), max(1, len(rec.losses)//500)
     smooth = losses[:len(losses)//thin*thin].reshape(-1, thin).mean(1)
-    plan = learn.gradual_schedule(k['lr'], last_epochs=k['epochs'], factor=k['factor']).to_json(orient='records')
+    stages = json.loads(learn.gradual_schedule(**plan).to_json(orient='records')) if plan else None
     return dict(values=[list(map(float, o)) for o in rec.values], losses=smooth.round(4).tolist(), steps_a_loss=thin,
-                lrs=[float(f'{o:.3g}') for o in np.array(rec.lrs)[::thin]][:len(smooth)], schedule=json.loads(plan))
+                lrs=[float(f'{o:.3g}') for o in np.array(rec.lrs)[::thin]][:len(smooth)], schedule=stages)
 
 class Run:
     "Settings, folders and clocks of a run; a stage that is done has a file in `travel`, and is not repeated."
@@ -175,9 +175,10 @@ def trained(run, stage, f, *args, **how):
     "The model of the library's `f`, and how its training went; from the slice before, if it was finished there."
     at = run.work/stage
     at.mkdir(parents=True, exist_ok=True)
+    plan = dict(lr=how['lr'], last_epochs=how['epochs'], factor=how['factor']) if how.get('gradual') else None
     if not (at/'model').is_dir():
         model = f(*args, **how, seed=run.c['seed'], path=at/'checkpoints', device=run.device, verbose=False,
-                  cbs=Slice(run, at/'notes.json'))
+                  cbs=Slice(run, at/'notes.json', plan))
         model.save(at/'model', own_tok=True)
     run.need(run.c['reserve'])
     return TextModel.load(at/'model', run.device, Spaces()), read_json(at/'notes.json')

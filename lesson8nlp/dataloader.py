@@ -736,9 +736,9 @@ def __iter__(self:ClassDataLoader):
 @patch
 def one_batch(self:ClassDataLoader):
     "The first batch of another epoch; the one that is running goes on."
-    running = self.order, self.taken, self.go_on
+    kept, self.go_on = self.go_on, None
     try: return super(ClassDataLoader, self).one_batch()
-    finally: self.order, self.taken, self.go_on = running
+    finally: self.go_on = kept
 
 @patch
 def state_dict(self:ClassDataLoader) -> dict: # plain values

@@ -629,7 +629,7 @@ def run_folder(path, identity): # for the checkpoints of one call at a time; it 
         if not rank_distrib(): shutil.rmtree(work, ignore_errors=True)
 
 # %% ../nbs/internals/13_ulmfit.ipynb #c0a1b102
-def made(cbs): # a list of callbacks; fastai takes a single one, and classes, too
+def as_callbacks(cbs): # a list of callbacks; fastai takes a single one, and classes, too
     return [o() if isinstance(o, type) else o for o in L(cbs)]
 
 def fit_or_go_on(learn, fit, keep, cbs): # `keep` has the checkpoints -> the last line of the table
@@ -659,7 +659,7 @@ def rows_for(docs, seq_len): # of a batch, if you left them open: at least 20 st
 
 def train_lm(texts, codec, start, config, how, *, path, device, cbs, verbose, out):
     "Train a language model on `texts`, from the weights of `start` or from random ones."
-    begin, is_corpus, cbs = time.time(), hasattr(texts, 'offsets'), made(cbs)
+    begin, is_corpus, cbs = time.time(), hasattr(texts, 'offsets'), as_callbacks(cbs)
     if len(texts) < 10:
         raise ValueError(f'There are {len(texts)} texts; a language model needs at least 10, better a few thousand.')
     docs = texts if is_corpus else codec.encode_all(texts)
@@ -986,7 +986,7 @@ def fit_classifier(parts, classes, lm, how, device, cbs, keep): # the head first
 
 def train_labelled(texts, labels, lm, how, *, path, device, cbs, verbose, out):
     "Train a classifier of `texts` on top of `lm`, once all is checked."
-    begin, cbs, (labels, classes) = time.time(), made(cbs), one_label_each(texts, labels)
+    begin, cbs, (labels, classes) = time.time(), as_callbacks(cbs), one_label_each(texts, labels)
     split = split_by_class(texts, labels, how['valid'], how['seed'])
     parts = [([texts[i] for i in p], [labels[i] for i in p]) for p in split]
     check_readable(lm.codec.encode_all(texts), lm.codec)
